@@ -1,0 +1,151 @@
+"""Fit the embedded StyleGAN2 to the portrait renderer: regression from z, growing 32 -> 64 -> 128 px.
+
+    python experiments/embedded_zoo/train_generator.py --minutes 50
+
+Every step renders fresh people. A checkpoint every two minutes makes it resumable; each size gets a share of the
+time with its own cosine of the learning rate, and the weights that are kept are their running mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ice_lightning.checkpoints import save_network
+from ice_lightning.modules.stylegan2 import Generator
+from ice_lightning.synthetic import Z_DIM, factors_from_z, render
+
+HERE = Path(__file__).parent
+CONFIG = {
+    "z_dim": Z_DIM,
+    "w_dim": 64,
+    "mapping_layers": 2,
+    "lr_multiplier": 1.0,
+    "channel_base": 4096,
+    "channel_max": 96,
+}
+STAGES = ((32, 0.22), (64, 0.30), (128, 0.48))
+"""Image side, share of the time."""
+
+
+def build(size: int) -> Generator:
+    """The embedded architecture at one image side."""
+    return Generator(img_resolution=size, architecture="skip", **CONFIG)
+
+
+def psnr(generator: Generator, size: int, people: int = 256, seed: int = 10_000_000) -> float:
+    """Held-out PSNR in dB, over all pixels of people whose seeds training never draws."""
+    z = generator.sample(people, seed)
+    with torch.no_grad():
+        errors = [
+            (generator(part).clamp(0, 1) - render(factors_from_z(part), size).image).square().mean((1, 2, 3))
+            for part in z.split(16)
+        ]
+    return -10 * math.log10(torch.cat(errors).mean().item())
+
+
+def loss_of(image: Tensor, target: Tensor) -> Tensor:
+    """L1 + 4 MSE."""
+    error = image - target
+    return error.abs().mean() + 4 * error.square().mean()
+
+
+def main() -> None:
+    """Train, log to curve.csv, save into the package's assets."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=50)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=0.005)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--work", type=Path, default=Path("outputs/embedded_zoo"))
+    parser.add_argument("--out", type=Path, default=Path("ice_lightning/assets/generator.safetensors"))
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    state_file, curve = args.work / "generator.pt", HERE / "generator_curve.csv"
+
+    torch.manual_seed(0)
+    state = torch.load(state_file, weights_only=True) if state_file.exists() else None
+    stage, spent, step = (state["stage"], state["spent"], state["step"]) if state else (0, 0.0, 0)
+    if state is None:
+        curve.write_text("size,step,minutes,loss,heldout_psnr\n")
+    weights = state["ema"] if state else None
+    draw = torch.Generator().manual_seed(1 + step)
+
+    for size, share in STAGES[stage:]:
+        net = build(size).to(args.device)
+        if weights is not None:
+            net.load_state_dict(weights, strict=False)
+        ema = copy.deepcopy(net).requires_grad_(False)
+        optimiser = torch.optim.Adam(net.parameters(), lr=args.rate, betas=(0.9, 0.99))
+        if state and state["size"] == size:
+            net.load_state_dict(state["net"])
+            optimiser.load_state_dict(state["optimiser"])
+        budget, began, saved = share * args.minutes * 60, time.time() - spent, time.time()
+        while (elapsed := time.time() - began) < budget:
+            for group in optimiser.param_groups:
+                group["lr"] = (
+                    args.rate
+                    * (0.02 + 0.98 * (1 + math.cos(math.pi * elapsed / budget)) / 2)
+                    * min(1, (step + 1) / 100)
+                )
+            z = torch.randn(args.batch, Z_DIM, generator=draw).to(args.device)
+            loss = loss_of(net(z, noise="none"), render(factors_from_z(z), size).image)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimiser.step()
+            step += 1
+            with torch.no_grad():
+                decay = min(0.998, (1 + step) / (20 + step))
+                torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
+            if time.time() - saved > 120 or step == 50:
+                saved = time.time()
+                score = psnr(ema.cpu() if args.device != "cpu" else ema, size, people=64)
+                ema.to(args.device)
+                with curve.open("a") as file:
+                    file.write(f"{size},{step},{elapsed / 60:.1f},{loss.item():.4f},{score:.2f}\n")
+                print(
+                    size,
+                    step,
+                    f"{elapsed / 60:.1f} min  loss {loss.item():.4f}  held-out {score:.2f} dB",
+                    flush=True,
+                )
+                part = {
+                    "stage": [s for s, _ in STAGES].index(size),
+                    "size": size,
+                    "spent": elapsed,
+                    "step": step,
+                }
+                torch.save(
+                    part
+                    | {"net": net.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict()},
+                    state_file,
+                )
+                if size == STAGES[-1][0]:
+                    save_network(
+                        args.out, ema, "generator", CONFIG | {"img_resolution": size, "architecture": "skip"}
+                    )
+        weights, spent, state = ema.state_dict(), 0.0, None
+        torch.save(
+            {"stage": stage, "size": 0, "spent": 0.0, "step": step, "ema": weights},
+            state_file.with_suffix(f".{size}.pt"),
+        )
+
+    ema.cpu().mapping.w_avg.copy_(ema.convert(ema.sample(4096, 20_000_000), "z", "w").mean(0))
+    save_network(
+        args.out, ema, "generator", CONFIG | {"img_resolution": STAGES[-1][0], "architecture": "skip"}
+    )
+    figures = {"heldout_psnr_db": round(psnr(ema, STAGES[-1][0]), 2), "steps": step, "s_dim": ema.dim("s")}
+    (HERE / "generator.json").write_text(json.dumps(figures, indent=2) + "\n")
+    print(figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Networks on disk: safetensors with their kind and settings in the header, and the door to generators."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ice_lightning.checks import finite, problem
+from ice_lightning.modules.stylegan2 import Generator
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_network(
+    path: str | Path, module: nn.Module, kind: str, config: dict[str, Any], half: bool = True
+) -> None:
+    """Write a network whole or not at all.
+
+    Args:
+        path: a .safetensors file.
+        module: whose state dict to store.
+        kind: "generator", "parser", ...; `load_network` asks for the same.
+        config: the constructor's arguments, JSON.
+        half: store floating-point tensors as float16.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: (t.half() if half and t.is_floating_point() else t).detach().cpu().contiguous()
+        for name, t in module.state_dict().items()
+    }
+    header = {"ice_lightning": json.dumps({"kind": kind, "config": config}, sort_keys=True)}
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        part = file.name
+    try:
+        save_file(tensors, part, metadata=header)
+        os.replace(part, path)
+    finally:
+        Path(part).unlink(missing_ok=True)
+
+
+def read_network(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """State dict (floating point as float32) and constructor arguments of a file by `save_network`.
+
+    Raises:
+        IceError: for a missing, truncated or foreign file, another kind of network, or NaN weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise problem(f"a {kind} file at {path}", "none", "check the path, or take the embedded one")
+    try:
+        with safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get("ice_lightning")
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise problem(
+            f"a whole safetensors file at {path}", str(error), "fetch or write the file again"
+        ) from error
+    if header is None:
+        raise problem(
+            f"a safetensors file with an ice_lightning header at {path}",
+            "one without",
+            "write it by save_network",
+        )
+    facts = json.loads(header)
+    if facts["kind"] != kind:
+        raise problem(f"a {kind} in {path}", f"a {facts['kind']}", "pass the path to what it holds")
+    for name, tensor in state.items():
+        if tensor.is_floating_point():
+            state[name] = finite(f"{name} of {path}", tensor.float())
+    return state, facts["config"]
+
+
+def load_network(path: str | Path, kind: str, make: type[nn.Module]) -> nn.Module:
+    """A network of class `make` in eval mode, frozen, from a file by `save_network`."""
+    state, config = read_network(path, kind)
+    module = make(**config)
+    module.load_state_dict(state)
+    return module.eval().requires_grad_(False)
+
+
+def load_generator(checkpoint: str | Path = "embedded", device: str | torch.device = "cpu") -> Generator:
+    """A generator in eval mode, frozen.
+
+    Args:
+        checkpoint: "embedded", or the path of a .safetensors file by `save_network`.
+        device: where to put it.
+
+    Returns:
+        The generator; its `fingerprint` is the SHA-256 of the file, its `name` is `checkpoint`.
+
+    Raises:
+        IceError: for a missing, truncated or foreign file, or NaN weights.
+    """
+    path = ASSETS / "generator.safetensors" if str(checkpoint) == "embedded" else Path(checkpoint)
+    generator = load_network(path, "generator", Generator)
+    assert isinstance(generator, Generator)
+    generator.fingerprint, generator.name = sha256(path), str(checkpoint)
+    return generator.to(device)

@@ -1,0 +1,44 @@
+"""The embedded 68-point landmark network: heatmaps, then a soft-argmax, so that a Jacobian exists."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ice_lightning.modules.layers import Decoder, Trunk, resize
+
+
+def soft_argmax(heatmaps: Tensor) -> Tensor:
+    """Expected position under the softmax of each map (Sun et al. 2018, Integral Human Pose, eq. 2).
+
+    Args:
+        heatmaps: (N, K, H, W) logits.
+
+    Returns:
+        (N, K, 2), (x, y) as fractions of the side, pixel centres at (i + 0.5) / side.
+    """
+    n, k, h, w = heatmaps.shape
+    p = heatmaps.flatten(2).softmax(-1).view(n, k, h, w)
+    xs = (torch.arange(w, dtype=p.dtype, device=p.device) + 0.5) / w
+    ys = (torch.arange(h, dtype=p.dtype, device=p.device) + 0.5) / h
+    return torch.stack([(p.sum(2) * xs).sum(-1), (p.sum(3) * ys).sum(-1)], -1)
+
+
+class LandmarkNet(nn.Module):
+    """Image to the 68 iBUG points.
+
+    Args:
+        size: the side that the network works at; its heatmaps have half of it.
+        widths: channels of the encoder's stages.
+    """
+
+    def __init__(self, size: int = 64, widths: tuple[int, ...] = (32, 64, 96, 128)) -> None:
+        super().__init__()
+        self.size = size
+        self.trunk, self.decoder = Trunk(tuple(widths)), Decoder(tuple(widths))
+        self.head = nn.Conv2d(widths[0], 68, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) in 0..1, square -> (N, 68, 2) in pixels of the image, (x, y), integers at pixel centres."""
+        heatmaps = self.head(self.decoder(self.trunk(resize(image, self.size))))
+        return soft_argmax(heatmaps) * image.shape[-1] - 0.5

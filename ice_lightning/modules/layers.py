@@ -1,0 +1,57 @@
+"""Blocks that the embedded face networks share: smooth, in eval mode pointwise deterministic."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def conv_block(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
+    """3x3 convolution, batch norm, SiLU (smooth, so that Jacobians have no kinks): (N, c_in, H, W) -> (N, c_out, H/stride, W/stride)."""
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), nn.BatchNorm2d(c_out), nn.SiLU())
+
+
+def resize(image: Tensor, size: int) -> Tensor:
+    """Anti-aliased bilinear resize of (N, C, H, W) to side `size`; the image itself where it already has that side."""
+    if image.shape[-2:] == (size, size):
+        return image
+    return F.interpolate(image, (size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+class Trunk(nn.Module):
+    """Strided encoder: (N, 3, S, S) in 0..1 -> (N, widths[-1], S / 2^len(widths), ...)."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        pairs = zip((3, *widths[:-1]), widths, strict=True)
+        self.stages = nn.ModuleList(nn.Sequential(conv_block(a, b, 2), conv_block(b, b)) for a, b in pairs)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """All stages' outputs, finest first."""
+        outputs, x = [], image * 2 - 1
+        for stage in self.stages:
+            x = stage(x)
+            outputs.append(x)
+        return outputs
+
+
+class Decoder(nn.Module):
+    """U-Net decoder over a Trunk's outputs (Ronneberger et al. 2015): back to the finest stage's side."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        pairs = zip(widths[:0:-1], widths[-2::-1], strict=True)
+        self.stages = nn.ModuleList(conv_block(deep + fine, fine) for deep, fine in pairs)
+
+    def forward(self, outputs: list[Tensor]) -> Tensor:
+        """(N, widths[0], S / 2, S / 2)."""
+        x = outputs[-1]
+        for stage, fine in zip(self.stages, outputs[-2::-1], strict=True):
+            x = stage(cat_up(x, fine))
+        return x
+
+
+def cat_up(x: Tensor, fine: Tensor) -> Tensor:
+    """x upsampled twofold beside `fine`, on the channel axis."""
+    return torch.cat([F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), fine], 1)
