@@ -32,8 +32,8 @@ LIPS = frozenset({"u_lip", "l_lip"})
 FACTORS: dict[str, frozenset[str]] = {
     "skin_tone": SKIN,
     "skin_warmth": SKIN,
-    "hair_colour": frozenset({"hair"}),
-    "hair_warmth": frozenset({"hair"}),
+    "hair_colour": BROWS | {"hair"},
+    "hair_warmth": BROWS | {"hair"},
     "hair_length": frozenset({"hair", "background", "cloth"}),
     "fringe": frozenset({"hair", "skin"}) | BROWS,
     "face_width": HEAD | {"background", "neck", "cloth"},
@@ -154,7 +154,8 @@ class _Lens(NamedTuple):
         u = (x - self.cx) / self.half
         top, bottom = self.curve(u, -self.up), self.curve(u, self.down)
         inclined = (1 + (2 * u * (self.bend.abs() + self.up.abs()) / self.half).square()).rsqrt()
-        return torch.maximum(top - y, y - bottom) * inclined
+        between = torch.maximum(top - y, y - bottom) * inclined
+        return torch.maximum(between, (x - self.cx).abs() - self.half)
 
     def points(self, us: list[float], height: Tensor) -> list[tuple[Tensor, Tensor]]:
         return [(self.cx + u * self.half, self.curve(torch.as_tensor(u), height)) for u in us]
@@ -263,7 +264,7 @@ def render(factors: Tensor, size: int = 128) -> Portraits:
     crown = -0.02
     strands = 1 + 0.06 * torch.sin(9 * x / (1 + 0.5 * y.abs()) + 1.0)[:, None]
     length = 0.42 + 0.46 * (0.5 + 0.5 * f["hair_length"])
-    hw = W + 0.10
+    hw = W + 0.115
     top = _superellipse(x, y - crown, hw, torch.full_like(W, 0.74), 2.2)
     fall = _superellipse(x, y - crown, hw, length, 3.0)
     paint(cover(torch.where(y < crown, top, fall)), hair * 0.86 * lit * strands, "hair")
@@ -278,7 +279,7 @@ def render(factors: Tensor, size: int = 128) -> Portraits:
 
     for side, name in ((-1, "l_ear"), (1, "r_ear")):
         ear = _superellipse(
-            x - side * (W + 0.027) + 0.07 * torch.sin(turn),
+            x - side * (W + 0.02) + 0.07 * torch.sin(turn),
             y - 0.03 - 0.5 * nod,
             torch.full_like(W, 0.066),
             torch.full_like(W, 0.14),
@@ -327,11 +328,10 @@ def render(factors: Tensor, size: int = 128) -> Portraits:
         )
         paint(cover(hole) * 0.6 * cover(nose), skin * 0.45)
 
-    paint(
-        cover(mouth.distance(x, y)),
-        torch.tensor([0.34, 0.08, 0.10], device=factors.device)[None, :, None, None],
-        "mouth",
-    )
+    # The whole mouth first, so that no skin shows through the seams between lips and interior.
+    whole = _Lens(mx, my, m_half, bend, gape + lip, gape + 1.25 * lip)
+    inner = torch.tensor([0.34, 0.08, 0.10], device=factors.device)[None, :, None, None]
+    paint(cover(whole.distance(x, y)), inner, "mouth")
     in_mouth = cover(mouth.distance(x, y))
     teeth = in_mouth * cover(y - (mouth.curve((x - mx) / m_half, -gape) + 0.045)) * (gape / 0.03).clamp(0, 1)
     paint(teeth, dark + 0.95)
