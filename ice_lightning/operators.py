@@ -1,0 +1,130 @@
+"""Linear operators that solvers see: `matmat`, `adjoint`, `shape`, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vmap
+
+from ice_lightning.checks import problem
+
+
+class LinearOperator(Protocol):
+    """An (m, n) linear map."""
+
+    shape: tuple[int, int]
+    like: Tensor
+
+    def matmat(self, V: Tensor) -> Tensor:
+        """(n, k) -> (m, k)."""
+
+    def adjoint(self, Y: Tensor) -> Tensor:
+        """(m, k) -> (n, k)."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A matrix as an operator.
+
+    Attributes:
+        matrix: (m, n).
+    """
+
+    matrix: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n)."""
+        return self.matrix.shape[0], self.matrix.shape[1]
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the operator's dtype and device."""
+        return self.matrix
+
+    def matmat(self, V: Tensor) -> Tensor:
+        """(n, k) -> (m, k)."""
+        return self.matrix @ V
+
+    def adjoint(self, Y: Tensor) -> Tensor:
+        """(m, k) -> (n, k)."""
+        return self.matrix.T @ Y
+
+
+class Jacobian:
+    """The Jacobian of `f` at one latent, by forward mode for columns and reverse mode for rows.
+
+    Args:
+        f: (B, n) -> (B, m), each row on its own.
+        u: (1, n), where to differentiate.
+
+    Raises:
+        IceError: when f(u) isn't finite, or two evaluations differ (dropout, batch statistics, random noise).
+    """
+
+    def __init__(self, f: Callable[[Tensor], Tensor], u: Tensor) -> None:
+        if u.ndim != 2 or len(u) != 1:
+            raise problem("one latent of shape (1, n)", tuple(u.shape), "pass one person at a time")
+        self.f, self.u, self.like = f, u, u
+        with torch.no_grad():
+            y, again = f(u), f(u)
+        if not y.isfinite().all():
+            raise problem("finite features", f"{int((~y.isfinite()).sum())} NaN or infinite", "check the networks")
+        if not torch.equal(y, again):
+            raise problem("a deterministic forward pass", "two different results", "use eval mode and constant noise")
+        self.shape = (y.shape[1], u.shape[1])
+
+    def matmat(self, V: Tensor) -> Tensor:
+        """(n, k) -> (m, k), one batched forward-mode pass."""
+
+        def along(v: Tensor) -> Tensor:
+            return jvp(self.f, (self.u,), (v[None],))[1][0]
+
+        return vmap(along, in_dims=1, out_dims=1)(V)
+
+    def adjoint(self, Y: Tensor) -> Tensor:
+        """(m, k) -> (n, k), one backward pass per column: as fast as batched ones on a CPU, and far smaller."""
+        u = self.u.detach().requires_grad_()
+        y = self.f(u)
+        columns = [torch.autograd.grad(y, u, Y[:, i][None], retain_graph=True)[0][0] for i in range(Y.shape[1])]
+        return torch.stack(columns, 1)
+
+
+@dataclass(frozen=True)
+class Projected:
+    """J P with P = I - Q Q^T.
+
+    Attributes:
+        J: (m, n) operator.
+        Q: (n, q) orthonormal columns; q may be 0.
+    """
+
+    J: LinearOperator
+    Q: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n)."""
+        return self.J.shape
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the operator's dtype and device."""
+        return self.J.like
+
+    def matmat(self, V: Tensor) -> Tensor:
+        """(n, k) -> (m, k)."""
+        return self.J.matmat(remove(V, self.Q))
+
+    def adjoint(self, Y: Tensor) -> Tensor:
+        """(m, k) -> (n, k)."""
+        return remove(self.J.adjoint(Y), self.Q)
+
+
+def remove(V: Tensor, Q: Tensor) -> Tensor:
+    """(I - Q Q^T) V for V (n, k) and Q (n, q) with orthonormal columns."""
+    return V - Q @ (Q.T @ V)

@@ -1,0 +1,82 @@
+"""Solvers: frozen settings in, an EigenResult out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ice_lightning.checks import at_least, problem
+from ice_lightning.operators import Dense, LinearOperator
+
+
+@dataclass(frozen=True)
+class EigenResult:
+    """Eigenpairs of J^T J, or of a mean of such.
+
+    Attributes:
+        values: (k,), descending, not negative.
+        vectors: (n, k), orthonormal columns.
+        residuals: (k,), norm of G v - value v over the largest value.
+        stats: counts of products, and why it stopped early where it did.
+    """
+
+    values: Tensor
+    vectors: Tensor
+    residuals: Tensor
+    stats: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The whole spectrum from the dense (m, n) matrix, built from whichever is fewer of columns and rows.
+
+    Attributes:
+        chunk: products at a time.
+        float64: work in double precision from here on; the products keep the operator's own.
+        limit: the widest latent that is accepted.
+    """
+
+    chunk: int = 32
+    float64: bool = True
+    limit: int = 6000
+
+    def matrix(self, J: LinearOperator) -> Tensor:
+        """The operator as a matrix (m, n)."""
+        at_least("solver.chunk", self.chunk, 1)
+        m, n = J.shape
+        if min(m, n) > self.limit:
+            raise problem(f"at most {self.limit} columns for the exact solver", n, "choose a smaller space")
+        side, product = (n, J.matmat) if n < m else (m, J.adjoint)
+        eye = torch.eye(side, dtype=J.like.dtype, device=J.like.device)
+        parts = [product(part) for part in eye.split(self.chunk, 1)]
+        full = torch.cat(parts, 1)
+        full = full if n < m else full.T
+        return full.double() if self.float64 else full
+
+    def solve(self, J: LinearOperator) -> EigenResult:
+        """Eigenpairs of J^T J."""
+        A = self.matrix(J)
+        _, s, Vh = torch.linalg.svd(A, full_matrices=False)
+        values, V = s.square(), Vh.T
+        top = values[:1].clamp_min(torch.finfo(values.dtype).tiny)
+        residuals = (A.T @ (A @ V) - V * values).norm(dim=0) / top
+        return EigenResult(values, V, residuals, {"products": min(J.shape), "stopped_early": ""})
+
+
+def thin_factor(parts: list[Tensor], compress: bool = True) -> Dense:
+    """The smallest R with R^T R = sum of A^T A over the (m_i, n) matrices A.
+
+    Args:
+        parts: matrices of one width n.
+        compress: reduce to at most n rows by a QR decomposition; all-zero rows go in any case.
+
+    Returns:
+        R (r, n) as an operator.
+    """
+    A = torch.cat([part[part.abs().amax(1) > 0] for part in parts])
+    if compress and A.shape[0] > A.shape[1]:
+        A = torch.linalg.qr(A, mode="r").R
+    return Dense(A)

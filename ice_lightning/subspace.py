@@ -1,0 +1,108 @@
+"""The artefact between the two halves: named directions in a latent space, on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ice_lightning.checks import problem
+
+FILE = "subspace.safetensors"
+
+
+@dataclass(frozen=True)
+class Subspace:
+    """Directions of one latent space that change one named thing.
+
+    Attributes:
+        directions: (n, k) orthonormal columns, strongest first.
+        eigenvalues: (k,), descending: squared feature change per squared unit of latent.
+        space: z, w, w+ or s.
+        provenance: criterion, generator and its SHA-256, seed, versions: JSON.
+    """
+
+    directions: Tensor
+    eigenvalues: Tensor
+    space: str
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def edit(self, u: Tensor, direction: int = 0, strength: float | Tensor = 1.0) -> Tensor:
+        """People moved along one direction.
+
+        Args:
+            u: (N, n).
+            direction: column, 0 is the strongest.
+            strength: in latent units; a number or (N,).
+
+        Returns:
+            (N, n).
+        """
+        n, k = self.directions.shape
+        if u.ndim != 2 or u.shape[1] != n:
+            raise problem(f"latents of shape (N, {n}) in {self.space}", tuple(u.shape), "convert them first")
+        if not 0 <= direction < k:
+            raise problem(f"a direction from 0 to {k - 1}", direction, "the subspace has no more")
+        step = torch.as_tensor(strength, dtype=u.dtype, device=u.device).reshape(-1, 1)
+        return u + step * self.directions[:, direction].to(u)
+
+    def angles(self, other: Subspace) -> Tensor:
+        """Principal angles in radians to another subspace of the same space, ascending, (min(k, k'),)."""
+        if self.directions.shape[0] != other.directions.shape[0]:
+            raise problem(f"a subspace of {self.space}", other.space, "compare within one space")
+        return principal_angles(self.directions, other.directions)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the file, whole or not at all."""
+        path = Path(path)
+        tensors = {"directions": self.directions.contiguous(), "eigenvalues": self.eigenvalues.contiguous()}
+        header = {"space": self.space, "provenance": json.dumps(self.provenance, sort_keys=True)}
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            part = file.name
+        try:
+            save_file(tensors, part, metadata=header)
+            os.replace(part, path)
+        finally:
+            Path(part).unlink(missing_ok=True)
+        return path
+
+
+def principal_angles(A: Tensor, B: Tensor) -> Tensor:
+    """Angles between the spans of two orthonormal bases (Bjorck & Golub 1973), exact for small ones as well."""
+    A, B = A.double(), B.double()
+    if A.shape[1] < B.shape[1]:
+        A, B = B, A
+    cosines = torch.linalg.svdvals(A.T @ B).clamp(max=1)
+    sines = torch.linalg.svdvals(B - A @ (A.T @ B)).clamp(max=1).flip(0)
+    return torch.where(cosines.square() < 0.5, cosines.acos(), sines.asin())
+
+
+def load_subspace(path: str | Path) -> Subspace:
+    """A subspace from its file or from its run folder.
+
+    Raises:
+        IceError: for a missing or broken file.
+    """
+    path = Path(path)
+    path = path / FILE if path.is_dir() else path
+    if not path.is_file():
+        raise problem(f"a subspace at {path}", "none", "pass a run folder or its subspace.safetensors")
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            return Subspace(
+                file.get_tensor("directions"),
+                file.get_tensor("eigenvalues"),
+                header["space"],
+                json.loads(header["provenance"]),
+            )
+    except (SafetensorError, KeyError) as error:
+        raise problem(f"a whole subspace file at {path}", str(error), "run the discovery again") from error
