@@ -1,0 +1,40 @@
+"""The face models that an analysis needs, as one bundle."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ice_lightning.checkpoints import ASSETS, load_network
+from ice_lightning.modules.identity import IdentityNet
+from ice_lightning.modules.landmarks import LandmarkNet
+from ice_lightning.modules.parser import Parser
+
+
+class Faces(nn.Module):
+    """Face models under the names that criterion terms ask for.
+
+    Args:
+        parser: (N, 3, H, W) in 0..1 -> (N, 19, H, W) logits.
+        landmarks: -> (N, 68, 2) pixels.
+        identity: -> (N, d) unit vectors.
+    """
+
+    def __init__(self, parser: nn.Module, landmarks: nn.Module, identity: nn.Module) -> None:
+        super().__init__()
+        self.parser, self.landmarks, self.identity = parser, landmarks, identity
+
+    @torch.no_grad()
+    def analyse(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Parse map (N, H, W) and landmarks (N, 68, 2) of images in 0..1, without gradient."""
+        image = image.clamp(0, 1)
+        return self.parser(image).argmax(1), self.landmarks(image)
+
+
+def embedded() -> Faces:
+    """The face models that ship with the package."""
+    return Faces(
+        load_network(ASSETS / "parser.safetensors", "parser", Parser),
+        load_network(ASSETS / "landmarks.safetensors", "landmarks", LandmarkNet),
+        load_network(ASSETS / "identity.safetensors", "identity", IdentityNet),
+    )
