@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ice_lightning.checks import finite, problem
+from ice_lightning.files import whole
 from ice_lightning.modules.stylegan2 import Generator
 
 ASSETS = Path(__file__).parent / "assets"
@@ -38,20 +37,13 @@ def save_network(
         config: the constructor's arguments, JSON.
         half: store floating-point tensors as float16.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: (t.half() if half and t.is_floating_point() else t).detach().cpu().contiguous()
         for name, t in module.state_dict().items()
     }
     header = {"ice_lightning": json.dumps({"kind": kind, "config": config}, sort_keys=True)}
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        part = file.name
-    try:
+    with whole(path) as part:
         save_file(tensors, part, metadata=header)
-        os.replace(part, path)
-    finally:
-        Path(part).unlink(missing_ok=True)
 
 
 def read_network(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

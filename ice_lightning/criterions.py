@@ -20,7 +20,6 @@ from ice_lightning.modules.layers import resize
 from ice_lightning.synthetic import REGIONS
 
 
-
 class Analysis(NamedTuple):
     """What the face models see in an image, without gradient.
 
@@ -148,6 +147,12 @@ class Region(nn.Module):
         self.regions, self.size = list(regions), at_least("size", size, 4)
         self.shape = {"outside": outside, "dilate": dilate, "erode": erode, "ring": ring}
 
+    @property
+    def label(self) -> str:
+        """What a table calls this term."""
+        where = "outside " if self.shape["outside"] else ""
+        return f"{type(self).__name__} {where}{'+'.join(self.regions)}"
+
     def weight(self, analysis: Analysis) -> Tensor:
         """(N, size, size) in 0..1: the share of each pixel that belongs to the region."""
         mask = region_mask(analysis.parse, self.regions, **self.shape)  # type: ignore[arg-type]
@@ -197,6 +202,7 @@ class Landmarks(nn.Module):
         super().__init__()
         self.ids = landmark_ids(indices, complement)
         self.landmarks = landmarks
+        self.label = f"Landmarks {'not ' if complement else ''}{indices}"
 
     def empty(self, analysis: Analysis) -> Tensor:
         """Nobody's face lacks landmarks."""

@@ -45,7 +45,8 @@ def early(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: Exact) ->
         solver: how to find eigenpairs.
 
     Returns:
-        k pairs, signs fixed; vectors orthogonal to Q.
+        k pairs, signs fixed; vectors orthogonal to Q. The whole spectra with and without the projection are in
+        stats["projected"] and stats["unprojected"].
 
     Raises:
         IceError: when the suppressed terms leave nothing.
@@ -63,4 +64,5 @@ def early(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: Exact) ->
         )
     keep = result.values >= activate_ratio * result.values[0]
     V = fix_signs(result.vectors[:, keep])
-    return EigenResult(result.values[keep], V, result.residuals[keep], result.stats | {"unprojected": free.values})
+    stats = result.stats | {"unprojected": free.values, "projected": result.values}
+    return EigenResult(result.values[keep], V, result.residuals[keep], stats)

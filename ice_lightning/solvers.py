@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ice_lightning.checks import at_least, problem
-from ice_lightning.operators import Dense, LinearOperator
+from ice_lightning.operators import LinearOperator
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,24 @@ class Exact:
     float64: bool = True
     limit: int = 6000
 
-    def matrix(self, J: LinearOperator) -> Tensor:
-        """The operator as a matrix (m, n)."""
+    def matrix(self, J: LinearOperator, tick: Callable[[int, int], None] | None = None) -> Tensor:
+        """The operator as a matrix (m, n).
+
+        Args:
+            J: the operator.
+            tick: called with (products done, products in all) after each chunk.
+        """
         at_least("solver.chunk", self.chunk, 1)
         m, n = J.shape
         if min(m, n) > self.limit:
             raise problem(f"at most {self.limit} columns for the exact solver", n, "choose a smaller space")
         side, product = (n, J.matmat) if n < m else (m, J.adjoint)
         eye = torch.eye(side, dtype=J.like.dtype, device=J.like.device)
-        parts = [product(part) for part in eye.split(self.chunk, 1)]
+        parts: list[Tensor] = []
+        for start in range(0, side, self.chunk):
+            parts.append(product(eye[:, start : start + self.chunk]))
+            if tick is not None:
+                tick(min(side, start + self.chunk), side)
         full = torch.cat(parts, 1)
         full = full if n < m else full.T
         return full.double() if self.float64 else full
@@ -66,17 +76,7 @@ class Exact:
         return EigenResult(values, V, residuals, {"products": min(J.shape), "stopped_early": ""})
 
 
-def thin_factor(parts: list[Tensor], compress: bool = True) -> Dense:
-    """The smallest R with R^T R = sum of A^T A over the (m_i, n) matrices A.
-
-    Args:
-        parts: matrices of one width n.
-        compress: reduce to at most n rows by a QR decomposition; all-zero rows go in any case.
-
-    Returns:
-        R (r, n) as an operator.
-    """
+def thin_factor(parts: list[Tensor]) -> Tensor:
+    """A small R (r, n) with R^T R = sum of A^T A over the (m_i, n) matrices A: no zero rows, r <= n."""
     A = torch.cat([part[part.abs().amax(1) > 0] for part in parts])
-    if compress and A.shape[0] > A.shape[1]:
-        A = torch.linalg.qr(A, mode="r").R
-    return Dense(A)
+    return torch.linalg.qr(A, mode="r").R if A.shape[0] > A.shape[1] else A

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ice_lightning.checks import problem
+from ice_lightning.files import whole
 
 FILE = "subspace.safetensors"
 
@@ -65,13 +64,8 @@ class Subspace:
         path = Path(path)
         tensors = {"directions": self.directions.contiguous(), "eigenvalues": self.eigenvalues.contiguous()}
         header = {"space": self.space, "provenance": json.dumps(self.provenance, sort_keys=True)}
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            part = file.name
-        try:
+        with whole(path) as part:
             save_file(tensors, part, metadata=header)
-            os.replace(part, path)
-        finally:
-            Path(part).unlink(missing_ok=True)
         return path
 
 

@@ -1,5 +1,44 @@
 """One thread: two OpenMP threads beside another process are slower by far."""
 
+import copy
+
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def generator():
+    from ice_lightning import load_generator
+
+    return load_generator("embedded")
+
+
+@pytest.fixture(scope="session")
+def faces():
+    from ice_lightning.modules.faces import embedded
+
+    return embedded()
+
+
+@pytest.fixture(scope="session")
+def generator64(generator):
+    return copy.deepcopy(generator).double()
+
+
+@pytest.fixture(scope="session")
+def faces64(faces):
+    return copy.deepcopy(faces).double()
+
+
+@pytest.fixture
+def compose(tmp_path):
+    """Overrides -> a composed config whose run folder is the test's own."""
+    from hydra import compose, initialize_config_module
+
+    def make(*overrides):
+        with initialize_config_module("ice_lightning.conf", version_base="1.3"):
+            return compose("config", [f"run_dir={tmp_path / 'run'}", "logger=none", *overrides])
+
+    return make

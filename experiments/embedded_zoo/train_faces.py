@@ -135,7 +135,9 @@ def main() -> None:
 
     torch.manual_seed(0)
     generator = load_generator("embedded").to(args.device)
-    nets = nn.ModuleDict({name: net() for name, net in NETS.items()}).to(args.device)
+    nets = nn.ModuleDict({name: net() for name, net in NETS.items()}).to(
+        args.device, memory_format=torch.channels_last
+    )
     optimiser = torch.optim.AdamW(nets.parameters(), lr=args.rate, weight_decay=1e-4)
     spent, step = 0.0, 0
     if state_file.exists():

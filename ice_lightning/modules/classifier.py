@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ice_lightning.checkpoints import ASSETS, load_network
+from ice_lightning.checks import one_of
 from ice_lightning.modules.layers import Trunk, resize
+
+
+EMBEDDED = ("smiling", "smiling_biased", "narrow_eyes", "glasses")
 
 
 class Classifier(nn.Module):
@@ -24,3 +29,15 @@ class Classifier(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in 0..1 -> (N,) logits; positive means that the attribute is there."""
         return self.head(self.trunk(resize(image, self.size))[-1].flatten(1))[:, 0]
+
+
+def embedded(name: str) -> Classifier:
+    """A classifier that ships with the package.
+
+    Args:
+        name: smiling, narrow_eyes, glasses, or smiling_biased: trained where 95 % of the smiling have dark hair.
+    """
+    one_of("classifier", name, EMBEDDED)
+    network = load_network(ASSETS / f"{name}.safetensors", name, Classifier)
+    assert isinstance(network, Classifier)
+    return network

@@ -1,0 +1,174 @@
+"""What a discovery shows while it runs, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import WandbLogger
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ice_lightning import report
+from ice_lightning.files import whole
+from ice_lightning.modules.discovery import Discovery
+from ice_lightning.subspace import FILE, Subspace
+from ice_lightning.traversal import traverse, visible_strength
+
+HELD_OUT = 1_000_000
+"""Added to the seed for people who are shown but not used in the fit."""
+
+
+def peak_memory_mb() -> float:
+    """High-water mark of this process's resident memory, or of CUDA's allocator where that is larger."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return max(host, torch.cuda.max_memory_allocated() / 2**20) if torch.cuda.is_available() else host
+
+
+class StageProgress(pl.Callback):
+    """A bar that names stage, person and remaining time; plain lines where there is no terminal."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.progress = Progress(
+            TextColumn("[bold]{task.fields[stage]}[/] person {task.fields[person]} of {task.total:.0f}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=self.console,
+            speed_estimate_period=600,
+        )
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen to the module."""
+        assert isinstance(pl_module, Discovery)
+        if not trainer.is_global_zero:
+            return
+        people = len(trainer.datamodule.latents)  # type: ignore[attr-defined]
+        task = self.progress.add_task("", total=people, stage="start", person=1)
+        began, said = time.monotonic(), -1
+
+        def tell(stage: str, person: int, share: float) -> None:
+            nonlocal said
+            done = min(person + share, people)
+            self.progress.update(task, completed=done, stage=stage, person=min(person + 1, people))
+            if not self.console.is_terminal and person != said:
+                said = person
+                elapsed = time.monotonic() - began
+                left = f", about {elapsed / done * (people - done):.0f} s left" if done else ""
+                self.console.print(f"{stage}: person {min(person + 1, people)} of {people}{left}")
+
+        pl_module.tell = tell
+        if self.console.is_terminal:
+            self.progress.start()
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the terminal as it was."""
+        self.progress.stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave the terminal as it was."""
+        self.progress.stop()
+
+
+class SaveDiscovery(pl.Callback):
+    """Subspace, metrics, pictures and page into the run's folder, and to the logger.
+
+    Args:
+        folder: of the run.
+        config: the resolved settings of the run, for provenance.
+        yaml: the same as text, for the page.
+        seconds: what took time before the fit, by stage.
+        people: rows of the traversal.
+    """
+
+    def __init__(
+        self, folder: Path, config: dict[str, Any], yaml: str, seconds: dict[str, float], people: int = 4
+    ) -> None:
+        self.folder, self.config, self.yaml, self.seconds, self.people = folder, config, yaml, seconds, people
+        self.subspace: Subspace
+        self.metrics: dict[str, Any] = {}
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write everything, the subspace first: what comes after it can be made again."""
+        assert isinstance(pl_module, Discovery)
+        if not trainer.is_global_zero:
+            return
+        name = pl_module.criterion.name
+        self.subspace = Subspace(
+            pl_module.result.vectors, pl_module.result.values, pl_module.space, self.provenance(pl_module)
+        )
+        self.subspace.save(self.folder / FILE)
+        with pl_module.stage("pictures", pl_module.people_used):
+            pictures = self.pictures(pl_module)
+        self.metrics = pl_module.metrics | {
+            "seconds": {k: round(v, 3) for k, v in (self.seconds | dict(pl_module.seconds)).items()},
+            "peak_memory_mb": round(peak_memory_mb(), 1),
+        }
+        with whole(self.folder / "metrics.json") as part:
+            part.write_text(json.dumps(self.metrics, indent=2) + "\n")
+        page = report.discovery_page(
+            name, pl_module.criterion.description, pictures, self.metrics, self.yaml
+        )
+        with whole(self.folder / "report.html") as part:
+            part.write_text(page)
+        self.log(trainer)
+
+    def provenance(self, module: Discovery) -> dict[str, Any]:
+        """What made this subspace."""
+        packages = ("ice_lightning", "torch", "pytorch-lightning")
+        return {
+            "criterion": module.criterion.name,
+            "generator": module.generator.name,
+            "generator_sha256": module.generator.fingerprint,
+            "config": self.config,
+            "people_used": module.people_used,
+            "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
+        }
+
+    def pictures(self, module: Discovery) -> dict[str, bytes]:
+        """Draw and write traversal.png and spectrum.png; caption -> PNG."""
+        G, space, name = module.generator, module.space, module.criterion.name
+        seed = self.config["latents"]["seed"] + HELD_OUT
+        with torch.no_grad():
+            u = G.convert(G.sample(self.people, seed), "z", space)
+        top = visible_strength(G, self.subspace, u)
+        strengths = [top * step for step in (-1, -0.5, 0, 0.5, 1)]
+        images = traverse(G, self.subspace, u, strengths)
+        title = f"{name.replace('_', ' ')}: direction 0, people the search never saw"
+        result = module.result
+        figures = {
+            "traversal": report.traversal(images, strengths, title),
+            "spectrum": report.spectrum(
+                result.stats["projected"].tolist(), result.stats["unprojected"].tolist(), len(result.values),
+                f"{name.replace('_', ' ')}: {len(result.values)} directions",
+            ),
+        }  # fmt: skip
+        drawn = {caption: report.png(figure) for caption, figure in figures.items()}
+        for caption, data in drawn.items():
+            with whole(self.folder / f"{caption}.png") as part:
+                part.write_bytes(data)
+        return drawn
+
+    def log(self, trainer: pl.Trainer) -> None:
+        """Numbers to every logger, pictures to W&B."""
+        seconds = {f"seconds/{k}": v for k, v in self.metrics["seconds"].items()}
+        leakage = {f"leakage/{k}": v for k, v in self.metrics["leakage"].items()}
+        scalars = {k: v for k, v in self.metrics.items() if isinstance(v, int | float)}
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self.config)
+            logger.log_metrics(scalars | seconds | leakage)
+            if isinstance(logger, WandbLogger):
+                for caption in ("traversal", "spectrum"):
+                    logger.log_image(caption, [str(self.folder / f"{caption}.png")])
+            logger.save()

@@ -1,0 +1,22 @@
+"""Files that are whole or absent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """A sibling of `path` to write to; it takes its place when the block ends well, and goes when it doesn't."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield part
+        part.chmod(0o644)  # safetensors writes 0600, which a shared install could not read
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,171 @@
+"""Figures and the HTML page of a run, in one style, from arrays and numbers alone."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from torch import Tensor
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titleweight": "bold",
+    "figure.facecolor": "white",
+    "savefig.dpi": 110,
+}
+ACCENT, MUTED = "#c2410c", "#94a3b8"
+FULL_CHANGE = 0.6
+"""RGB distance that a difference map draws in its brightest colour."""
+
+
+def traversal(images: Tensor, strengths: Sequence[float], title: str) -> Figure:
+    """People in rows, strengths in columns, the original in the middle, a difference map beside.
+
+    Args:
+        images: (N, K, 3, H, W) in 0..1; column K // 2 is the original.
+        strengths: (K,) in latent units, ascending.
+        title: one line.
+    """
+    n, k = images.shape[:2]
+    distance = (images[:, -1] - images[:, 0]).square().sum(1).sqrt()
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(1.5 * (k + 1) + 0.9, 1.5 * n + 0.95))
+        grid = figure.add_gridspec(
+            n, k + 2, width_ratios=[1] * (k + 1) + [0.09], wspace=0.04, hspace=0.04,
+            left=0.01, right=0.93, bottom=0.01, top=1 - 0.85 / (1.5 * n + 0.95),
+        )  # fmt: skip
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=13)
+        for row in range(n):
+            for column in range(k):
+                axes = figure.add_subplot(grid[row, column])
+                axes.imshow(images[row, column].permute(1, 2, 0).cpu().numpy())
+                _frame(axes, ACCENT if column == k // 2 else None)
+                if row == 0:
+                    name = "original" if column == k // 2 else f"{strengths[column]:+.3g}"
+                    axes.set_title(name, fontsize=11, fontweight="normal")
+            axes = figure.add_subplot(grid[row, k])
+            shown = axes.imshow(distance[row].cpu().numpy(), cmap="magma", vmin=0, vmax=FULL_CHANGE)
+            _frame(axes, None)
+            if row == 0:
+                axes.set_title("difference", fontsize=11, fontweight="normal")
+        bar = figure.colorbar(shown, cax=figure.add_subplot(grid[:, k + 1]))
+        bar.outline.set_visible(False)
+        bar.ax.set_ylabel("RGB distance, first to last", fontsize=9)
+        bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def _frame(axes: Any, colour: str | None) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(colour is not None)
+        spine.set_color(colour or "none")
+        spine.set_linewidth(2.5)
+
+
+def spectrum(values: Sequence[float], before: Sequence[float], kept: int, title: str) -> Figure:
+    """Eigenvalues on a log scale, kept ones in colour, those before the projection as a line.
+
+    Args:
+        values: eigenvalues after the projection, descending.
+        before: eigenvalues of the activated terms alone.
+        kept: how many directions the subspace has.
+        title: one line.
+    """
+    shown = max(12, min(len(before), kept + 8))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7, 3.6), layout="constrained")
+        axes = figure.subplots()
+        above = [value for value in before[:shown] if value > 0]
+        axes.plot(range(1, len(above) + 1), above, "-o", color=MUTED, ms=3.5, label="activated, nothing suppressed")
+        axes.bar(range(1, kept + 1), values[:kept], color=ACCENT, width=0.7, label=f"kept: {kept}")
+        rest = [value for value in values[kept:shown] if value > 0]
+        axes.bar(range(kept + 1, kept + 1 + len(rest)), rest, color="#fed7aa", width=0.7, label="below the ratio")
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=min(values[:kept]) / 30)
+        axes.set_xlabel("direction")
+        axes.set_ylabel("energy per unit of latent²")
+        axes.set_title(title, loc="left")
+        axes.legend(frameon=False)
+        axes.grid(axis="y", alpha=0.25)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def table(rows: Mapping[str, object]) -> str:
+    """Two columns of HTML: name, value."""
+    cells = (
+        f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(number(value))}</td></tr>"
+        for name, value in rows.items()
+    )
+    return f"<table>{''.join(cells)}</table>"
+
+
+def number(value: object) -> str:
+    """Floats with three digits, everything else as it is."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def page(title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:
+    """A self-contained HTML page: title, one sentence, (heading, HTML body) sections."""
+    parts = "".join(f"<section><h2>{html.escape(name)}</h2>{body}</section>" for name, body in sections)
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>
+body{{font:16px/1.5 system-ui,sans-serif;color:#1e293b;max-width:1000px;margin:2rem auto;padding:0 1rem}}
+h1{{margin:0}}h2{{margin:2rem 0 .5rem;font-size:1.1rem}}p.lead{{color:#475569;margin:.2rem 0 1rem}}
+img{{max-width:100%}}table{{border-collapse:collapse}}th,td{{text-align:left;padding:.25rem 1.2rem .25rem 0;
+border-bottom:1px solid #e2e8f0;font-weight:normal}}td{{font-variant-numeric:tabular-nums}}
+pre{{background:#f8fafc;padding:1rem;overflow:auto}}</style>
+<h1>{html.escape(title)}</h1><p class="lead">{html.escape(lead)}</p>{parts}</html>
+"""
+
+
+def picture(data: bytes, alt: str) -> str:
+    """A PNG inside the page."""
+    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
+
+
+def discovery_page(
+    name: str, description: str, pictures: Mapping[str, bytes], metrics: Mapping[str, Any], config: str
+) -> str:
+    """The page of a discovery run.
+
+    Args:
+        name: of the criterion.
+        description: one line.
+        pictures: caption -> PNG.
+        metrics: as in metrics.json.
+        config: YAML that repeats the run.
+    """
+    facts = {
+        "directions kept": metrics["rank"],
+        "directions suppressed": f"{metrics['suppressed_rank']} of {metrics['latent_dim']}",
+        "energy kept": metrics["explained_energy"],
+        "people used": metrics["people_used"],
+        "people skipped (region empty)": metrics["people_skipped"],
+        "peak memory": f"{metrics['peak_memory_mb']:.0f} MB",
+    }
+    seconds = {stage: f"{value:.1f} s" for stage, value in metrics["seconds"].items()}
+    sections = [(caption, picture(data, caption)) for caption, data in pictures.items()]
+    sections += [
+        ("What was found", table(facts)),
+        ("Leakage: the worst direction's share of a suppressed term's largest energy", table(metrics["leakage"])),
+        ("Time", table(seconds)),
+        ("Settings", f"<details><summary>config.yaml</summary><pre>{html.escape(config)}</pre></details>"),
+    ]
+    return page(name.replace("_", " "), description, sections)

@@ -1,0 +1,175 @@
+"""The command line: `python -m ice_lightning.run criterion=skin_color`, and run(cfg) for everyone else.
+
+Only Hydra is imported up here, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ice_lightning.checks import IceError, one_of, problem
+
+if TYPE_CHECKING:
+    from ice_lightning.criterions import Criterion
+    from ice_lightning.modules.faces import Faces
+    from ice_lightning.subspace import Subspace
+
+TASKS = ("discover",)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run returns.
+
+    Attributes:
+        folder: where its files lie.
+        subspace: the directions.
+        metrics: as in metrics.json.
+    """
+
+    folder: Path
+    subspace: Subspace
+    metrics: dict[str, Any]
+
+
+def run(cfg: DictConfig) -> Result:
+    """Run the task of a composed config (conf/config.yaml).
+
+    Raises:
+        IceError: for bad input, in one sentence.
+    """
+    one_of("task", cfg.task.name, TASKS)
+    return discover(cfg)
+
+
+def discover(cfg: DictConfig) -> Result:
+    """Find a criterion's subspace and write it with its metrics and pictures into cfg.run_dir."""
+    began = time.perf_counter()
+    folder = writable(Path(cfg.run_dir))
+    from ice_lightning.callbacks import SaveDiscovery, StageProgress
+    from ice_lightning.modules.discovery import Discovery
+
+    # Lightning expects an optimiser, worker processes and layers in train mode; a discovery has none of them.
+    for message in ("num_workers", "configure_optimizers", "in eval mode", "LeafSpec", "returned `None`"):
+        warnings.filterwarnings("ignore", message=f"(?s).*{message}.*")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+
+    generator = instantiate(cfg.generator)
+    faces = instantiate(cfg.faces)
+    criterion = build_criterion(cfg.criterion, faces)
+    module = Discovery(generator, faces, criterion, instantiate(cfg.solver), cfg.space)
+    data = instantiate(cfg.latents, _partial_=True)(generator=generator, space=cfg.space)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    seconds = {"load": time.perf_counter() - began}
+    save = SaveDiscovery(folder, config, OmegaConf.to_yaml(cfg, resolve=True), seconds)  # type: ignore[arg-type]
+    trainer = instantiate(cfg.trainer, _partial_=True)(
+        logger=instantiate(cfg.logger), callbacks=[StageProgress(), save]
+    )
+    trainer.fit(module, datamodule=data)
+    return Result(folder, save.subspace, save.metrics)
+
+
+def build_criterion(cfg: DictConfig, faces: Faces) -> Criterion:
+    """A criterion from its yaml; each term gets the face models that its class asks for in `needs`."""
+    from ice_lightning.criterions import Criterion, Suppress
+
+    def term(node: DictConfig) -> Any:
+        needs = getattr(get_class(node._target_), "needs", ())
+        return instantiate(node, _partial_=True)(**{name: getattr(faces, name) for name in needs})
+
+    return Criterion(
+        name=cfg.name,
+        description=cfg.description,
+        activate=tuple(term(node) for node in cfg.activate),
+        suppress=tuple(Suppress(term(node.term), node.ratio) for node in cfg.suppress),
+        activate_ratio=cfg.activate_ratio,
+    )
+
+
+def writable(folder: Path) -> Path:
+    """The folder itself, made where it is missing; raises IceError when nothing can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise problem(
+            f"a run folder that can be written at {folder}", error.strerror, "set hydra.run.dir to another one"
+        ) from error
+    return folder
+
+
+def sentence(error: BaseException) -> str | None:
+    """What to tell the user, or None for what looks like our own mistake."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, IceError):
+            return str(cause)
+        cause = cause.__cause__
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        try:
+            one_of(group, name, error.options)
+        except IceError as named:
+            return str(named)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.filename:
+        return str(
+            problem(
+                "a run folder that can be written",
+                f"{error.strerror} at {error.filename}",
+                "set hydra.run.dir to another one",
+            )
+        )
+    return None
+
+
+@hydra.main(version_base="1.3", config_path="pkg://ice_lightning.conf", config_name="config")
+def _hydra_main(cfg: DictConfig) -> None:
+    try:
+        result = run(cfg)
+    except Exception as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise  # Hydra goes on with the other jobs, then says which one failed
+        stop(error)
+    print(f"{result.metrics['rank']} directions: {result.folder / 'traversal.png'}")
+
+
+def stop(error: Exception) -> NoReturn:
+    """End with one sentence and exit status 2; an error that isn't the user's goes on."""
+    told = sentence(error)
+    if told is None:
+        raise error
+    print(f"ice_lightning: {told}", file=sys.stderr)
+    sys.exit(2)
+
+
+def main() -> None:
+    """Run; bad input ends in one sentence and exit status 2."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so that we can word it
+    try:
+        _hydra_main()
+    except Exception as error:
+        stop(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Walks along a direction, at strengths that a person can see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ice_lightning.modules.stylegan2 import Generator
+from ice_lightning.subspace import Subspace
+
+VISIBLE = 0.3
+"""RGB distance by which the most changed hundredth of the pixels differs from the original, at full strength."""
+
+
+def most_changed(image: Tensor, original: Tensor, share: float = 0.01) -> Tensor:
+    """Mean RGB distance over the most changed `share` of the pixels: (N, 3, H, W) twice -> (N,)."""
+    distance = (image - original).square().sum(1).sqrt().flatten(1)
+    return distance.topk(max(1, round(share * distance.shape[1])), 1).values.mean(1)
+
+
+@torch.no_grad()
+def visible_strength(
+    generator: Generator, subspace: Subspace, u: Tensor, direction: int = 0, target: float = VISIBLE
+) -> float:
+    """The strength at which the most changed pixels of people u (N, n) differ by `target` on average.
+
+    It is found by doubling and then bisection, to 3 %; both signs count half each.
+    """
+
+    def effect(strength: float) -> float:
+        original = generator(u, subspace.space)
+        sides = [generator(subspace.edit(u, direction, sign * strength), subspace.space) for sign in (-1, 1)]
+        clamped = [most_changed(side.clamp(0, 1), original.clamp(0, 1)).mean() for side in sides]
+        return float(torch.stack(clamped).mean())
+
+    low, high = 0.0, 1e-3
+    while effect(high) < target and high < 1e4:
+        low, high = high, 2 * high
+    while high - low > 0.03 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if effect(middle) < target else (low, middle)
+    return high
+
+
+@torch.no_grad()
+def traverse(
+    generator: Generator, subspace: Subspace, u: Tensor, strengths: list[float], direction: int = 0
+) -> Tensor:
+    """People u (N, n) at each strength: (N, len(strengths), 3, H, W) in 0..1."""
+    columns = [generator(subspace.edit(u, direction, s), subspace.space).clamp(0, 1) for s in strengths]
+    return torch.stack(columns, 1)

@@ -1,0 +1,73 @@
+"""Slow and obvious versions of what the package does fast, in float64."""
+
+import torch
+from torch.nn import functional as F
+
+
+def upfirdn2d(x, f, up, down, x0, x1, y0, y1, flip, gain):
+    """Zero insertion, padding (negative crops), convolution and decimation by loops over the output."""
+    n, c, h, w = x.shape
+    big = torch.zeros(n, c, h * up, w * up, dtype=x.dtype)
+    big[:, :, ::up, ::up] = x
+    H, W = h * up + y0 + y1, w * up + x0 + x1
+    padded = torch.zeros(n, c, H, W, dtype=x.dtype)
+    for i in range(H):
+        for j in range(W):
+            if 0 <= i - y0 < h * up and 0 <= j - x0 < w * up:
+                padded[:, :, i, j] = big[:, :, i - y0, j - x0]
+    kernel = f if flip else f.flip(0, 1)
+    kh, kw = f.shape
+    rows, columns = range(0, H - kh + 1, down), range(0, W - kw + 1, down)
+    out = torch.zeros(n, c, len(rows), len(columns), dtype=x.dtype)
+    for a, i in enumerate(rows):
+        for b, j in enumerate(columns):
+            out[:, :, a, b] = (padded[:, :, i : i + kh, j : j + kw] * kernel * gain).sum((2, 3))
+    return out
+
+
+def modulated_conv(x, weight, s, demodulate, up, f):
+    """StyleGAN2's modulated convolution with one weight tensor per sample (Karras et al. 2019b, eq. 1 and 3)."""
+    outputs = []
+    for one, style in zip(x, s, strict=True):
+        w = weight * style[None, :, None, None]
+        if demodulate:
+            w = w / (w.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
+        if up == 1:
+            y = F.conv2d(one[None], w, padding=weight.shape[-1] // 2)
+        else:
+            c, h, side = one.shape
+            zeros = torch.zeros(c, 2 * h, 2 * side, dtype=x.dtype)
+            zeros[:, ::2, ::2] = one
+            # Transposed convolution = zeros between samples, full correlation with the turned kernel, then the filter.
+            y = F.conv2d(F.pad(zeros[None, :, : 2 * h - 1, : 2 * side - 1], (2, 2, 2, 2)), w.flip(2, 3))
+            channels = y.shape[1]
+            k = (f.flip(0, 1) * 4)[None, None].expand(channels, 1, -1, -1)
+            y = F.conv2d(F.pad(y, (1, 1, 1, 1)), k.to(y.dtype), groups=channels)
+        outputs.append(y)
+    return torch.cat(outputs)
+
+
+def dense_jacobian(f, u, h=1e-6):
+    """(m, n) by central differences at u (1, n)."""
+    columns = []
+    for i in range(u.shape[1]):
+        e = torch.zeros_like(u)
+        e[0, i] = h
+        columns.append((f(u + e) - f(u - e))[0] / (2 * h))
+    return torch.stack(columns, 1)
+
+
+def early(A, Ss, ratios, activate_ratio):
+    """DESIGN section 1 with n x n matrices: A, Ss are energies G; returns (values, vectors), descending."""
+    n = len(A)
+    P = torch.eye(n, dtype=A.dtype)
+    if Ss:
+        bad = []
+        for S, ratio in zip(Ss, ratios, strict=True):
+            values, vectors = torch.linalg.eigh(S)
+            bad.append(vectors[:, values >= ratio * values[-1]])
+        span = torch.cat(bad, 1)
+        P = P - span @ torch.linalg.pinv(span)
+    values, vectors = torch.linalg.eigh(P @ A @ P)
+    keep = values >= activate_ratio * values[-1]
+    return values[keep].flip(0), vectors[:, keep].flip(1)

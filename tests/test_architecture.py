@@ -1,0 +1,55 @@
+"""Who may import whom (the layers of the package), read from the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "ice_lightning"
+LAYERS = [
+    {"checks", "files"},
+    {"ops", "operators", "metrics", "synthetic"},
+    {
+        "solvers", "projection", "subspace", "checkpoints", "modules.stylegan2", "modules.parser", "modules.landmarks",
+        "modules.identity", "modules.classifier", "modules.layers", "modules.faces",
+    },
+    {"criterions", "counterfactual", "latents", "report", "traversal"},
+    {"modules.discovery", "modules.explanation", "callbacks"},
+    {"run"},
+]  # fmt: skip
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+FILES = [p for p in ROOT.rglob("*.py") if p.name != "__init__.py"]
+
+
+def name_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{a.name}" for a in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_go_down_only(path):
+    own = RANK[name_of(path)]
+    for target in imports(path):
+        if target.startswith("ice_lightning."):
+            parts = target.removeprefix("ice_lightning.").split(".")
+            module = ".".join(parts[: 2 if parts[0] == "modules" else 1])
+            assert RANK[module] <= own, f"{name_of(path)} imports {module}"
+        elif target.split(".")[0] in {"hydra", "omegaconf"}:
+            assert name_of(path) == "run"
+        elif target.split(".")[0] == "wandb":
+            assert name_of(path) == "callbacks"
+
+
+@pytest.mark.parametrize("code", ["import ice_lightning", "import ice_lightning.run"])
+def test_importing_pulls_in_no_torch(code):
+    check = f"{code}, sys; sys.exit(any(m in sys.modules for m in ('torch', 'pytorch_lightning')))"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -1,0 +1,52 @@
+import pytest
+import reference
+import torch
+
+from ice_lightning.checks import IceError
+from ice_lightning.operators import Dense, Jacobian, Projected, remove
+
+draw = torch.Generator().manual_seed(0)
+W1 = torch.randn(7, 5, generator=draw, dtype=torch.float64)
+W2 = torch.randn(9, 7, generator=draw, dtype=torch.float64)
+U = torch.randn(1, 5, generator=draw, dtype=torch.float64)
+Q = torch.linalg.qr(torch.randn(5, 2, generator=draw, dtype=torch.float64)).Q
+
+
+def f(u):
+    return torch.tanh(u @ W1.T) @ W2.T
+
+
+OPERATORS = {
+    "Dense": lambda: Dense(W1),
+    "Jacobian": lambda: Jacobian(f, U),
+    "Projected": lambda: Projected(Jacobian(f, U), Q),
+    "Projected by nothing": lambda: Projected(Dense(W1), torch.zeros(5, 0, dtype=torch.float64)),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_adjoint_identity(name):
+    J = OPERATORS[name]()
+    m, n = J.shape
+    V = torch.randn(n, 3, generator=draw, dtype=torch.float64)
+    Y = torch.randn(m, 4, generator=draw, dtype=torch.float64)
+    torch.testing.assert_close(J.matmat(V).T @ Y, V.T @ J.adjoint(Y), rtol=1e-12, atol=1e-12)
+
+
+def test_jacobian_equals_finite_differences():
+    J = Jacobian(f, U).matmat(torch.eye(5, dtype=torch.float64))
+    torch.testing.assert_close(J, reference.dense_jacobian(f, U), rtol=1e-7, atol=1e-8)
+
+
+def test_remove_leaves_nothing_in_the_span():
+    V = torch.randn(5, 3, generator=draw, dtype=torch.float64)
+    assert (Q.T @ remove(V, Q)).abs().max() < 1e-14
+
+
+def test_premises_are_probed():
+    with pytest.raises(IceError, match="a deterministic forward pass, got two different results"):
+        Jacobian(lambda u: u + torch.randn(1), U)
+    with pytest.raises(IceError, match="finite features, got 9 NaN or infinite"):
+        Jacobian(lambda u: f(u) * float("nan"), U)
+    with pytest.raises(IceError, match=r"one latent of shape \(1, n\), got \(2, 5\)"):
+        Jacobian(f, U.expand(2, 5))

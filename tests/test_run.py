@@ -1,0 +1,166 @@
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from ice_lightning import load_subspace
+from ice_lightning.checkpoints import ASSETS, read_network, save_network
+from ice_lightning.checks import IceError
+from ice_lightning.modules.stylegan2 import Generator
+from ice_lightning.run import build_criterion, run
+
+CONF = Path(__file__).parents[1] / "conf"
+QUICK = ("space=w", "latents.count=2", "criterion.suppress.0.ratio=0.2")
+
+
+def command(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "ice_lightning.run", *arguments], capture_output=True, text=True, cwd=cwd, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    done = command("criterion=skin_color", *QUICK, f"hydra.run.dir={folder}/out", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "out", done
+
+
+def test_a_run_leaves_what_it_promises(whole_run):
+    folder, done = whole_run
+    for name in ("subspace.safetensors", "metrics.json", "traversal.png", "spectrum.png", "report.html"):
+        assert (folder / name).stat().st_size > 0, name
+    assert "traversal.png" in done.stdout
+    assert list(folder.glob("wandb/offline-run-*/*.wandb"))
+    assert len(list(folder.glob("wandb/offline-run-*/files/media/images/*.png"))) == 2
+    assert not list(folder.glob(".*part*"))
+
+
+def test_metrics_and_subspace_agree(whole_run):
+    folder, _ = whole_run
+    metrics, S = json.loads((folder / "metrics.json").read_text()), load_subspace(folder)
+    assert {"rank", "eigenvalues", "explained_energy", "leakage", "seconds", "peak_memory_mb"} <= set(metrics)
+    n, k = S.directions.shape
+    assert (n, k) == (64, metrics["rank"])
+    torch.testing.assert_close(S.directions.T @ S.directions, torch.eye(k, dtype=torch.float64))
+    assert metrics["eigenvalues"] == S.eigenvalues.tolist() == sorted(metrics["eigenvalues"], reverse=True)
+    assert 0 < metrics["explained_energy"] <= 1
+    assert all(0 <= leak <= 0.2 for leak in metrics["leakage"].values())
+    assert S.provenance["criterion"] == "skin_color"
+    assert S.provenance["generator_sha256"] == S.provenance["generator_sha256"].lower()
+    assert S.provenance["config"]["latents"]["count"] == 2
+
+
+def test_the_page_needs_no_other_file(whole_run):
+    page = (whole_run[0] / "report.html").read_text()
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert page.count("data:image/png;base64") == 2
+
+
+@pytest.mark.parametrize("precision,tolerance", [("32-true", 1e-5), ("64-true", 1e-9)])
+def test_the_same_seed_gives_the_same_directions_at_any_chunk(compose, tmp_path, precision, tolerance):
+    found = [
+        run(compose(*QUICK, f"solver.chunk={chunk}", f"trainer.precision={precision}", f"run_dir={tmp_path / str(chunk)}"))
+        for chunk in (1, 64)
+    ]  # fmt: skip
+    one, other = (result.subspace.directions for result in found)
+    torch.testing.assert_close(one, other, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (CONF / "criterion").glob("*.yaml")))
+def test_every_preset_composes_and_builds(compose, faces, name):
+    criterion = build_criterion(compose(f"criterion={name}").criterion, faces)
+    assert criterion.name == name
+    assert criterion.description
+    assert criterion.suppress
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (CONF / "classifier").glob("*.yaml")))
+def test_every_classifier_loads(compose, name):
+    assert instantiate(compose(f"classifier={name}").classifier)(torch.rand(2, 3, 128, 128)).shape == (2,)
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (CONF / "trainer").glob("*.yaml")))
+def test_every_trainer_composes(compose, name):
+    assert compose(f"trainer={name}").trainer.max_epochs == 1
+
+
+def test_csv_logger_writes_metrics(compose, tmp_path):
+    run(compose(*QUICK, "latents.count=1", "logger=csv"))
+    assert "explained_energy" in (tmp_path / "run" / "csv" / "metrics.csv").read_text()
+
+
+def test_someone_without_the_region_is_skipped_and_counted(compose):
+    # Only some people wear glasses.
+    result = run(compose("criterion=skin_color", *QUICK, "latents.count=6", "criterion.activate.0.regions=[eye_g]"))
+    assert result.metrics["people_skipped"] > 0
+    assert result.metrics["people_used"] + result.metrics["people_skipped"] == 6
+
+
+SENTENCES = {
+    "criterion.activate.0.regions=[hairs]": "a region out of .* got 'hairs': did you mean 'hair'",
+    "generator.checkpoint=/nowhere/g.safetensors": "a generator file at /nowhere/g.safetensors, got none",
+    "criterion.suppress.0.ratio=0": r"the ratio of RegionResidual in \(0, 1\], got 0",
+    "criterion.activate_ratio=1.5": r"activate_ratio in \(0, 1\], got 1.5",
+    "latents.count=0": r"latents\.count of at least 1, got 0",
+    "space=x": r"a space out of z, w, w\+, s, got 'x'",
+    "task.name=discovr": "a task out of discover, got 'discovr': did you mean 'discover'",
+    "criterion.activate.0.regions=[hat]": r"people who have what the criterion looks at \(RegionColor hat\), got 2",
+    "criterion.suppress.0.ratio=1e-9": "suppressed terms that leave a direction free, got 64 suppressed directions of 64",
+}
+
+
+@pytest.mark.parametrize("override", SENTENCES)
+def test_bad_input_is_told_in_one_sentence(compose, override):
+    with pytest.raises(Exception) as caught:  # Hydra may wrap it
+        run(compose(*QUICK, override))
+    from ice_lightning.run import sentence
+
+    told = sentence(caught.value)
+    assert re.match(f"expected {SENTENCES[override]}", told), told
+
+
+def test_an_unknown_landmark_index(compose):
+    from ice_lightning.run import sentence
+
+    with pytest.raises(Exception) as caught:
+        run(compose("criterion=eye_shape", "criterion.activate.0.indices=36-70"))
+    assert sentence(caught.value).startswith("expected landmark indices from 0 to 67, got '36-70'")
+
+
+def test_nan_weights_end_with_a_sentence_and_status_2(tmp_path):
+    state, config = read_network(ASSETS / "generator.safetensors", "generator")
+    G = Generator(**config)
+    G.load_state_dict(state)
+    G.synthesis.b8.conv0.bias.data[0] = math.nan
+    save_network(tmp_path / "g.safetensors", G, "generator", config)
+    done = command(f"generator.checkpoint={tmp_path}/g.safetensors", f"hydra.run.dir={tmp_path}/out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(r"ice_lightning: expected finite numbers in synthesis\.b8\.conv0\.bias.*\n", done.stderr)
+
+
+def test_an_unknown_criterion_names_the_nearest(tmp_path):
+    done = command("criterion=skin_colour", cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(r"ice_lightning: expected a criterion out of .*got 'skin_colour': did you mean 'skin_color'\?\n", done.stderr)
+
+
+def test_an_unwritable_run_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = command(f"hydra.run.dir={tmp_path}/file/run", cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(r"ice_lightning: expected a run folder that can be written.*: set hydra\.run\.dir.*\n", done.stderr)
+
+
+def test_help_names_the_choices(tmp_path):
+    done = command("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "skin_color" in done.stdout
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from ice_lightning.checks import IceError
+from ice_lightning.operators import Dense
+from ice_lightning.solvers import Exact, thin_factor
+
+draw = torch.Generator().manual_seed(0)
+TALL = torch.randn(40, 12, generator=draw, dtype=torch.float64)
+SCALE = torch.logspace(0, -5, 12, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("A", [TALL * SCALE, (TALL * SCALE).T.contiguous()], ids=["tall", "wide"])
+def test_eigenpairs_equal_eigh(A):
+    result = Exact().solve(Dense(A))
+    values, vectors = torch.linalg.eigh(A.T @ A)
+    k = min(A.shape)
+    values, vectors = values.flip(0)[:k], vectors.flip(1)[:, :k]
+    torch.testing.assert_close(result.values, values, rtol=1e-8, atol=1e-15 * float(values[0]))
+    overlap = (result.vectors[:, :4] * vectors[:, :4]).sum(0).abs()
+    torch.testing.assert_close(overlap, torch.ones(4, dtype=torch.float64))
+    assert result.residuals.max() < 1e-12
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 64])
+@pytest.mark.parametrize("A", [TALL, TALL.T.contiguous()], ids=["tall", "wide"])
+def test_the_matrix_does_not_depend_on_the_chunk(chunk, A):
+    ticks = []
+    assert torch.equal(Exact(chunk=chunk).matrix(Dense(A), lambda *t: ticks.append(t)), A)
+    assert ticks[-1] == (12, 12)
+
+
+def test_thin_factor_keeps_the_energy_of_all_parts():
+    parts = [TALL, torch.zeros(3, 12, dtype=torch.float64), TALL[:5] * 2]
+    R = thin_factor(parts)
+    assert R.shape == (12, 12)
+    torch.testing.assert_close(R.T @ R, sum(p.T @ p for p in parts))
+    assert thin_factor([torch.zeros(2, 12), torch.ones(1, 12)]).shape == (1, 12)
+
+
+def test_sentences():
+    with pytest.raises(IceError, match="at most 10 columns for the exact solver, got 12: choose a smaller space"):
+        Exact(limit=10).solve(Dense(TALL))
+    with pytest.raises(IceError, match=r"solver\.chunk of at least 1, got 0"):
+        Exact(chunk=0).solve(Dense(TALL))

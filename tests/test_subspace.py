@@ -1,0 +1,47 @@
+import math
+
+import pytest
+import torch
+
+from ice_lightning import load_subspace
+from ice_lightning.checks import IceError
+from ice_lightning.subspace import FILE, Subspace, principal_angles
+
+V = torch.linalg.qr(torch.randn(9, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).Q
+S = Subspace(V, torch.tensor([3.0, 2.0, 1.0]), "w", {"criterion": "skin_color", "seed": 0})
+
+
+def test_a_saved_subspace_comes_back_from_file_and_folder(tmp_path):
+    S.save(tmp_path / FILE)
+    for path in (tmp_path, tmp_path / FILE):
+        again = load_subspace(path)
+        assert torch.equal(again.directions, V)
+        assert (again.space, again.provenance) == (S.space, S.provenance)
+    assert [p.name for p in tmp_path.iterdir()] == [FILE]
+
+
+def test_edit_moves_along_one_direction():
+    u = torch.zeros(2, 9)
+    moved = S.edit(u, direction=1, strength=torch.tensor([2.0, -1.0]))
+    torch.testing.assert_close(moved, torch.stack([2 * V[:, 1], -V[:, 1]]).float())
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 1e-4, 0.3, 1.5, math.pi / 2])
+def test_principal_angles_are_exact_at_both_ends(angle):
+    eye = torch.eye(4, dtype=torch.float64)
+    turned = torch.stack([eye[0], math.cos(angle) * eye[1] + math.sin(angle) * eye[2]], 1)
+    angles = principal_angles(eye[:, :2], turned)
+    torch.testing.assert_close(angles, torch.tensor([0.0, angle], dtype=torch.float64), rtol=1e-9, atol=1e-15)
+    assert principal_angles(turned[:, :1], eye[:, :2]).max() < 1e-12
+
+
+def test_sentences(tmp_path):
+    with pytest.raises(IceError, match=r"latents of shape \(N, 9\) in w, got \(2, 4\)"):
+        S.edit(torch.zeros(2, 4))
+    with pytest.raises(IceError, match="a direction from 0 to 2, got 3"):
+        S.edit(torch.zeros(2, 9), direction=3)
+    with pytest.raises(IceError, match="a subspace at .*, got none"):
+        load_subspace(tmp_path)
+    (tmp_path / FILE).write_bytes(b"not a file")
+    with pytest.raises(IceError, match="a whole subspace file at .*: run the discovery again"):
+        load_subspace(tmp_path)
