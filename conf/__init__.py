@@ -1,0 +1,1 @@
+"""Hydra's settings; here so that a wheel carries them."""

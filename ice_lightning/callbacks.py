@@ -117,9 +117,7 @@ class SaveDiscovery(pl.Callback):
         }
         with whole(self.folder / "metrics.json") as part:
             part.write_text(json.dumps(self.metrics, indent=2) + "\n")
-        page = report.discovery_page(
-            name, pl_module.criterion.description, pictures, self.metrics, self.yaml
-        )
+        page = report.discovery_page(name, pl_module.criterion.description, pictures, self.metrics, self.yaml)
         with whole(self.folder / "report.html") as part:
             part.write_text(page)
         self.log(trainer)

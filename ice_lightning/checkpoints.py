@@ -25,9 +25,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def save_network(
-    path: str | Path, module: nn.Module, kind: str, config: dict[str, Any], half: bool = True
-) -> None:
+def save_network(path: str | Path, module: nn.Module, kind: str, config: dict[str, Any], half: bool = True) -> None:
     """Write a network whole or not at all.
 
     Args:
@@ -60,9 +58,7 @@ def read_network(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
             header = (file.metadata() or {}).get("ice_lightning")
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
-        raise problem(
-            f"a whole safetensors file at {path}", str(error), "fetch or write the file again"
-        ) from error
+        raise problem(f"a whole safetensors file at {path}", str(error), "fetch or write the file again") from error
     if header is None:
         raise problem(
             f"a safetensors file with an ice_lightning header at {path}",

@@ -50,7 +50,5 @@ def finite(what: str, tensor: Any) -> Any:
     """The tensor itself; raises IceError when it holds NaN or infinity."""
     bad = int((~tensor.isfinite()).sum())
     if bad:
-        raise problem(
-            f"finite numbers in {what}", f"{bad} NaN or infinite of {tensor.numel()}", "check the file"
-        )
+        raise problem(f"finite numbers in {what}", f"{bad} NaN or infinite of {tensor.numel()}", "check the file")
     return tensor

@@ -60,7 +60,12 @@ def _disc(radius: int, device: torch.device) -> Tensor:
 
 
 def region_mask(
-    parse: Tensor, regions: Sequence[str], outside: bool = False, dilate: float = 0, erode: float = 0, ring: float = 0
+    parse: Tensor,
+    regions: Sequence[str],
+    outside: bool = False,
+    dilate: float = 0,
+    erode: float = 0,
+    ring: float = 0,
 ) -> Tensor:
     """The pixels of some regions, grown, shrunk, turned inside out.
 

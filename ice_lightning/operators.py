@@ -16,8 +16,13 @@ from ice_lightning.checks import problem
 class LinearOperator(Protocol):
     """An (m, n) linear map."""
 
-    shape: tuple[int, int]
-    like: Tensor
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n)."""
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the operator's dtype and device."""
 
     def matmat(self, V: Tensor) -> Tensor:
         """(n, k) -> (m, k)."""

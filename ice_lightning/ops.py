@@ -95,9 +95,7 @@ def _pads(padding: int | Sequence[int]) -> tuple[int, int, int, int]:
     elif len(values) == 2:
         values = [values[0], values[0], values[1], values[1]]
     if len(values) != 4:
-        raise problem(
-            "padding of 1, 2 (x, y) or 4 (x0, x1, y0, y1) integers", len(values), "pass one of these"
-        )
+        raise problem("padding of 1, 2 (x, y) or 4 (x0, x1, y0, y1) integers", len(values), "pass one of these")
     return values[0], values[1], values[2], values[3]
 
 

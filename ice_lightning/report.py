@@ -12,7 +12,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from torch import Tensor
 
-STYLE = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 11,
     "axes.spines.top": False,
@@ -164,7 +164,10 @@ def discovery_page(
     sections = [(caption, picture(data, caption)) for caption, data in pictures.items()]
     sections += [
         ("What was found", table(facts)),
-        ("Leakage: the worst direction's share of a suppressed term's largest energy", table(metrics["leakage"])),
+        (
+            "Leakage: the worst direction's share of a suppressed term's largest energy",
+            table(metrics["leakage"]),
+        ),
         ("Time", table(seconds)),
         ("Settings", f"<details><summary>config.yaml</summary><pre>{html.escape(config)}</pre></details>"),
     ]

@@ -111,7 +111,9 @@ def writable(folder: Path) -> Path:
         probe.unlink()
     except OSError as error:
         raise problem(
-            f"a run folder that can be written at {folder}", error.strerror, "set hydra.run.dir to another one"
+            f"a run folder that can be written at {folder}",
+            error.strerror,
+            "set hydra.run.dir to another one",
         ) from error
     return folder
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from ice_lightning.checks import at_least, one_of, problem
 
 REGIONS = (
-    "background skin l_brow r_brow l_eye r_eye eye_g l_ear r_ear ear_r nose mouth u_lip l_lip neck neck_l cloth hair hat"
+    "background skin l_brow r_brow l_eye r_eye eye_g l_ear r_ear ear_r "
+    "nose mouth u_lip l_lip neck neck_l cloth hair hat"
 ).split()
 
 FACE = frozenset("skin l_brow r_brow l_eye r_eye eye_g nose mouth u_lip l_lip".split())
@@ -243,10 +244,7 @@ def render(factors: Tensor, size: int = 128) -> Portraits:
     warm = torch.tensor([0.045, 0.0, -0.055], device=factors.device)[:, None, None]
     skin = skin + f["skin_warmth"][:, None] * warm
     hair = _ramp(f["hair_colour"], (0.10, 0.08, 0.09), (0.40, 0.25, 0.16), (0.90, 0.75, 0.48))
-    hair = (
-        hair
-        + f["hair_warmth"][:, None] * torch.tensor([0.08, -0.01, -0.05], device=factors.device)[:, None, None]
-    )
+    hair = hair + f["hair_warmth"][:, None] * torch.tensor([0.08, -0.01, -0.05], device=factors.device)[:, None, None]
     lips = _ramp(f["lip_colour"], (0.62, 0.36, 0.36), (0.78, 0.30, 0.34), (0.80, 0.12, 0.26))
     iris = _ramp(f["iris_colour"], (0.24, 0.14, 0.08), (0.30, 0.45, 0.25), (0.25, 0.50, 0.75))
     cloth = _ramp(f["clothes_hue"], (0.18, 0.28, 0.52), (0.24, 0.46, 0.40), (0.62, 0.24, 0.28))
@@ -286,9 +284,7 @@ def render(factors: Tensor, size: int = 128) -> Portraits:
         )
         paint(cover(ear), skin * 0.90 * lit, name)
 
-    head = torch.where(
-        y < 0, _superellipse(x, y, W, torch.full_like(W, 0.64)), _superellipse(x, y, W, H_low, p_low)
-    )
+    head = torch.where(y < 0, _superellipse(x, y, W, torch.full_like(W, 0.64)), _superellipse(x, y, W, H_low, p_low))
     on_head = cover(head)
     rounding = 1 - 0.16 * ((head + 0.16) / 0.16).clamp(0, 1).square()[:, None]
     paint(on_head, skin * lit * rounding, "skin")
@@ -316,16 +312,11 @@ def render(factors: Tensor, size: int = 128) -> Portraits:
     floor = ny + 0.035 * (1 - ((x - nx) / n_half).square())
     nose = torch.maximum(torch.maximum((x - spine).abs() - wing, y - floor), by - y)
     side_light = (
-        1
-        + 0.05
-        * ((x - spine) / 0.09).clamp(-1, 1)[:, None]
-        * torch.where(f["light_direction"] < 0, -1, 1)[:, None]
+        1 + 0.05 * ((x - spine) / 0.09).clamp(-1, 1)[:, None] * torch.where(f["light_direction"] < 0, -1, 1)[:, None]
     )
     paint(cover(nose), skin * lit * 0.955 * side_light, "nose")
     for side in (-1, 1):
-        hole = _superellipse(
-            x - nx - side * 0.45 * n_half, y - ny - 0.012, 0.24 * n_half, torch.full_like(W, 0.015)
-        )
+        hole = _superellipse(x - nx - side * 0.45 * n_half, y - ny - 0.012, 0.24 * n_half, torch.full_like(W, 0.015))
         paint(cover(hole) * 0.6 * cover(nose), skin * 0.45)
 
     # The whole mouth first, so that no skin shows through the seams between lips and interior.
@@ -396,9 +387,9 @@ def render(factors: Tensor, size: int = 128) -> Portraits:
     zero = torch.zeros_like(W)
     points: list[tuple[Tensor, Tensor]] = []
     for k in range(17):
-        c, s = math.cos(math.pi * k / 16), math.sin(math.pi * k / 16)
+        across, below = math.cos(math.pi * k / 16), math.sin(math.pi * k / 16)
         power = 2 / p_low
-        points.append((-W * math.copysign(1, c) * abs(c) ** power, H_low * max(s, 0.0) ** power))
+        points.append((-W * math.copysign(1, across) * abs(across) ** power, H_low * max(below, 0.0) ** power))
     points += brow_points
     for k in range(4):
         points.append((bx + (nx - bx) * k / 3, by + (ny - by) * k / 3 + zero))

@@ -43,9 +43,7 @@ def visible_strength(
 
 
 @torch.no_grad()
-def traverse(
-    generator: Generator, subspace: Subspace, u: Tensor, strengths: list[float], direction: int = 0
-) -> Tensor:
+def traverse(generator: Generator, subspace: Subspace, u: Tensor, strengths: list[float], direction: int = 0) -> Tensor:
     """People u (N, n) at each strength: (N, len(strengths), 3, H, W) in 0..1."""
     columns = [generator(subspace.edit(u, direction, s), subspace.space).clamp(0, 1) for s in strengths]
     return torch.stack(columns, 1)

@@ -5,7 +5,14 @@ from ice_lightning.checkpoints import ASSETS, load_generator, read_network, save
 from ice_lightning.checks import IceError
 from ice_lightning.modules.stylegan2 import Generator
 
-CONFIG = {"z_dim": 4, "w_dim": 4, "img_resolution": 8, "mapping_layers": 1, "channel_base": 32, "channel_max": 4}
+CONFIG = {
+    "z_dim": 4,
+    "w_dim": 4,
+    "img_resolution": 8,
+    "mapping_layers": 1,
+    "channel_base": 32,
+    "channel_max": 4,
+}
 
 
 def write(path, change=lambda state: None):
@@ -40,7 +47,7 @@ def test_a_missing_checkpoint(tmp_path):
 def test_a_truncated_asset(tmp_path):
     whole = (ASSETS / "generator.safetensors").read_bytes()
     (tmp_path / "g.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(IceError, match="expected a whole safetensors file at .*: fetch or write the file again"):
+    with pytest.raises(IceError, match=r"expected a whole safetensors file at .*: fetch or write the file again"):
         load_generator(tmp_path / "g.safetensors")
 
 
@@ -51,7 +58,7 @@ def test_nan_weights(tmp_path):
 
 
 def test_another_kind_of_network():
-    with pytest.raises(IceError, match="expected a generator in .*, got a parser"):
+    with pytest.raises(IceError, match=r"expected a generator in .*, got a parser"):
         read_network(ASSETS / "parser.safetensors", "generator")
 
 

@@ -5,8 +5,17 @@ from torch import nn
 
 from ice_lightning.checks import IceError
 from ice_lightning.criterions import (
-    Analysis, Criterion, Landmarks, RegionColor, Suppress, landmark_ids, region_color, region_ids, region_mask,
-    region_pixels, region_residual,
+    Analysis,
+    Criterion,
+    Landmarks,
+    RegionColor,
+    Suppress,
+    landmark_ids,
+    region_color,
+    region_ids,
+    region_mask,
+    region_pixels,
+    region_residual,
 )  # fmt: skip
 from ice_lightning.operators import Jacobian
 from ice_lightning.solvers import Exact

@@ -10,12 +10,26 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_the_wheel_runs_in_an_empty_folder(tmp_path):
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path / "w"), str(ROOT)]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path / "w"),
+        str(ROOT),
+    ]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = (tmp_path / "w").glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     installed = {str(p.relative_to(tmp_path / "site")) for p in (tmp_path / "site").rglob("*")}
-    for wanted in ("ice_lightning/conf/criterion/skin_color.yaml", "ice_lightning/assets/generator.safetensors"):
+    for wanted in (
+        "ice_lightning/conf/criterion/skin_color.yaml",
+        "ice_lightning/assets/generator.safetensors",
+    ):
         assert wanted in installed
     (tmp_path / "empty").mkdir()
     done = subprocess.run(

@@ -52,7 +52,9 @@ def test_signs_make_the_largest_entry_positive():
 def test_sentences():
     with pytest.raises(IceError, match=r"activate_ratio in \(0, 1\], got 0"):
         early(Dense(matrix(3)), torch.zeros(20, 0), 0, Exact())
-    with pytest.raises(IceError, match="suppressed terms that leave a direction free, got 20 suppressed directions of 20"):
+    with pytest.raises(
+        IceError, match="suppressed terms that leave a direction free, got 20 suppressed directions of 20"
+    ):
         early(Dense(matrix(3)), torch.eye(20, dtype=torch.float64), 0.1, Exact())
     with pytest.raises(IceError, match="activated terms with some energy, got none at all"):
         early(Dense(torch.zeros(3, 20, dtype=torch.float64)), torch.zeros(20, 0), 0.1, Exact())

@@ -7,7 +7,14 @@ from ice_lightning.checks import IceError
 from ice_lightning.modules.stylegan2 import Generator, modulated_conv
 from ice_lightning.ops import setup_filter
 
-SMALL = {"z_dim": 8, "w_dim": 8, "img_resolution": 16, "mapping_layers": 2, "channel_base": 128, "channel_max": 8}
+SMALL = {
+    "z_dim": 8,
+    "w_dim": 8,
+    "img_resolution": 16,
+    "mapping_layers": 2,
+    "channel_base": 128,
+    "channel_max": 8,
+}
 
 
 def small(**changes):
@@ -65,7 +72,8 @@ def test_batch_equals_single():
 def test_state_dict_has_the_names_of_the_published_checkpoints():
     names = set(small().state_dict())
     assert {
-        "mapping.fc0.weight", "mapping.fc1.bias", "mapping.w_avg", "synthesis.b4.const", "synthesis.b4.conv1.affine.weight",
+        "mapping.fc0.weight", "mapping.fc1.bias", "mapping.w_avg", "synthesis.b4.const",
+        "synthesis.b4.conv1.affine.weight",
         "synthesis.b4.conv1.noise_const", "synthesis.b4.conv1.noise_strength", "synthesis.b4.torgb.affine.bias",
         "synthesis.b8.conv0.weight", "synthesis.b8.conv0.resample_filter", "synthesis.b16.torgb.weight",
     } <= names  # fmt: skip
@@ -102,6 +110,7 @@ def test_conv_clamp_limits_activations():
     G = small(conv_clamp=0.01)
     image = G(G.sample(2).double())
     assert (2 * image - 1).abs().max() <= 0.01 * 4  # one clamped torgb per block, four times at most
+
 
 def test_labels_change_the_person():
     G = small(c_dim=2)

@@ -40,8 +40,8 @@ def test_sentences(tmp_path):
         S.edit(torch.zeros(2, 4))
     with pytest.raises(IceError, match="a direction from 0 to 2, got 3"):
         S.edit(torch.zeros(2, 9), direction=3)
-    with pytest.raises(IceError, match="a subspace at .*, got none"):
+    with pytest.raises(IceError, match=r"a subspace at .*, got none"):
         load_subspace(tmp_path)
     (tmp_path / FILE).write_bytes(b"not a file")
-    with pytest.raises(IceError, match="a whole subspace file at .*: run the discovery again"):
+    with pytest.raises(IceError, match=r"a whole subspace file at .*: run the discovery again"):
         load_subspace(tmp_path)

@@ -1,6 +1,6 @@
 """Measure the embedded zoo on held-out people, and draw some of them.
 
-    python experiments/embedded_zoo/evaluate.py
+python experiments/embedded_zoo/evaluate.py
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ def main(people: int = 512) -> None:
     truth = render(factors, 128)
     eyes = (truth.landmarks[:, 36] - truth.landmarks[:, 45]).norm(dim=-1)[:, None]
     figures: dict[str, object] = {"generator": {"psnr_db": round(psnr(generator, 128), 2), "s_dim": generator.dim("s")}}
-    images = {"renders": truth.image, "generated": torch.cat([generator(part).clamp(0, 1) for part in z.split(32)])}
+    images = {
+        "renders": truth.image,
+        "generated": torch.cat([generator(part).clamp(0, 1) for part in z.split(32)]),
+    }
     for source, image in images.items():
         parse, points = (torch.cat(x) for x in zip(*(faces.analyse(part) for part in image.split(32)), strict=True))
         scores = iou(parse, truth.parse)

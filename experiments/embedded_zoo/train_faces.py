@@ -122,9 +122,7 @@ def main() -> None:
     """Train, log to faces_curve.csv, save into the package's assets; `evaluate.py` has the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=40)
-    parser.add_argument(
-        "--people", type=int, default=8, help="people per step; each is drawn on two occasions"
-    )
+    parser.add_argument("--people", type=int, default=8, help="people per step; each is drawn on two occasions")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--work", type=Path, default=Path("outputs/embedded_zoo"))
@@ -135,9 +133,7 @@ def main() -> None:
 
     torch.manual_seed(0)
     generator = load_generator("embedded").to(args.device)
-    nets = nn.ModuleDict({name: net() for name, net in NETS.items()}).to(
-        args.device, memory_format=torch.channels_last
-    )
+    nets = nn.ModuleDict({name: net() for name, net in NETS.items()}).to(args.device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(nets.parameters(), lr=args.rate, weight_decay=1e-4)
     spent, step = 0.0, 0
     if state_file.exists():
@@ -153,9 +149,7 @@ def main() -> None:
     while (elapsed := time.time() - began) < budget:
         for group in optimiser.param_groups:
             group["lr"] = (
-                args.rate
-                * (0.01 + 0.99 * (1 + math.cos(math.pi * elapsed / budget)) / 2)
-                * min(1, (step + 1) / 100)
+                args.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * elapsed / budget)) / 2) * min(1, (step + 1) / 100)
             )
         z = draw_people(args.people, draw).to(args.device)
         factors = factors_from_z(z)
@@ -185,9 +179,7 @@ def main() -> None:
             torch.save(state, state_file)
     for name, net in nets.items():
         save_network(args.out / f"{name}.safetensors", net.cpu().eval(), name, {})
-    (HERE / "faces.json").write_text(
-        json.dumps({"steps": step, "people": step * args.people * 2}, indent=2) + "\n"
-    )
+    (HERE / "faces.json").write_text(json.dumps({"steps": step, "people": step * args.people * 2}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -124,14 +124,11 @@ def main() -> None:
                     "step": step,
                 }
                 torch.save(
-                    part
-                    | {"net": net.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict()},
+                    part | {"net": net.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict()},
                     state_file,
                 )
                 if size == STAGES[-1][0]:
-                    save_network(
-                        args.out, ema, "generator", CONFIG | {"img_resolution": size, "architecture": "skip"}
-                    )
+                    save_network(args.out, ema, "generator", CONFIG | {"img_resolution": size, "architecture": "skip"})
         weights, spent, state = ema.state_dict(), 0.0, None
         torch.save(
             {"stage": stage, "size": 0, "spent": 0.0, "step": step, "ema": weights},
@@ -139,9 +136,7 @@ def main() -> None:
         )
 
     ema.cpu().mapping.w_avg.copy_(ema.convert(ema.sample(4096, 20_000_000), "z", "w").mean(0))
-    save_network(
-        args.out, ema, "generator", CONFIG | {"img_resolution": STAGES[-1][0], "architecture": "skip"}
-    )
+    save_network(args.out, ema, "generator", CONFIG | {"img_resolution": STAGES[-1][0], "architecture": "skip"})
     figures = {"heldout_psnr_db": round(psnr(ema, STAGES[-1][0]), 2), "steps": step, "s_dim": ema.dim("s")}
     (HERE / "generator.json").write_text(json.dumps(figures, indent=2) + "\n")
     print(figures)

@@ -1,6 +1,6 @@
 """Does each preset change what its name says, and nothing else? On 64 people that no search has seen.
 
-    python experiments/first_run/measure.py
+python experiments/first_run/measure.py
 """
 
 from __future__ import annotations
@@ -30,7 +30,13 @@ COLOUR = {
     "eye_color": ("l_eye", "r_eye"),
 }
 SHAPE = {"eye_shape": range(36, 48), "mouth_shape": range(48, 68), "face_boundary": range(17)}
-POINTS = {"jaw": range(17), "brows": range(17, 27), "nose": range(27, 36), "eyes": range(36, 48), "mouth": range(48, 68)}
+POINTS = {
+    "jaw": range(17),
+    "brows": range(17, 27),
+    "nose": range(27, 36),
+    "eyes": range(36, 48),
+    "mouth": range(48, 68),
+}
 PEOPLE, SEED, RANDOM = 64, 2_000_000, 20
 COLOUR_TARGET, SHAPE_TARGET = 0.1, 3.0
 """Mean RGB distance of the wanted region; mean motion of the wanted landmarks, in % of the inter-ocular distance."""
@@ -102,7 +108,11 @@ def table(people: People, image: Tensor, name: str) -> dict[str, object]:
         own = next(group for group, ids in POINTS.items() if ids == SHAPE[name])
         wanted, rest = motions[own], {k: v for k, v in motions.items() if k != own}
     worst = max(rest, key=lambda k: rest[k])
-    return row | {"wanted": round(wanted, 4), "worst_other": worst, "ratio": round(wanted / max(rest[worst], 1e-9), 2)}
+    return row | {
+        "wanted": round(wanted, 4),
+        "worst_other": worst,
+        "ratio": round(wanted / max(rest[worst], 1e-9), 2),
+    }
 
 
 @torch.no_grad()
@@ -152,14 +162,40 @@ def main() -> None:
                 cfg = compose("config", [f"criterion={name}", "logger=none", f"run_dir={folder}", *args.override])
             run(cfg)
         metrics = json.loads((folder / "metrics.json").read_text())
-        keys = ("rank", "suppressed_rank", "explained_energy", "leakage", "people_used", "seconds", "peak_memory_mb")
+        keys = (
+            "rank",
+            "suppressed_rank",
+            "explained_energy",
+            "leakage",
+            "people_used",
+            "seconds",
+            "peak_memory_mb",
+        )
         results[name] = measure(people, load_subspace(folder).directions, name) | {k: metrics[k] for k in keys}
         args.out.write_text(json.dumps(results, indent=1) + "\n")
         row = results[name]
-        print(name, "rank", row["rank"], "strength", row["strength"], "random", row["random_ratio_median"], row["random_ratio_max"])
+        print(
+            name,
+            "rank",
+            row["rank"],
+            "strength",
+            row["strength"],
+            "random",
+            row["random_ratio_median"],
+            row["random_ratio_max"],
+        )
         for sign in ("plus", "minus"):
             side = row[sign]
-            print("  ", sign, side["wanted"], side["worst_other"], side["ratio"], "landmarks %", side["landmarks_percent"], flush=True)
+            print(
+                "  ",
+                sign,
+                side["wanted"],
+                side["worst_other"],
+                side["ratio"],
+                "landmarks %",
+                side["landmarks_percent"],
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

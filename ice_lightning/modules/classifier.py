@@ -8,7 +8,6 @@ from ice_lightning.checkpoints import ASSETS, load_network
 from ice_lightning.checks import one_of
 from ice_lightning.modules.layers import Trunk, resize
 
-
 EMBEDDED = ("smiling", "smiling_biased", "narrow_eyes", "glasses")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -49,7 +49,7 @@ class Discovery(pl.LightningModule):
         self.factors: list[Tensor] = []
         self.people_used = 0
         self.people_skipped: Counter[str] = Counter()
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.tell: Callable[[str, int, float], None] = lambda stage, person, share: None
 
     def configure_optimizers(self) -> None:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def conv_block(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
-    """3x3 convolution, batch norm, SiLU (smooth, so that Jacobians have no kinks): (N, c_in, H, W) -> (N, c_out, H/stride, W/stride)."""
+    """3x3 convolution, batch norm, SiLU (smooth, for Jacobians); (N, c_in, H, W) -> (N, c_out, H / stride, ..)."""
     return nn.Sequential(nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), nn.BatchNorm2d(c_out), nn.SiLU())
 
 

@@ -51,9 +51,7 @@ class Mapping(nn.Module):
             self.embed = FullyConnected(c_dim, w_dim)
         width = z_dim + (w_dim if c_dim else 0)
         for i in range(layers):
-            self.add_module(
-                f"fc{i}", FullyConnected(width if i == 0 else w_dim, w_dim, "lrelu", lr_multiplier)
-            )
+            self.add_module(f"fc{i}", FullyConnected(width if i == 0 else w_dim, w_dim, "lrelu", lr_multiplier))
         self.w_avg: Tensor
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
@@ -133,11 +131,7 @@ class SynthesisLayer(nn.Module):
         if noise == "const":
             x = x + (self.noise_const * self.noise_strength).to(x.dtype)
         elif noise == "random":
-            x = (
-                x
-                + torch.randn(len(x), 1, self.size, self.size, device=x.device, dtype=x.dtype)
-                * self.noise_strength
-            )
+            x = x + torch.randn(len(x), 1, self.size, self.size, device=x.device, dtype=x.dtype) * self.noise_strength
         clamp = None if self.clamp is None else self.clamp * gain
         return bias_act(x, self.bias, act="lrelu", gain=math.sqrt(2) * gain, clamp=clamp)
 
@@ -198,7 +192,7 @@ class SynthesisBlock(nn.Module):
         if c_in and self.architecture == "resnet":
             self.skip = SkipConv(c_in, c_out, taps)
 
-    def styled(self) -> Iterator[nn.Module]:
+    def styled(self) -> Iterator[SynthesisLayer | ToRGB]:
         """The layers that take a style, in the order of S."""
         return (getattr(self, name) for name in ("conv0", "conv1", "torgb") if hasattr(self, name))
 
@@ -242,7 +236,7 @@ class Synthesis(nn.Module):
         """Coarse to fine."""
         return (getattr(self, f"b{size}") for size in self.sizes)
 
-    def layers(self) -> list[tuple[nn.Module, int]]:
+    def layers(self) -> list[tuple[SynthesisLayer | ToRGB, int]]:
         """Styled layers in the order of S, each with the row of w+ that feeds it.
 
         A block's torgb shares its row with the next block's first convolution.
@@ -310,9 +304,7 @@ class Generator(nn.Module):
         super().__init__()
         one_of("architecture", architecture, ("skip", "resnet", "orig"))
         if img_resolution < 8 or img_resolution & (img_resolution - 1):
-            raise problem(
-                "an image side that is a power of two, at least 8", img_resolution, "choose for example 256"
-            )
+            raise problem("an image side that is a power of two, at least 8", img_resolution, "choose for example 256")
         self.z_dim, self.w_dim, self.c_dim, self.img_resolution = z_dim, w_dim, c_dim, img_resolution
         cfg = {
             "img_resolution": img_resolution,
@@ -327,7 +319,7 @@ class Generator(nn.Module):
         self.synthesis = Synthesis(w_dim, cfg)
         layers = self.synthesis.layers()
         self.num_ws = 1 + max(row for _, row in layers)
-        self.style_widths = [layer.affine.weight.shape[0] for layer, _ in layers]  # type: ignore[union-attr]
+        self.style_widths = [layer.affine.weight.shape[0] for layer, _ in layers]
 
     def dim(self, space: str) -> int:
         """Number of coordinates of a latent in `space`."""
@@ -340,7 +332,7 @@ class Generator(nn.Module):
         }[space]
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
-        """n people as z (n, z_dim) float32; person i depends on seed + i alone, so that any sharding draws the same set."""
+        """n people as z (n, z_dim); person i depends on seed + i alone, so that any sharding draws the same set."""
         at_least("people", n, 1)
         rows = [torch.randn(self.z_dim, generator=torch.Generator().manual_seed(seed + i)) for i in range(n)]
         weight = next(self.parameters())
@@ -371,9 +363,7 @@ class Generator(nn.Module):
                 "start from an earlier space",
             )
         if u.ndim != 2 or u.shape[1] != self.dim(src):
-            raise problem(
-                f"latents of shape (N, {self.dim(src)}) in {src}", tuple(u.shape), "check the space"
-            )
+            raise problem(f"latents of shape (N, {self.dim(src)}) in {src}", tuple(u.shape), "check the space")
         start, stop = SPACES.index(src), SPACES.index(dst)
         if start < 1 <= stop:
             u = self.mapping(u, c, psi)
