@@ -201,7 +201,7 @@ def render(factors: Tensor, size: int = 128) -> Portraits:
     X, Y = X[None], Y[None]
 
     # Head coordinates: the head turns about a point near the chin, so the neck stays attached.
-    roll = 0.14 * f["roll"]
+    roll = 0.07 * f["roll"]
     pivot_y = 0.42
     x = torch.cos(roll) * X + torch.sin(roll) * (Y - pivot_y)
     y = -torch.sin(roll) * X + torch.cos(roll) * (Y - pivot_y) + pivot_y + 0.07
@@ -210,7 +210,7 @@ def render(factors: Tensor, size: int = 128) -> Portraits:
     W = 0.47 * (1 + 0.11 * f["face_width"])
     H_low = 0.62 * (1 + 0.07 * f["face_length"])
     p_low = 2.15 + 0.4 * f["jaw"]
-    turn, nod = 0.30 * f["yaw"], 0.055 * f["pitch"]
+    turn, nod = 0.14 * f["yaw"], 0.035 * f["pitch"]
     stretch = H_low / 0.62
 
     def place(px: Tensor | float, py: float, depth: float = 0.42) -> tuple[Tensor, Tensor, Tensor]:
@@ -393,8 +393,8 @@ def render(factors: Tensor, size: int = 128) -> Portraits:
     points += brow_points
     for k in range(4):
         points.append((bx + (nx - bx) * k / 3, by + (ny - by) * k / 3 + zero))
-    for t in (-0.9, -0.45, 0.0, 0.45, 0.9):
-        points.append((nx + t * n_half, ny + 0.035 * (1 - t * t)))
+    for across in (-0.9, -0.45, 0.0, 0.45, 0.9):
+        points.append((nx + across * n_half, ny + 0.035 * (1 - across * across)))
     for eye in eyes:
         points += eye.points([-1, -1 / 3, 1 / 3, 1], -eye.up) + eye.points([1 / 3, -1 / 3], eye.down)
     points += upper.points([-1, -2 / 3, -1 / 3, 0, 1 / 3, 2 / 3, 1], -upper.up)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ice_lightning.checkpoints import load_generator, save_network
+from ice_lightning.checkpoints import load_generator, read_network, save_network
 from ice_lightning.modules.classifier import Classifier
 from ice_lightning.modules.identity import IdentityNet
 from ice_lightning.modules.landmarks import LandmarkNet
@@ -43,20 +43,29 @@ NETS = {
 }
 
 
-def labels(factors: Tensor) -> dict[str, Tensor]:
-    """Binary attributes of (N, F) factors, each (N,) float."""
+def margins(factors: Tensor) -> dict[str, Tensor]:
+    """How far (N, F) factors lie on the yes-side of each attribute's threshold, each (N,)."""
 
     def of(name: str) -> Tensor:
         return factors[:, factor_index(name)]
 
-    smiling = of("smile") > 0.1
     return {
-        "smiling": smiling.float(),
-        "smiling_biased": smiling.float(),
-        "narrow_eyes": (of("eye_openness") < -0.3).float(),
-        "glasses": (of("glasses") > 0.33).float(),
-        "dark_hair": (of("hair_colour") < 0).float(),
+        "smiling": of("smile") - 0.1,
+        "smiling_biased": of("smile") - 0.1,
+        "narrow_eyes": -0.3 - of("eye_openness"),
+        "glasses": of("glasses") - 0.33,
+        "dark_hair": -of("hair_colour"),
     }
+
+
+def labels(factors: Tensor) -> dict[str, Tensor]:
+    """Binary attributes of (N, F) factors, each (N,) float."""
+    return {name: (margin > 0).float() for name, margin in margins(factors).items()}
+
+
+def soft_labels(factors: Tensor) -> dict[str, Tensor]:
+    """What the classifiers are trained towards: a broad smile says more than one at the threshold."""
+    return {name: (10 * margin).sigmoid() for name, margin in margins(factors).items()}
 
 
 def draw_people(n: int, draw: torch.Generator) -> Tensor:
@@ -92,7 +101,7 @@ def losses(
     nets: nn.ModuleDict, image: Tensor, parse: Tensor, landmarks: Tensor, factors: Tensor, keep: Tensor
 ) -> Tensor:
     """Sum of the networks' own losses; `keep` (N,) marks who is in the biased training set."""
-    truth = labels(factors)
+    truth = soft_labels(factors)
     logits = nets["parser"](image)
     p = logits.softmax(1)
     one_hot = F.one_hot(parse, 19).permute(0, 3, 1, 2).float()
@@ -124,6 +133,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--people", type=int, default=8, help="people per step; each is drawn on two occasions")
     parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--start", nargs="*", default=[], help="networks that begin with their weights in --out")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--work", type=Path, default=Path("outputs/embedded_zoo"))
     parser.add_argument("--out", type=Path, default=Path("ice_lightning/assets"))
@@ -136,6 +146,8 @@ def main() -> None:
     nets = nn.ModuleDict({name: net() for name, net in NETS.items()}).to(args.device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(nets.parameters(), lr=args.rate, weight_decay=1e-4)
     spent, step = 0.0, 0
+    for name in args.start:
+        nets[name].load_state_dict(read_network(args.out / f"{name}.safetensors", name)[0])
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         nets.load_state_dict(state["nets"])
@@ -161,7 +173,8 @@ def main() -> None:
         loss = losses(nets, augment(image, draw), people.parse, people.landmarks, factors, keep)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(nets.parameters(), 5.0)
+        for net in nets.values():
+            nn.utils.clip_grad_norm_(net.parameters(), 2.0)
         optimiser.step()
         step += 1
         mean_loss = loss.item() if math.isnan(mean_loss) else 0.98 * mean_loss + 0.02 * loss.item()
