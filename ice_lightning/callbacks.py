@@ -120,7 +120,7 @@ class SaveDiscovery(pl.Callback):
         page = report.discovery_page(name, pl_module.criterion.description, pictures, self.metrics, self.yaml)
         with whole(self.folder / "report.html") as part:
             part.write_text(page)
-        self.log(trainer)
+        self.track(trainer)
 
     def provenance(self, module: Discovery) -> dict[str, Any]:
         """What made this subspace."""
@@ -129,6 +129,7 @@ class SaveDiscovery(pl.Callback):
             "criterion": module.criterion.name,
             "generator": module.generator.name,
             "generator_sha256": module.generator.fingerprint,
+            "seed": self.config["latents"]["seed"],
             "config": self.config,
             "people_used": module.people_used,
             "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
@@ -158,7 +159,7 @@ class SaveDiscovery(pl.Callback):
                 part.write_bytes(data)
         return drawn
 
-    def log(self, trainer: pl.Trainer) -> None:
+    def track(self, trainer: pl.Trainer) -> None:
         """Numbers to every logger, pictures to W&B."""
         seconds = {f"seconds/{k}": v for k, v in self.metrics["seconds"].items()}
         leakage = {f"leakage/{k}": v for k, v in self.metrics["leakage"].items()}

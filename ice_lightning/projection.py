@@ -53,7 +53,7 @@ def early(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: Exact) ->
     """
     ratio("activate_ratio", activate_ratio)
     free = solver.solve(A)
-    result = solver.solve(Projected(A, Q.to(A.like.dtype)))
+    result = solver.solve(Projected(A, Q.to(A.like)))
     if not free.values.sum() > 0:
         raise problem("activated terms with some energy", "none at all", "check region, size and space")
     if result.values[0] < 1e-10 * free.values[0]:

@@ -1,0 +1,54 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ice_lightning import report
+from ice_lightning.synthetic import factor_index, factors_from_z, render
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Three people whose true skin tone moves: (3, 5, 3, 64, 64)."""
+    factors = factors_from_z(torch.randn(3, 48, generator=torch.Generator().manual_seed(0)))
+    columns = []
+    for step in (-0.8, -0.4, 0, 0.4, 0.8):
+        moved = factors.clone()
+        moved[:, factor_index("skin_tone")] = (moved[:, factor_index("skin_tone")] / 5 + step).clamp(-1, 1)
+        columns.append(render(moved, 64).image)
+    return torch.stack(columns, 1)
+
+
+def pixels(figure):
+    return np.asarray(Image.open(io.BytesIO(report.png(figure))).convert("RGB"))
+
+
+def test_a_traversal_shows_every_person_and_the_difference(images):
+    shown = pixels(report.traversal(images, [-2, -1, 0, 1, 2], "skin color"))
+    still = pixels(report.traversal(images[:, 2:3].expand(-1, 5, -1, -1, -1), [-2, -1, 0, 1, 2], "skin color"))
+    assert shown.shape == still.shape
+    assert (shown != still).any()
+
+
+def test_the_same_run_draws_the_same_picture(images):
+    one, two = (report.png(report.traversal(images, [-2, -1, 0, 1, 2], "x")) for _ in range(2))
+    assert one == two
+
+
+def test_a_spectrum_of_one_direction_can_be_drawn():
+    assert pixels(report.spectrum([0.5], [1.0, 0.1, 0.0], 1, "one direction")).std() > 0
+
+
+def test_the_page_is_escaped_and_self_contained():
+    metrics = {
+        "rank": 2, "suppressed_rank": 3, "latent_dim": 9, "explained_energy": 0.12345, "people_used": 4,
+        "people_skipped": 1, "peak_memory_mb": 812.3, "leakage": {"Landmarks <x> & co": 0.001}, "seconds": {"solve": 1.0},
+    }  # fmt: skip
+    page = report.discovery_page("skin_color", "a <b> c", {"traversal": b"png"}, metrics, "x: <1>")
+    assert "a &lt;b&gt; c" in page
+    assert "Landmarks &lt;x&gt; &amp; co" in page
+    assert "<h1>skin color</h1>" in page
+    assert "0.123" in page
+    assert "data:image/png;base64,cG5n" in page
