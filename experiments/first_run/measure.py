@@ -83,14 +83,17 @@ class People:
 
 
 def reach(effect: Callable[[float], float], target: float, limit: float = 1e3) -> float:
-    """The strength with effect(strength) = target, to 1 %, by doubling and bisection; at most `limit`."""
-    low, high = 0.0, 0.05
-    while effect(high) < target and high < limit:
-        low, high = high, 2 * high
-    while high - low > 0.01 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if effect(middle) < target else (low, middle)
-    return high
+    """The strength with effect(strength) = target, to 1 %; at most `limit`.
+
+    Effects grow about in proportion to the strength, so that scaling by what is missing settles in a few steps.
+    """
+    strength = 1.0
+    for _ in range(20):
+        got = effect(strength)
+        if abs(got - target) <= 0.01 * target:
+            break
+        strength = min(strength * max(0.1, min(10.0, target / max(got, 1e-9))), limit)
+    return strength
 
 
 def table(people: People, image: Tensor, name: str) -> dict[str, object]:
