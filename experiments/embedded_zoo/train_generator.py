@@ -3,7 +3,8 @@
     python experiments/embedded_zoo/train_generator.py --minutes 50
 
 Every step renders fresh people. A checkpoint every two minutes makes it resumable; each size gets a share of the
-time with its own cosine of the learning rate, and the weights that are kept are their running mean.
+time with its own cosine of the learning rate, and the weights that are kept are their running mean. Compiled and in
+bfloat16 a step takes a quarter of the time; the held-out figures are in float32.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import copy
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -26,19 +28,30 @@ from ice_lightning.synthetic import REGIONS, Z_DIM, Portraits, factors_from_z, r
 HERE = Path(__file__).parent
 CONFIG = {
     "z_dim": Z_DIM,
-    "w_dim": 64,
-    "mapping_layers": 2,
+    "w_dim": 96,
+    "mapping_layers": 4,
     "lr_multiplier": 1.0,
     "channel_base": 4096,
     "channel_max": 96,
 }
-STAGES = ((32, 0.16), (64, 0.42), (128, 0.42))
+STAGES = ((32, 0.06), (64, 0.30), (128, 0.64))
 """Image side, share of the time."""
 
 
 def build(size: int) -> Generator:
     """The embedded architecture at one image side."""
     return Generator(img_resolution=size, architecture="skip", **CONFIG)
+
+
+def fast(function: Callable[[Tensor], Tensor], device: str) -> Callable[[Tensor], Tensor]:
+    """The function compiled and under bfloat16 autocast, with a float32 result: a third to a quarter of the time."""
+    compiled = torch.compile(function)
+
+    def call(x: Tensor) -> Tensor:
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            return compiled(x).float()
+
+    return call
 
 
 def psnr(generator: Generator, size: int, people: int = 256, seed: int = 10_000_000) -> float:
@@ -59,7 +72,8 @@ WEIGHT = {"l_brow": 5, "r_brow": 5, "l_eye": 8, "r_eye": 8, "eye_g": 4, "nose": 
 def loss_of(image: Tensor, people: Portraits) -> Tensor:
     """L1 + 4 MSE, with the weight of each pixel's region, softened so that its surroundings count as well."""
     table = torch.tensor([float(WEIGHT.get(name, 1)) for name in REGIONS], device=image.device)
-    weight = F.avg_pool2d(F.pad(table[people.parse][:, None], (1, 1, 1, 1), mode="replicate"), 3, 1)
+    r = image.shape[-1] // 32
+    weight = F.avg_pool2d(F.pad(table[people.parse][:, None], (r, r, r, r), mode="replicate"), 2 * r + 1, 1)
     weight = weight / weight.mean()
     error = image - people.image
     return (weight * (error.abs() + 4 * error.square())).mean()
@@ -92,6 +106,7 @@ def main() -> None:
         net.load_state_dict(weights, strict=False)
         ema = copy.deepcopy(net).requires_grad_(False)
         optimiser = torch.optim.Adam(net.parameters(), lr=args.rate, betas=(0.9, 0.99))
+        draw_image = fast(lambda z, net=net: net(z, noise="none"), args.device)
         if state and state["size"] == size:
             net.load_state_dict(state["net"])
             optimiser.load_state_dict(state["optimiser"])
@@ -104,7 +119,7 @@ def main() -> None:
                     * min(1, (step + 1) / 100)
                 )
             z = torch.randn(args.batch, Z_DIM, generator=draw).to(args.device)
-            loss = loss_of(net(z, noise="none"), render(factors_from_z(z), size))
+            loss = loss_of(draw_image(z), render(factors_from_z(z), size))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
