@@ -40,7 +40,7 @@ class Exact:
         limit: the widest latent that is accepted.
     """
 
-    chunk: int = 32
+    chunk: int = 8
     float64: bool = True
     limit: int = 6000
 
