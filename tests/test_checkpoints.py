@@ -27,8 +27,9 @@ def write(path, change=lambda state: None):
 def test_what_is_written_is_read(tmp_path):
     G = write(tmp_path / "g.safetensors")
     again = load_generator(tmp_path / "g.safetensors")
+    assert all(torch.equal(tensor, G.state_dict()[name]) for name, tensor in again.state_dict().items())
     z = again.sample(2)
-    assert torch.equal(again(z), G(z))
+    torch.testing.assert_close(again(z), G(z), rtol=0, atol=1e-6)  # channels last adds up in another order
     assert len(again.fingerprint) == 64
     assert not any(p.requires_grad for p in again.parameters())
     assert not again.training

@@ -336,7 +336,7 @@ class Generator(nn.Module):
         at_least("people", n, 1)
         rows = [torch.randn(self.z_dim, generator=torch.Generator().manual_seed(seed + i)) for i in range(n)]
         weight = next(self.parameters())
-        return torch.stack(rows).to(weight.device)
+        return torch.stack(rows).to(weight)
 
     def convert(self, u: Tensor, src: str, dst: str, c: Tensor | None = None, psi: float = 1.0) -> Tensor:
         """A latent further down the chain z -> w -> w+ -> s.
