@@ -132,7 +132,9 @@ SENTENCES = {
 
 @pytest.mark.parametrize("overrides", SENTENCES)
 def test_bad_input_is_told_in_one_sentence_and_exits_with_2(monkeypatch, capsys, tmp_path, overrides):
-    monkeypatch.setattr(sys, "argv", ["run", *QUICK, "logger=none", f"hydra.run.dir={tmp_path}/run", *overrides.split()])
+    monkeypatch.setattr(
+        sys, "argv", ["run", *QUICK, "logger=none", f"hydra.run.dir={tmp_path}/run", *overrides.split()]
+    )
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
 from torch import Tensor
 
-from ice_lightning import load_generator, load_subspace
+from ice_lightning import load_generator
+from ice_lightning.criterions import Criterion
+from ice_lightning.modules.discovery import Discovery
 from ice_lightning.modules.faces import embedded
-from ice_lightning.run import run
-from ice_lightning.subspace import FILE
-from ice_lightning.synthetic import REGIONS, factors_from_z, render
+from ice_lightning.run import build_criterion
+from ice_lightning.synthetic import REGIONS, factor_index, factors_from_z, render
 
 HERE = Path(__file__).parent
 SKIN = ("skin", "l_ear", "r_ear", "nose", "neck")
@@ -147,58 +149,72 @@ def measure(people: People, V: Tensor, name: str) -> dict[str, object]:
     }
 
 
+def discover(names: list[str], counts: list[int]) -> dict[str, dict[int, Discovery]]:
+    """Every preset's subspace from the first 4, 16, ... people, as `ice_lightning.run` finds it.
+
+    One Jacobian per person serves all presets: it holds the features of all their terms.
+    """
+    with initialize_config_module("ice_lightning.conf", version_base="1.3"):
+        configs = {name: compose("config", [f"criterion={name}", "logger=none", "run_dir=."]) for name in names}
+    cfg, faces = configs[names[0]], embedded()
+    G, solver = load_generator(cfg.generator.checkpoint), instantiate(cfg.solver)
+    criterions = {name: build_criterion(cfg.criterion, faces) for name, cfg in configs.items()}
+    modules = {name: Discovery(G, faces, criterion, solver) for name, criterion in criterions.items()}
+    everything = Criterion("all", "", tuple(term for module in modules.values() for term in module.terms), ())
+    together = Discovery(G, faces, everything, solver)
+    people = G.convert(G.sample(max(counts), cfg.latents.seed), "z", "s")
+    found: dict[str, dict[int, Discovery]] = {name: {} for name in names}
+    for person, u in enumerate(people):
+        together.add(person, u[None])
+        print(f"person {person + 1} of {len(people)}", flush=True)
+        if person + 1 in counts:
+            factors = iter(together.factors)
+            for name, criterion in criterions.items():
+                module = Discovery(G, faces, criterion, solver)
+                module.factors = [next(factors) for _ in module.terms]
+                module.people_used = together.people_used
+                module.solve()
+                found[name][person + 1] = module
+    return found
+
+
+@torch.no_grad()
+def yardsticks(people: People, step: float = 0.25) -> dict[str, object]:
+    """What the portraits' true skin tone does: in the renderer, and in the generator by way of z."""
+    z = people.G.sample(PEOPLE, SEED)
+    factors, column = factors_from_z(z), factor_index("skin_tone")
+    moved = factors.clone()
+    moved[:, column] -= step * factors[:, column].sign()
+    normal = z * z.square().mean(1, keepdim=True).rsqrt()
+    normal[:, column] = torch.erfinv(moved[:, column].clamp(-0.999, 0.999)) * 2**0.5
+    generated = table(people, people.draw(people.G.convert(normal, "z", "s")), "skin_color")
+    people.image = render(factors, 128).image
+    people.points = people.landmarks(people.image)
+    return {"renderer": table(people, render(moved, 128).image, "skin_color"), "generator_by_z": generated}
+
+
 def main() -> None:
     """Discover every preset, measure it, write results.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("presets", nargs="*", default=[*COLOUR, *SHAPE])
-    parser.add_argument("--override", nargs="*", default=[])
-    parser.add_argument("--work", type=Path, default=Path("outputs/first_run"))
-    parser.add_argument("--out", type=Path, default=HERE / "results.json")
+    parser.add_argument("--people", nargs="*", type=int, default=[4], help="how many people to discover with")
     args = parser.parse_args()
+    found, file = discover(args.presets, args.people), HERE / "results.json"
+    results = json.loads(file.read_text()) if file.exists() else {}
     with torch.no_grad():
         people = People()
-    results = json.loads(args.out.read_text()) if args.out.exists() else {}
-    for name in args.presets:
-        folder = (args.work / name).absolute()
-        if not (folder / FILE).exists():
-            with initialize_config_module("ice_lightning.conf", version_base="1.3"):
-                cfg = compose("config", [f"criterion={name}", "logger=none", f"run_dir={folder}", *args.override])
-            run(cfg)
-        metrics = json.loads((folder / "metrics.json").read_text())
-        keys = (
-            "rank",
-            "suppressed_rank",
-            "explained_energy",
-            "leakage",
-            "people_used",
-            "seconds",
-            "peak_memory_mb",
-        )
-        results[name] = measure(people, load_subspace(folder).directions, name) | {k: metrics[k] for k in keys}
-        args.out.write_text(json.dumps(results, indent=1) + "\n")
-        row = results[name]
-        print(
-            name,
-            "rank",
-            row["rank"],
-            "strength",
-            row["strength"],
-            "random",
-            row["random_ratio_median"],
-            row["random_ratio_max"],
-        )
-        for sign in ("plus", "minus"):
-            side = row[sign]
-            print(
-                "  ",
-                sign,
-                side["wanted"],
-                side["worst_other"],
-                side["ratio"],
-                "landmarks %",
-                side["landmarks_percent"],
-                flush=True,
-            )
+    for name, counts in found.items():
+        results.setdefault(name, {})
+        for count, module in counts.items():
+            row = measure(people, module.result.vectors, name)
+            keys = ("rank", "suppressed_rank", "explained_energy", "leakage", "people_used")
+            results[name][str(count)] = row | {key: module.metrics[key] for key in keys}
+            file.write_text(json.dumps(results, indent=1) + "\n")
+            sides = [(side["wanted"], side["worst_other"], side["ratio"]) for side in (row["plus"], row["minus"])]
+            print(name, count, "people, rank", module.metrics["rank"], sides, "random", row["random_ratio_median"],
+                  row["random_ratio_max"], flush=True)  # fmt: skip
+    results["yardsticks"] = yardsticks(people)
+    file.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":
