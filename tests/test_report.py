@@ -43,9 +43,16 @@ def test_a_spectrum_of_one_direction_can_be_drawn():
 
 def test_the_page_is_escaped_and_self_contained():
     metrics = {
-        "rank": 2, "suppressed_rank": 3, "latent_dim": 9, "explained_energy": 0.12345, "people_used": 4,
-        "people_skipped": 1, "peak_memory_mb": 812.3, "leakage": {"Landmarks <x> & co": 0.001}, "seconds": {"solve": 1.0},
-    }  # fmt: skip
+        "rank": 2,
+        "suppressed_rank": 3,
+        "latent_dim": 9,
+        "explained_energy": 0.12345,
+        "people_used": 4,
+        "people_skipped": 1,
+        "peak_memory_mb": 812.3,
+        "leakage": {"Landmarks <x> & co": 0.001},
+        "seconds": {"solve": 1.0},
+    }
     page = report.discovery_page("skin_color", "a <b> c", {"traversal": b"png"}, metrics, "x: <1>")
     assert "a &lt;b&gt; c" in page
     assert "Landmarks &lt;x&gt; &amp; co" in page
