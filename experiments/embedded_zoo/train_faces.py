@@ -1,6 +1,6 @@
 """Train the embedded face networks together, on augmented renders (a third) and on generator outputs.
 
-    python experiments/embedded_zoo/train_faces.py --minutes 40
+    python experiments/embedded_zoo/train_faces.py --minutes 26
 
 One stream of people feeds seven networks with no weights in common. Labels are the factors' own: the parse map and
 landmarks of the render, thresholds on factors for the classifiers, and for identity pairs who share the identity
@@ -150,7 +150,7 @@ def main() -> None:
     state_file, curve = args.work / "faces.pt", HERE / "faces_curve.csv"
 
     torch.manual_seed(0)
-    generator = load_generator("embedded").to(args.device, memory_format=torch.channels_last)
+    generator = load_generator("embedded", args.device)
     nets = nn.ModuleDict({name: net() for name, net in NETS.items()}).to(args.device, memory_format=torch.channels_last)
     draw_image = fast(generator, args.device)
     forward = dict(nets.items()) | {"parser": fast(nets["parser"], args.device)}

@@ -1,6 +1,6 @@
 """Fit the embedded StyleGAN2 to the portrait renderer: regression from z, growing 32 -> 64 -> 128 px.
 
-    python experiments/embedded_zoo/train_generator.py --minutes 50
+    python experiments/embedded_zoo/train_generator.py --minutes 38
 
 Every step renders fresh people. A checkpoint every two minutes makes it resumable; each size gets a share of the
 time with its own cosine of the learning rate, and the weights that are kept are their running mean. Compiled and in

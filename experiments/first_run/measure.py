@@ -152,6 +152,7 @@ def measure(people: People, V: Tensor, name: str) -> dict[str, object]:
 def discover(names: list[str], counts: list[int]) -> dict[str, dict[int, Discovery]]:
     """Every preset's subspace from the first 4, 16, ... people, as `ice_lightning.run` finds it.
 
+    Who lacks a region that any of the presets needs is left out of all of them (people_used counts the rest).
     One Jacobian per person serves all presets: it holds the features of all their terms.
     """
     with initialize_config_module("ice_lightning.conf", version_base="1.3"):
@@ -180,7 +181,7 @@ def discover(names: list[str], counts: list[int]) -> dict[str, dict[int, Discove
 
 @torch.no_grad()
 def yardsticks(people: People, step: float = 0.25) -> dict[str, object]:
-    """What the portraits' true skin tone does: in the renderer, and in the generator by way of z."""
+    """What the true skin tone does, in the renderer and in the generator through z; leaves renders in `people`."""
     z = people.G.sample(PEOPLE, SEED)
     factors, column = factors_from_z(z), factor_index("skin_tone")
     moved = factors.clone()

@@ -332,7 +332,7 @@ class Generator(nn.Module):
         }[space]
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
-        """n people as z (n, z_dim); person i depends on seed + i alone, so that any sharding draws the same set."""
+        """n people as z (n, z_dim) in the weights' dtype; person i depends on seed + i alone at any sharding."""
         at_least("people", n, 1)
         rows = [torch.randn(self.z_dim, generator=torch.Generator().manual_seed(seed + i)) for i in range(n)]
         weight = next(self.parameters())
