@@ -221,7 +221,7 @@ def render(factors: Tensor, size: int = 128) -> Portraits:
         return px * torch.cos(turn) + z * torch.sin(turn), py * stretch + nod, narrow
 
     eye_half = 0.115 * (1 + 0.16 * f["eye_size"])
-    opening = (0.5 + 0.5 * f["eye_openness"]) * 0.055 + 0.018
+    opening = (0.5 + 0.5 * f["eye_openness"]) * 0.060 + 0.018
     opening = opening * (1 + 0.16 * f["eye_size"])
     apart = 0.2 * (1 + 0.13 * f["eye_spacing"])
     eyes: list[_Lens] = []
@@ -234,7 +234,7 @@ def render(factors: Tensor, size: int = 128) -> Portraits:
     bend = 0.055 * f["smile"]
     my = my - 0.5 * bend
     gape = 0.004 + 0.048 * (0.5 + 0.5 * f["mouth_openness"])
-    lip = 0.040 * (1 + 0.38 * f["lip_fullness"])
+    lip = 0.047 * (1 + 0.36 * f["lip_fullness"])
     mouth = _Lens(mx, my, m_half, bend, gape, gape)
     upper = _Lens(mx, my, m_half, bend, gape + lip, -gape)
     lower = _Lens(mx, my, m_half, bend, -gape, gape + 1.25 * lip)
@@ -344,10 +344,10 @@ def render(factors: Tensor, size: int = 128) -> Portraits:
 
     brow_points: list[tuple[Tensor, Tensor]] = []
     for side, name in ((-1, "l_brow"), (1, "r_brow")):
-        cx, cy, narrow = place(side * (apart + 0.01), -0.215)
+        cx, cy, narrow = place(side * (apart + 0.01), -0.235)
         cy = cy - 0.035 * f["brow_height"]
         half = 0.145 * narrow
-        thick = 0.026 * (1 + 0.42 * f["brow_thickness"])
+        thick = 0.035 * (1 + 0.38 * f["brow_thickness"])
 
         def arch(u: Tensor, side: int = side, cy: Tensor = cy) -> Tensor:
             return cy + 0.035 * u * u - 0.040 * f["brow_angle"] * u * side
@@ -365,15 +365,15 @@ def render(factors: Tensor, size: int = 128) -> Portraits:
     paint(cover(cap), hair * lit * strands, "hair")
 
     # Opacity is a steep but smooth function of the factor, so that a generator can follow it; a third wear glasses.
-    worn = torch.sigmoid(14 * (f["glasses"] - 0.33))
+    worn = torch.sigmoid(60 * (f["glasses"] - 0.33))
     rings = [
         _superellipse(x - e.cx, y - e.cy - 0.015, 0.165 * e.half / eye_half, torch.full_like(W, 0.125), 2.8)
         for e in eyes
     ]
-    frame = torch.minimum(rings[0].abs(), rings[1].abs()) - 0.017
+    frame = torch.minimum(rings[0].abs(), rings[1].abs()) - 0.027
     mid = (eyes[0].cx + eyes[1].cx) / 2
     bridge = torch.maximum(
-        (y - eyes[0].cy + 0.02).abs() - 0.014, (x - mid).abs() - 0.5 * (eyes[1].cx - eyes[0].cx) + 0.16
+        (y - eyes[0].cy + 0.02).abs() - 0.020, (x - mid).abs() - 0.5 * (eyes[1].cx - eyes[0].cx) + 0.16
     )
     glass = cover(torch.minimum(rings[0], rings[1]))
     paint(glass * worn * 0.10, dark + 0.92)

@@ -1,6 +1,6 @@
 """Train the embedded face networks together, on augmented renders (a third) and on generator outputs.
 
-    python experiments/embedded_zoo/train_faces.py --minutes 26
+    python experiments/embedded_zoo/train_faces.py --minutes 24
 
 One stream of people feeds seven networks with no weights in common. Labels are the factors' own: the parse map and
 landmarks of the render, thresholds on factors for the classifiers, and for identity pairs who share the identity
