@@ -66,15 +66,16 @@ class Jacobian:
     Args:
         f: (B, n) -> (B, m), each row on its own.
         u: (1, n), where to differentiate.
+        forward: whether f has a forward mode; without it, columns take two backward passes.
 
     Raises:
         IceError: when f(u) isn't finite, or two evaluations differ (dropout, batch statistics, random noise).
     """
 
-    def __init__(self, f: Callable[[Tensor], Tensor], u: Tensor) -> None:
+    def __init__(self, f: Callable[[Tensor], Tensor], u: Tensor, forward: bool = True) -> None:
         if u.ndim != 2 or len(u) != 1:
             raise problem("one latent of shape (1, n)", tuple(u.shape), "pass one person at a time")
-        self.f, self.u, self.like = f, u, u
+        self.f, self.u, self.like, self.forward = f, u, u, forward
         with torch.no_grad():
             y, again = f(u), f(u)
         if not y.isfinite().all():
@@ -84,7 +85,14 @@ class Jacobian:
         self.shape = (y.shape[1], u.shape[1])
 
     def matmat(self, V: Tensor) -> Tensor:
-        """(n, k) -> (m, k), one batched forward-mode pass."""
+        """(n, k) -> (m, k), one batched forward-mode pass, or backward twice: J^T y is linear in y."""
+        if not self.forward:
+            u = self.u.detach().requires_grad_()
+            y = self.f(u)
+            w = torch.zeros_like(y, requires_grad=True)
+            g = torch.autograd.grad(y, u, w, create_graph=True)[0]
+            columns = [torch.autograd.grad(g, w, v[None], retain_graph=True)[0][0] for v in V.T]
+            return torch.stack(columns, 1)
 
         def along(v: Tensor) -> Tensor:
             return jvp(self.f, (self.u,), (v[None],))[1][0]
@@ -128,6 +136,44 @@ class Projected:
     def adjoint(self, Y: Tensor) -> Tensor:
         """(m, k) -> (n, k)."""
         return remove(self.J.adjoint(Y), self.Q)
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """J B^(-1/2) for B = W diag(shrink^-2) W^T + (I - W W^T).
+
+    Attributes:
+        J: (m, n) operator.
+        W: (n, q) orthonormal columns.
+        shrink: (q,), the eigenvalues of B^(-1/2) on W; it is 1 on everything else.
+    """
+
+    J: LinearOperator
+    W: Tensor
+    shrink: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n)."""
+        return self.J.shape
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the operator's dtype and device."""
+        return self.J.like
+
+    def whiten(self, V: Tensor) -> Tensor:
+        """B^(-1/2) V for V (n, k)."""
+        W, shrink = self.W.to(V), self.shrink.to(V)
+        return V + W @ ((shrink - 1)[:, None] * (W.T @ V))
+
+    def matmat(self, V: Tensor) -> Tensor:
+        """(n, k) -> (m, k)."""
+        return self.J.matmat(self.whiten(V))
+
+    def adjoint(self, Y: Tensor) -> Tensor:
+        """(m, k) -> (n, k)."""
+        return self.whiten(self.J.adjoint(Y))
 
 
 def remove(V: Tensor, Q: Tensor) -> Tensor:

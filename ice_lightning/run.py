@@ -72,7 +72,7 @@ def discover(cfg: DictConfig) -> Result:
     generator = instantiate(cfg.generator)
     faces = instantiate(cfg.faces)
     criterion = build_criterion(cfg.criterion, faces)
-    module = Discovery(generator, faces, criterion, instantiate(cfg.solver), cfg.space)
+    module = Discovery(generator, faces, criterion, instantiate(cfg.solver), cfg.space, layers_of(cfg))
     data = instantiate(cfg.latents, _partial_=True)(generator=generator, space=cfg.space)
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
@@ -85,20 +85,52 @@ def discover(cfg: DictConfig) -> Result:
     return Result(folder, save.subspace, save.metrics)
 
 
+def layers_of(cfg: DictConfig) -> str | None:
+    """Which layers may move: those that the user names; else, in a space that has layers, the criterion's own."""
+    if cfg.layers is not None:
+        return None if cfg.layers == "all" else str(cfg.layers)
+    return cfg.criterion.layers if cfg.space in ("w+", "s") else None
+
+
 def build_criterion(cfg: DictConfig, faces: Faces) -> Criterion:
-    """A criterion from its yaml; each term gets the face models that its class asks for in `needs`."""
-    from ice_lightning.criterions import Criterion, Suppress
+    """A criterion from its yaml; each term gets the face models that its class asks for in `needs`.
+
+    Raises:
+        IceError: for a class that can't be found, a missing face model, or one term both activated and suppressed.
+    """
+    from ice_lightning.criterions import Activate, Criterion, Suppress
 
     def term(node: DictConfig) -> Any:
-        needs = getattr(get_class(node._target_), "needs", ())
-        return instantiate(node, _partial_=True)(**{name: getattr(faces, name) for name in needs})
+        try:
+            kind = get_class(node._target_)
+        except (ImportError, ValueError) as error:
+            fix = "check its spelling, and that its folder is the working directory or on PYTHONPATH"
+            raise problem("the class of a criterion term", f"'{node._target_}' ({error})", fix) from error
+        networks = {name: getattr(faces, name, None) for name in getattr(kind, "needs", ())}
+        for name, network in networks.items():
+            if network is None:
+                raise problem(f"a face model '{name}' for {kind.__name__}", "none", f"set faces.{name}=PATH")
+        return instantiate(node, _partial_=True)(**networks)
 
+    def parts(group: DictConfig, kind: Any) -> dict[str, Any]:
+        nodes = {str(name): node for name, node in group.items() if node is not None}
+        settings = {name: {k: v for k, v in node.items() if k != "term"} for name, node in nodes.items()}
+        return {name: kind(term(node.term), **settings[name]) for name, node in nodes.items()}
+
+    for one, node in cfg.activate.items():
+        for other, against in cfg.suppress.items():
+            if node is not None and against is not None and node.term == against.term:
+                got = f"'{one}' and '{other}', which are the same"
+                raise problem("different terms to activate and to suppress", got, "drop one, or take its complement")
     return Criterion(
         name=cfg.name,
         description=cfg.description,
-        activate=tuple(term(node) for node in cfg.activate),
-        suppress=tuple(Suppress(term(node.term), node.ratio) for node in cfg.suppress),
+        activate=parts(cfg.activate, Activate),
+        suppress=parts(cfg.suppress, Suppress),
+        projection=cfg.projection,
+        late=tuple(cfg.late),
         activate_ratio=cfg.activate_ratio,
+        rank=cfg.rank,
     )
 
 

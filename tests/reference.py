@@ -1,5 +1,7 @@
 """Slow and obvious versions of what the package does fast, in float64."""
 
+import numpy as np
+import scipy.linalg
 import torch
 from torch.nn import functional as F
 
@@ -71,3 +73,42 @@ def early(A, Ss, ratios, activate_ratio):
     values, vectors = torch.linalg.eigh(P @ A @ P)
     keep = values >= activate_ratio * values[-1]
     return values[keep].flip(0), vectors[:, keep].flip(1)
+
+
+def _bad(Ss, ratios, n):
+    """Projector onto all eigenvectors above their ratios, with n x n matrices in numpy."""
+    spans = [np.zeros((n, 0))]
+    for S, ratio in zip(Ss, ratios, strict=True):
+        values, vectors = np.linalg.eigh(S)
+        if values[-1] > 0:
+            spans.append(vectors[:, values >= ratio * values[-1]])
+    span = np.concatenate(spans, 1)
+    return span @ np.linalg.pinv(span)
+
+
+def late(A, Ss, ratios, activate_ratio, first=None):
+    """DESIGN section 1, late, in numpy: the span's projector, and the energies of the directions, descending.
+
+    With `first` (how many of the terms are early) it is the mixed projection.
+    """
+    n = len(A)
+    if first:
+        P = np.eye(n) - _bad(Ss[:first], ratios[:first], n)
+        A = P @ A @ P
+    values, vectors = np.linalg.eigh(A)
+    V = vectors[:, values >= activate_ratio * values[-1]][:, ::-1]
+    V = (np.eye(n) - _bad(Ss, ratios, n)) @ V
+    V = V[:, np.linalg.norm(V, axis=0) > 1e-6]
+    V = np.linalg.qr(V / np.linalg.norm(V, axis=0))[0]
+    return V @ V.T, np.sort(np.einsum("ij,ij->j", V, A @ V))[::-1]
+
+
+def soft(A, Ss, ratios, activate_ratio):
+    """DESIGN section 1, soft, by scipy's dense generalised eigensolver: values and unit vectors, descending."""
+    B = np.eye(len(A))
+    for S, ratio in zip(Ss, ratios, strict=True):
+        top = np.linalg.eigvalsh(S)[-1]
+        B = B + (S / (ratio * top) if top > 0 else 0)
+    values, vectors = scipy.linalg.eigh(A, B)
+    keep = values >= activate_ratio * values[-1]
+    return values[keep][::-1], (vectors / np.linalg.norm(vectors, axis=0))[:, keep][:, ::-1]

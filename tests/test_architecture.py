@@ -13,7 +13,8 @@ LAYERS = [
     {"ops", "operators", "metrics", "synthetic"},
     {
         "solvers", "projection", "subspace", "checkpoints", "modules.stylegan2", "modules.parser", "modules.landmarks",
-        "modules.identity", "modules.classifier", "modules.layers", "modules.faces",
+        "modules.identity", "modules.classifier", "modules.layers", "modules.faces", "modules.sampling",
+        "modules.bisenet", "modules.iresnet", "modules.pretrained",
     },
     {"criterions", "counterfactual", "latents", "report", "traversal"},
     {"modules.discovery", "modules.explanation", "callbacks"},
@@ -24,7 +25,9 @@ FILES = [p for p in ROOT.rglob("*.py") if p.name != "__init__.py"]
 
 
 def name_of(path):
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    """What stands in LAYERS: networks one by one, any other folder as a whole."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts if parts[0] == "modules" else parts[:1])
 
 
 def imports(path):

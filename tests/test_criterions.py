@@ -5,20 +5,16 @@ from torch import nn
 
 from ice_lightning.checks import IceError
 from ice_lightning.criterions import (
-    Analysis,
-    Criterion,
-    Landmarks,
-    RegionColor,
-    Suppress,
-    landmark_ids,
-    region_color,
-    region_ids,
-    region_mask,
-    region_pixels,
-    region_residual,
+    Activate, Analysis, ClassifierLogit, Criterion, GazeAndPose, HighFrequency, Landmarks, RegionColor, RegionColors,
+    RelativeLandmarks, Suppress, Term, WarpedPixels,
 )  # fmt: skip
+from ice_lightning.criterions.frequency import low_pass
+from ice_lightning.criterions.landmarks import gaze_of, landmark_ids, pose_of, relative_positions
+from ice_lightning.criterions.regions import region_color, region_ids, region_mask, region_pixels, region_residual
+from ice_lightning.criterions.warp import carry, triangulate
+from ice_lightning.modules.sampling import sample_bilinear
 from ice_lightning.operators import Jacobian
-from ice_lightning.synthetic import factors_from_z, render
+from ice_lightning.synthetic import factor_index, factors_from_z, neutral, render
 
 
 @pytest.fixture(scope="module", params=TERMS)
@@ -28,14 +24,19 @@ def function(request, generator64, faces64):
     people = render(factors_from_z(z), 128)
     analysis = Analysis(people.parse, people.landmarks)
     term = TERMS[request.param](faces64)
-    return (lambda v: term(generator64(v, "w"), analysis)), generator64.convert(z, "z", "w")
+    assert isinstance(term, Term)
+    assert term.label
+    u = generator64.convert(z, "z", "w")
+    if term.features is not None:
+        assert term(generator64(u, "w"), analysis).shape == (1, term.features)
+    return (lambda v: term(generator64(v, "w"), analysis)), u
 
 
 def test_jvp_equals_finite_differences(function):
     f, u = function
     draw = torch.Generator().manual_seed(0)
     v = torch.randn(u.shape, generator=draw, dtype=torch.float64)
-    tangent, h = Jacobian(f, u).matmat(v.T)[:, 0], 1e-6
+    tangent, h = Jacobian(f, u).matmat(v.T)[:, 0], 1e-7  # small, lest a leaky ReLU turns in between
     slope = ((f(u + h * v) - f(u - h * v)) / (2 * h))[0]
     torch.testing.assert_close(tangent, slope, rtol=1e-4, atol=1e-6 * float(tangent.abs().max()))
     assert tangent.abs().max() > 0
@@ -120,6 +121,106 @@ def test_sentences():
     term = RegionColor(["skin"])
     for wrong in (0, -1, 1.5):
         with pytest.raises(IceError, match=r"the ratio of RegionColor in \(0, 1\], got"):
-            Criterion("x", "", (term,), (Suppress(term, wrong),))
+            Suppress(term, wrong)
+    with pytest.raises(IceError, match="a weight above 0 for RegionColor skin, got 0"):
+        Activate(term, 0)
+    wanted, unwanted = {"color": Activate(term)}, {"shape": Suppress(term, 0.1)}
     with pytest.raises(IceError, match="activated terms of at least 1"):
-        Criterion("x", "", (), ())
+        Criterion("x", "", {})
+    with pytest.raises(IceError, match="a projection out of early, late, soft, mixed, got 'lat': did you mean 'late'"):
+        Criterion("x", "", wanted, unwanted, projection="lat")
+    with pytest.raises(IceError, match="a suppressed term to project late out of shape, got 'shap': did you mean 'shape'"):
+        Criterion("x", "", wanted, unwanted, projection="mixed", late=("shap",))
+    with pytest.raises(IceError, match=r"names of late terms with mixed and only with mixed \(mixed\), got none"):
+        Criterion("x", "", wanted, unwanted, projection="mixed")
+    with pytest.raises(IceError, match="rank of at least 1, got 0"):
+        Criterion("x", "", wanted, unwanted, rank=0)
+    with pytest.raises(IceError, match="a classifier for ClassifierLogit, got none: add classifier="):
+        ClassifierLogit(None)
+    with pytest.raises(IceError, match="a class from 0 to 1, got 2"):
+        ClassifierLogit(lambda image: torch.zeros(1, 2), index=2)(torch.zeros(1, 3, 8, 8), None)
+    with pytest.raises(IceError, match="a part of gaze and pose out of .* got 'jaw': did you mean 'yaw'"):
+        GazeAndPose(nn.Identity(), ["jaw"])
+    with pytest.raises(IceError, match="a cutoff below the size 32, got 32"):
+        HighFrequency(["skin"], cutoff=32, size=32)
+
+
+def test_several_regions_each_have_their_colour_and_a_missing_one_is_still(faces):
+    people = render(neutral(1), 64)
+    analysis = Analysis(people.parse, people.landmarks)
+    colors = RegionColors(["skin", "hat", "hair"])(people.image, analysis)
+    assert torch.equal(colors[:, 3:6], torch.zeros(1, 3))
+    for name, part in (("skin", colors[:, :3]), ("hair", colors[:, 6:])):
+        torch.testing.assert_close(part, RegionColor([name])(people.image, analysis))
+
+
+def test_relative_landmarks_ignore_a_shift_and_nothing_else():
+    points = torch.rand(1, 68, 2, dtype=torch.float64)
+    here = relative_positions(points, [1, 2, 3], 10)
+    torch.testing.assert_close(relative_positions(points + torch.tensor([3.0, -2.0]), [1, 2, 3], 10), here)
+    assert not torch.allclose(relative_positions(points * 1.1, [1, 2, 3], 10), here)
+
+
+def people_along(factor):
+    f = neutral(3)
+    f[:, factor_index(factor)] = torch.tensor([-1.0, 0.0, 1.0])
+    return render(f, 128)
+
+
+@pytest.mark.parametrize("part", ["yaw", "pitch", "roll"])
+def test_pose_grows_with_its_factor_and_hardly_with_the_others(part):
+    def spread(factor):
+        values = pose_of(people_along(factor).landmarks)[part]
+        return (values[2] - values[0]).item(), (values[1] - values[0]).item()
+
+    whole, half = spread(part)
+    assert whole * half > 0
+    others = [abs(spread(name)[0]) for name in ("yaw", "pitch", "roll") if name != part]
+    assert max(others) < 0.3 * abs(whole)
+
+
+@pytest.mark.parametrize("part", ["gaze_x", "gaze_y"])
+def test_gaze_follows_the_irises(part):
+    people = people_along(part)
+    eyes = torch.stack([region_mask(people.parse, [name]) for name in ("l_eye", "r_eye")], 1)
+    values = gaze_of(people.image, eyes)[part]
+    assert (values.diff() > 0.005).all()
+
+
+def test_low_pass_keeps_what_is_flat_and_removes_what_is_fine():
+    checks = (torch.arange(32) % 2).float().expand(1, 3, 32, 32)
+    assert (low_pass(checks, 8)[..., 4:-4] - 0.5).abs().max() < 0.05
+    torch.testing.assert_close(low_pass(torch.full((1, 3, 32, 32), 0.3), 8), torch.full((1, 3, 32, 32), 0.3))
+
+
+def test_bilinear_sampling_equals_grid_sample():
+    draw = torch.Generator().manual_seed(0)
+    image = torch.rand(2, 3, 9, 7, generator=draw, dtype=torch.float64)
+    at = torch.rand(2, 50, 2, generator=draw, dtype=torch.float64) * 1.4 - 0.2
+    expected = nn.functional.grid_sample(image, at[:, None] * 2 - 1, padding_mode="border", align_corners=False)[:, :, 0]
+    torch.testing.assert_close(sample_bilinear(image, at), expected)
+
+
+def test_landmarks_that_stay_carry_every_pixel_to_itself():
+    landmarks = (people_along("yaw").landmarks[:2].double() + 0.5) / 128
+    axis = (torch.arange(16, dtype=torch.float64) + 0.5) / 16
+    expected = torch.cartesian_prod(axis, axis).flip(1).expand(2, -1, -1)
+    torch.testing.assert_close(carry(triangulate(landmarks, 16), landmarks), expected)
+
+
+def test_warped_pixels_stay_where_plain_pixels_move():
+    # The whole picture shifts, landmarks with it: what is carried along sees the same pixels.
+    people = render(neutral(1), 128)
+    analysis = Analysis(people.parse, people.landmarks)
+    shifted = people.image.roll(4, 3)
+
+    def change(points):
+        here = WarpedPixels(["skin", "mouth", "u_lip", "l_lip"], lambda image: people.landmarks, erode=0.02)
+        there = WarpedPixels(["skin", "mouth", "u_lip", "l_lip"], lambda image: points, erode=0.02)
+        return (there(shifted, analysis) - here(people.image, analysis)).norm()
+
+    assert change(people.landmarks + torch.tensor([4.0, 0.0])) < 0.15 * change(people.landmarks)
+
+
+def test_relative_landmarks_say_their_name():
+    assert RelativeLandmarks("48-67", nn.Identity()).label == "RelativeLandmarks 48-67"

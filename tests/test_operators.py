@@ -3,7 +3,7 @@ import reference
 import torch
 
 from ice_lightning.checks import IceError
-from ice_lightning.operators import Dense, Jacobian, Projected, remove
+from ice_lightning.operators import Dense, Jacobian, Projected, Whitened, remove
 
 draw = torch.Generator().manual_seed(0)
 W1 = torch.randn(7, 5, generator=draw, dtype=torch.float64)
@@ -19,6 +19,8 @@ def f(u):
 OPERATORS = {
     "Dense": lambda: Dense(W1),
     "Jacobian": lambda: Jacobian(f, U),
+    "Jacobian without forward mode": lambda: Jacobian(f, U, forward=False),
+    "Whitened": lambda: Whitened(Jacobian(f, U), Q, torch.tensor([0.5, 0.01], dtype=torch.float64)),
     "Projected": lambda: Projected(Jacobian(f, U), Q),
     "Projected by nothing": lambda: Projected(Dense(W1), torch.zeros(5, 0, dtype=torch.float64)),
 }
@@ -36,6 +38,19 @@ def test_adjoint_identity(name):
 def test_jacobian_equals_finite_differences():
     J = Jacobian(f, U).matmat(torch.eye(5, dtype=torch.float64))
     torch.testing.assert_close(J, reference.dense_jacobian(f, U), rtol=1e-7, atol=1e-8)
+
+
+def test_two_backward_passes_give_the_same_columns_as_forward_mode():
+    V = torch.randn(5, 3, generator=draw, dtype=torch.float64)
+    torch.testing.assert_close(Jacobian(f, U, forward=False).matmat(V), Jacobian(f, U).matmat(V))
+
+
+def test_whitened_is_the_inverse_root():
+    shrink = torch.tensor([0.5, 0.01], dtype=torch.float64)
+    B = torch.eye(5, dtype=torch.float64) + Q @ torch.diag(shrink**-2 - 1) @ Q.T
+    values, vectors = torch.linalg.eigh(B)
+    root = vectors @ torch.diag(values.rsqrt()) @ vectors.T
+    torch.testing.assert_close(Whitened(Dense(W1), Q, shrink).matmat(torch.eye(5, dtype=torch.float64)), W1 @ root)
 
 
 def test_remove_leaves_nothing_in_the_span():

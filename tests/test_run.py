@@ -10,12 +10,13 @@ import torch
 from hydra.utils import instantiate
 
 from ice_lightning import load_subspace
+from ice_lightning.criterions import RegionColor
 from ice_lightning.checkpoints import ASSETS, read_network, save_network, sha256
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.run import build_criterion, main, run
 
 CONF = Path(__file__).parents[1] / "conf"
-QUICK = ("space=w", "latents.count=2", "criterion.suppress.0.ratio=0.2")
+QUICK = ("space=w", "latents.count=2", "criterion=paper/skin_color", "criterion.suppress.residual.ratio=0.2")
 
 
 def command(*arguments, cwd=None):
@@ -31,7 +32,7 @@ def command(*arguments, cwd=None):
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    done = command("criterion=skin_color", *QUICK, f"hydra.run.dir={folder}/out", cwd=folder)
+    done = command(*QUICK, f"hydra.run.dir={folder}/out", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "out", done
 
@@ -76,10 +77,10 @@ def test_the_same_seed_gives_the_same_directions_at_any_chunk(compose, tmp_path,
     torch.testing.assert_close(one, other, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in (CONF / "criterion").glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(str(p.relative_to(CONF / "criterion").with_suffix("")) for p in (CONF / "criterion").rglob("*.yaml")))
 def test_every_preset_composes_and_builds(compose, faces, name):
     criterion = build_criterion(compose(f"criterion={name}").criterion, faces)
-    assert criterion.name == name
+    assert criterion.name == name.split("/")[-1]
     assert criterion.description
     assert criterion.suppress
 
@@ -94,7 +95,7 @@ def test_every_trainer_composes(compose, name):
     assert compose(f"trainer={name}").trainer.max_epochs == 1
 
 
-@pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted((CONF / "experiment").rglob("*.yaml")), ids=lambda p: p.stem)
 def test_every_experiment_composes_and_names_its_command(compose, path):
     first = path.read_text().splitlines()[0]
     assert first.startswith("# python -m ice_lightning.run ")
@@ -108,22 +109,33 @@ def test_csv_logger_writes_metrics(compose, tmp_path):
 
 def test_someone_without_the_region_is_skipped_and_counted(compose):
     # Only some people wear glasses.
-    result = run(compose("criterion=skin_color", *QUICK, "latents.count=6", "criterion.activate.0.regions=[eye_g]"))
+    result = run(compose(*QUICK, "latents.count=6", "criterion.activate.color.term.regions=[eye_g]"))
     assert result.metrics["people_skipped"] > 0
     assert result.metrics["people_used"] + result.metrics["people_skipped"] == 6
 
 
 SENTENCES = {
-    "criterion.activate.0.regions=[hairs]": "a region out of .* got 'hairs': did you mean 'hair'",
+    "criterion.activate.color.term.regions=[hairs]": "a region out of .* got 'hairs': did you mean 'hair'",
     "generator.checkpoint=/nowhere/g.safetensors": "a generator file at /nowhere/g.safetensors, got none",
-    "criterion.suppress.0.ratio=0": r"the ratio of RegionResidual in \(0, 1\], got 0",
+    "criterion.suppress.residual.ratio=0": r"the ratio of RegionResidual in \(0, 1\], got 0",
     "criterion.activate_ratio=1.5": r"activate_ratio in \(0, 1\], got 1.5",
     "latents.count=0": r"latents\.count of at least 1, got 0",
     "space=x": r"a space out of z, w, w\+, s, got 'x'",
     "task.name=discovr": "a task out of discover, got 'discovr': did you mean 'discover'",
-    "criterion.activate.0.regions=[hat]": r"people who have what the criterion looks at \(RegionColor hat\), got 2",
-    "criterion.suppress.0.ratio=1e-9": r"suppressed terms that leave a direction free, got 96 suppressed directions",
-    "criterion=eye_shape criterion.activate.0.indices=36-70": "landmark indices from 0 to 67, got '36-70'",
+    "criterion.activate.color.term.regions=[hat]": r"people who have what the criterion looks at \(RegionColor hat\), got 2",
+    "criterion.suppress.residual.ratio=1e-9": r"suppressed terms that leave a direction free, got 96 suppressed directions",
+    "criterion=eye_shape criterion.activate.eyes.term.indices=36-70": "landmark indices from 0 to 67, got '36-70'",
+    "criterion.suppress.residual.term.size=256": "a size of at most 128, the side of the image, for RegionResidual .*256",
+    "criterion.suppress.residual.term=${criterion.activate.color.term}": "different terms to activate and to suppress",
+    "criterion.activate.color.term._target_=nowhere.Term": "the class of a criterion term, got 'nowhere.Term'",
+    "criterion.activate.color.weight=0": "a weight above 0 for RegionColor .*, got 0",
+    "criterion.activate.color.term={_target_:ice_lightning.criterions.ClassifierLogit,classifier:null}": (
+        "a classifier for ClassifierLogit, got none: add classifier=smiling"
+    ),
+    "space=z layers=1-2": r"layers in w\+ or s, got layers=1-2 in z",
+    "space=w+ layers=4-12": r"layers from 0 to 11 in w\+, got '4-12'",
+    "space=s layers=corse": "layers such as 4-8, 32px-, coarse, middle or fine, got 'corse'",
+    "faces=pretrained": r"a face parser \(BiSeNet on CelebAMask-HQ, usually 79999_iter.pth .*got no path: set faces.parser",
     "trainer=cpuu": "a trainer out of cpu, gpu, got 'cpuu': did you mean 'cpu'",
 }
 
@@ -174,3 +186,52 @@ def test_help_names_the_choices(tmp_path):
     assert done.returncode == 0
     assert "skin_color" in done.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_layers_move_only_their_own_coordinates(compose, generator):
+    settings = (*QUICK, "space=w+", "layers=fine", "latents.count=1")
+    directions = run(compose(*settings)).subspace.directions
+    fine = generator.coordinates("w+", "fine")
+    still = torch.ones(len(directions), dtype=torch.bool).index_fill(0, fine, False)
+    assert directions.shape[0] == generator.dim("w+")
+    assert not directions[still].any()
+    assert directions[fine].any(1).sum() > 0.9 * len(fine)
+
+
+@pytest.mark.parametrize("projection", ["late", "soft", "mixed"])
+def test_every_projection_runs_by_its_name(compose, projection):
+    late = ["criterion.late=[residual]"] if projection == "mixed" else []
+    settings = (*QUICK, "latents.count=1", "criterion.rank=3", f"criterion.projection={projection}", *late)
+    result = run(compose(*settings))
+    assert 1 <= result.metrics["rank"] <= 3
+    assert result.subspace.provenance["config"]["criterion"]["projection"] == projection
+
+
+def test_a_term_and_a_preset_of_ones_own_from_another_folder(tmp_path):
+    page = (CONF.parent / "docs" / "own_term.md").read_text()
+    term, preset = re.findall(r"```(?:python|yaml)\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "my_terms.py").write_text(term)
+    (tmp_path / "my_conf" / "criterion").mkdir(parents=True)
+    (tmp_path / "my_conf" / "criterion" / "brightness.yaml").write_text(preset)
+    done = command(
+        "--config-dir=my_conf", "criterion=brightness", "space=w", "latents.count=1", "logger=none", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    (metrics,) = tmp_path.rglob("metrics.json")
+    assert 1 <= json.loads(metrics.read_text())["rank"]
+
+
+class Shifted(RegionColor):
+    """Sampled by grid_sample, which has no forward mode."""
+
+    forward_mode = False
+
+    def forward(self, image, analysis):
+        axis = torch.linspace(-0.9, 0.9, 64, dtype=image.dtype)
+        grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).expand(len(image), -1, -1, -1)
+        return super().forward(torch.nn.functional.grid_sample(image, grid, align_corners=False), analysis)
+
+
+def test_a_term_without_forward_mode_takes_two_backward_passes(compose):
+    target = f"criterion.activate.color.term._target_={__name__}.Shifted"
+    assert run(compose(*QUICK, "latents.count=1", target)).metrics["rank"] >= 1

@@ -138,3 +138,25 @@ def test_sentences():
         small(img_resolution=100)
     with pytest.raises(IceError, match="people of at least 1, got 0"):
         G.sample(0)
+
+
+def test_layers_share_out_all_coordinates(generator):
+    for space in ("w+", "s"):
+        bands = [generator.coordinates(space, name) for name in ("coarse", "middle", "fine")]
+        assert torch.equal(torch.cat(bands), torch.arange(generator.dim(space)))
+    assert torch.equal(generator.coordinates("w+", "1,3-4"), torch.cat([torch.arange(96, 192), torch.arange(288, 480)]))
+    styled = generator.style_widths
+    assert torch.equal(generator.coordinates("s", "1"), torch.arange(styled[0], styled[0] + styled[1]))
+    assert torch.equal(generator.coordinates("s", "32px-"), generator.coordinates("s", "8-16"))
+    assert torch.equal(generator.coordinates("z"), torch.arange(generator.z_dim))
+
+
+def test_fine_layers_are_those_from_64_px_on(generator):
+    u = generator.convert(generator.sample(1), "z", "w+")
+    moved = u.clone()
+    moved[:, generator.coordinates("w+", "fine")] += 1
+    with torch.no_grad():
+        s, other = generator.convert(u, "w+", "s"), generator.convert(moved, "w+", "s")
+    sides = torch.tensor(generator.synthesis.sides()).repeat_interleave(torch.tensor(generator.style_widths))
+    assert sides[(s != other)[0]].min() == 32, "the torgb at 32 px shares its row with the first 64-px convolution"
+    assert (s == other)[0][sides < 32].all()

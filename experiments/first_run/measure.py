@@ -16,10 +16,10 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from ice_lightning import load_generator
-from ice_lightning.criterions import Criterion
+from ice_lightning.criterions import Activate, Criterion
 from ice_lightning.modules.discovery import Discovery
 from ice_lightning.modules.faces import embedded
-from ice_lightning.run import build_criterion
+from ice_lightning.run import build_criterion, layers_of
 from ice_lightning.synthetic import REGIONS, factor_index, factors_from_z, render
 
 HERE = Path(__file__).parent
@@ -160,8 +160,10 @@ def discover(names: list[str], counts: list[int]) -> dict[str, dict[int, Discove
     cfg, faces = configs[names[0]], embedded()
     G, solver = load_generator(cfg.generator.checkpoint), instantiate(cfg.solver)
     criterions = {name: build_criterion(cfg.criterion, faces) for name, cfg in configs.items()}
+    layers = {name: layers_of(cfg) for name, cfg in configs.items()}
     modules = {name: Discovery(G, faces, criterion, solver) for name, criterion in criterions.items()}
-    everything = Criterion("all", "", tuple(term for module in modules.values() for term in module.terms), ())
+    terms = [term for module in modules.values() for term in module.terms]
+    everything = Criterion("all", "", {str(i): Activate(term) for i, term in enumerate(terms)})
     together = Discovery(G, faces, everything, solver)
     people = G.convert(G.sample(max(counts), cfg.latents.seed), "z", "s")
     found: dict[str, dict[int, Discovery]] = {name: {} for name in names}
@@ -171,8 +173,8 @@ def discover(names: list[str], counts: list[int]) -> dict[str, dict[int, Discove
         if person + 1 in counts:
             factors = iter(together.factors)
             for name, criterion in criterions.items():
-                module = Discovery(G, faces, criterion, solver)
-                module.factors = [next(factors) for _ in module.terms]
+                module = Discovery(G, faces, criterion, solver, layers=layers[name])
+                module.factors = [next(factors)[:, module.coordinates] for _ in module.terms]
                 module.people_used = together.people_used
                 module.solve()
                 found[name][person + 1] = module
@@ -198,7 +200,7 @@ def main() -> None:
     """Discover every preset, measure it, write results.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("presets", nargs="*", default=[*COLOUR, *SHAPE])
-    parser.add_argument("--people", nargs="*", type=int, default=[4], help="how many people to discover with")
+    parser.add_argument("--people", nargs="*", type=int, default=[8], help="how many people to discover with")
     args = parser.parse_args()
     found, file = discover(args.presets, args.people), HERE / "results.json"
     results = json.loads(file.read_text()) if file.exists() else {}

@@ -6,6 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,7 +18,7 @@ from ice_lightning.criterions import Analysis, Criterion
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.operators import Dense, Jacobian
-from ice_lightning.projection import early, kept, union
+from ice_lightning.projection import Bad, bad_basis, project
 from ice_lightning.solvers import EigenResult, Exact, thin_factor
 
 
@@ -30,6 +31,7 @@ class Discovery(pl.LightningModule):
         criterion: what to change, and what to leave.
         solver: how to get matrices and eigenpairs.
         space: of the latents in the batches.
+        layers: which of the space's layers may move, such as "4-8" or "coarse"; None for all.
 
     After the fit, `result` holds the eigenpairs and `metrics` the numbers of metrics.json.
     """
@@ -38,14 +40,30 @@ class Discovery(pl.LightningModule):
     metrics: dict[str, Any]
 
     def __init__(
-        self, generator: Generator, faces: Faces, criterion: Criterion, solver: Exact, space: str = "s"
+        self,
+        generator: Generator,
+        faces: Faces,
+        criterion: Criterion,
+        solver: Exact,
+        space: str = "s",
+        layers: str | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         one_of("space", space, generator.spaces)
         self.generator, self.faces, self.criterion = generator, faces, criterion
-        self.solver, self.space = solver, space
-        self.terms = nn.ModuleList([*criterion.activate, *(each.term for each in criterion.suppress)])
+        self.solver, self.space, self.layers = solver, space, layers
+        self.coordinates = generator.coordinates(space, layers)
+        parts = [*criterion.activate.values(), *criterion.suppress.values()]
+        self.terms = nn.ModuleList(part.term for part in parts)
+        self.forward_mode = all(part.term.forward_mode for part in parts)
+        for part in parts:
+            if part.term.size is not None and part.term.size > generator.img_resolution:
+                raise problem(
+                    f"a size of at most {generator.img_resolution}, the side of the image, for {part.term.label}",
+                    part.term.size,
+                    "lower its size",
+                )
         self.factors: list[Tensor] = []
         self.people_used = 0
         self.people_skipped: Counter[str] = Counter()
@@ -75,26 +93,32 @@ class Discovery(pl.LightningModule):
         with self.stage("analyse", person):
             with torch.no_grad():
                 analysis = Analysis(*self.faces.analyse(self.generator(u, self.space)))
-            for term in self.terms:
-                if bool(term.empty(analysis)):  # type: ignore[operator]
-                    self.people_skipped[term.label] += 1  # type: ignore[index]
+            for each in self.criterion.activate.values():
+                if bool(each.term.empty(analysis)):
+                    self.people_skipped[each.term.label] += 1
                     return
         sizes: list[int] = []
 
         def features(v: Tensor) -> Tensor:
-            image = self.generator(v, self.space)
+            image = self.generator(self.whole(v, u), self.space)
             parts = [term(image, analysis) for term in self.terms]
             sizes[:] = [part.shape[1] for part in parts]
             return torch.cat(parts, 1)
 
         with self.stage("jacobian", person):
-            J = Jacobian(features, u)
+            J = Jacobian(features, u[:, self.coordinates], self.forward_mode)
             matrix = self.solver.matrix(J, lambda done, total: self.tell("jacobian", person, done / total))
         with self.stage("reduce", person):
             parts = list(matrix.split(sizes))
             old = self.factors or [part[:0] for part in parts]
             self.factors = [thin_factor(list(pair)) for pair in zip(old, parts, strict=True)]
         self.people_used += 1
+
+    def whole(self, v: Tensor, u: Tensor) -> Tensor:
+        """The latent u (1, n) with the coordinates that may move replaced by v (B, k)."""
+        if self.layers is None:
+            return v
+        return u.expand(len(v), -1).index_copy(1, self.coordinates, v)
 
     def on_train_epoch_end(self) -> None:
         """Solve, once everyone is in."""
@@ -110,26 +134,30 @@ class Discovery(pl.LightningModule):
 
     def solve(self) -> None:
         """Fill `result` and `metrics` from the factors of the terms."""
-        count = len(self.criterion.activate)
+        wanted, unwanted = self.criterion.activate, self.criterion.suppress
         mean = self.people_used**-0.5
-        A = Dense(torch.cat(self.factors[:count]) * mean)
-        suppressed = [Dense(R * mean) for R in self.factors[count:]]
-        spectra = [self.solver.solve(S) for S in suppressed]
-        ratios = [each.ratio for each in self.criterion.suppress]
-        Q = union([kept(each, ratio) for each, ratio in zip(spectra, ratios, strict=True)], A.shape[1])
-        self.result = early(A, Q, self.criterion.activate_ratio, self.solver)
+        factors = [R * mean for R in self.factors]
+        weighted = zip(wanted.values(), factors, strict=False)
+        A = Dense(torch.cat([R * each.weight**0.5 for each, R in weighted]))
+        S = {name: Dense(R) for name, R in zip(unwanted, factors[len(wanted) :], strict=True)}
+        bad = {name: Bad(self.solver.solve(S[name]), each.ratio) for name, each in unwanted.items()}
+        c = self.criterion
+        self.result = project(A, bad, c.projection, c.late, c.activate_ratio, self.solver, c.rank)
         V = self.result.vectors
+        directions = V.new_zeros(self.generator.dim(self.space), V.shape[1]).index_copy(0, self.coordinates, V)
+        self.result = replace(self.result, vectors=directions)
         leakage = {}
-        for each, S, spectrum in zip(self.criterion.suppress, suppressed, spectra, strict=True):
-            share = S.matmat(V).square().sum(0) / spectrum.values[:1].clamp_min(1e-300)
-            leakage[f"{each.term.label} <= {each.ratio:g}"] = float(share.max())
+        for name, each in unwanted.items():
+            share = S[name].matmat(V).square().sum(0) / bad[name].spectrum.values[:1].clamp_min(1e-300)
+            leakage[f"{name} ({each.term.label}) <= {each.ratio:g}"] = float(share.max())
         self.metrics = {
             "rank": V.shape[1],
             "eigenvalues": self.result.values.tolist(),
-            "explained_energy": float(self.result.values.sum() / A.matrix.square().sum()),
+            "explained_energy": float(A.matmat(torch.linalg.qr(V).Q).square().sum() / A.matrix.square().sum()),
             "leakage": leakage,
-            "suppressed_rank": Q.shape[1],
-            "latent_dim": A.shape[1],
+            "suppressed_rank": bad_basis(bad.values(), A.shape[1]).shape[1],
+            "latent_dim": self.generator.dim(self.space),
+            "coordinates": A.shape[1],
             "people_used": self.people_used,
             "people_skipped": self.people_skipped.total(),
             "skipped_because_empty": dict(self.people_skipped),

@@ -17,10 +17,10 @@ class Faces(nn.Module):
     Args:
         parser: (N, 3, H, W) in 0..1 -> (N, 19, H, W) logits.
         landmarks: -> (N, 68, 2) pixels.
-        identity: -> (N, d) unit vectors.
+        identity: -> (N, d) unit vectors; None where no criterion asks for it.
     """
 
-    def __init__(self, parser: nn.Module, landmarks: nn.Module, identity: nn.Module) -> None:
+    def __init__(self, parser: nn.Module, landmarks: nn.Module, identity: nn.Module | None) -> None:
         super().__init__()
         self.parser, self.landmarks, self.identity = parser, landmarks, identity
 

@@ -38,7 +38,10 @@ class LandmarkNet(nn.Module):
         self.trunk, self.decoder = Trunk(tuple(widths)), Decoder(tuple(widths))
         self.head = nn.Conv2d(widths[0], 68, 1)
 
+    def heatmaps(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) in 0..1, square -> logits (N, 68, size / 2, size / 2)."""
+        return self.head(self.decoder(self.trunk(resize(image, self.size))))
+
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in 0..1, square -> (N, 68, 2) in pixels of the image, (x, y), integers at pixel centres."""
-        heatmaps = self.head(self.decoder(self.trunk(resize(image, self.size))))
-        return soft_argmax(heatmaps) * image.shape[-1] - 0.5
+        return soft_argmax(self.heatmaps(image)) * image.shape[-1] - 0.5

@@ -7,6 +7,7 @@ synthesis), 2020 (2006.06676: ADA, class embedding, conv_clamp). Names follow st
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -248,6 +249,10 @@ class Synthesis(nn.Module):
                 row += not isinstance(layer, ToRGB)
         return pairs
 
+    def sides(self) -> list[int]:
+        """The image side at which each styled layer works, in the order of S."""
+        return [size for size in self.sizes for _ in getattr(self, f"b{size}").styled()]
+
     def styles(self, ws: Tensor) -> list[Tensor]:
         """w+ (N, num_ws, w_dim) -> the affine outputs, one (N, c_in) per styled layer."""
         return [layer.affine(ws[:, row]) for layer, row in self.layers()]
@@ -330,6 +335,48 @@ class Generator(nn.Module):
             "w+": self.num_ws * self.w_dim,
             "s": sum(self.style_widths),
         }[space]
+
+    def coordinates(self, space: str, layers: str | None = None) -> Tensor:
+        """Which coordinates of a latent belong to some layers.
+
+        Args:
+            space: any; layers can be told apart in w+ (its rows) and in s (styled layers in the order of S).
+            layers: None for all; numbers counted from 0 such as "4-8" or "0,3"; sides such as "32px-" or "4px-16px";
+                or "coarse" (up to 8 px), "middle" (16 and 32 px) or "fine" (from 64 px on), after Karras et al. 2019,
+                section 3.1. A row of w+ belongs to the side of its convolution.
+
+        Returns:
+            (k,) int64, ascending.
+
+        Raises:
+            IceError: for layers that don't exist, or a space without layers.
+        """
+        everything = torch.arange(self.dim(space))
+        if layers is None:
+            return everything
+        if space not in ("w+", "s"):
+            raise problem("layers in w+ or s", f"layers={layers} in {space}", "set space=w+ or space=s, or drop layers")
+        styled = self.synthesis.layers()
+        if space == "s":
+            widths, sides = self.style_widths, self.synthesis.sides()
+        else:
+            widths = [self.w_dim] * self.num_ws
+            side_of = {row: side for (_, row), side in zip(styled, self.synthesis.sides(), strict=True)}
+            sides = [side_of[row] for row in range(self.num_ws)]
+        bands = {"coarse": "4px-8px", "middle": "16px-32px", "fine": "64px-"}
+        chosen: set[int] = set()
+        if pixels := re.fullmatch(r"(\d+)px-(?:(\d+)px)?", bands.get(layers, layers)):
+            low, high = int(pixels[1]), int(pixels[2] or self.img_resolution)
+            chosen = {i for i, side in enumerate(sides) if low <= side <= high}
+        elif re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", layers):
+            for part in layers.split(","):
+                first, _, last = part.partition("-")
+                chosen |= set(range(int(first), int(last or first) + 1))
+        else:
+            raise problem("layers such as 4-8, 32px-, coarse, middle or fine", f"'{layers}'", "write it like one of them")
+        if not chosen or max(chosen) >= len(widths):
+            raise problem(f"layers from 0 to {len(widths) - 1} in {space}", f"'{layers}'", "this generator has no others")
+        return torch.cat([part for i, part in enumerate(everything.split(widths)) if i in chosen])
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """n people as z (n, z_dim) in the weights' dtype; person i depends on seed + i alone at any sharding."""

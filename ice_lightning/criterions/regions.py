@@ -1,57 +1,24 @@
-"""The criterion zoo: what a person can name in an image, as pure functions of (image, analysis) and thin modules.
-
-A term maps images (N, 3, H, W) to features (N, m). Masks come from the analysis and are held fixed while
-differentiating. Features are scaled by the number of pixels, so that an energy is a mean square.
-Terms, settings and the region vocabulary: Li et al. 2022 (arXiv 2201.09689) and its released notebooks.
-"""
+"""Terms over image regions: mean colour, everything but it, pixels, area."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ice_lightning.checks import at_least, one_of, problem, ratio
+from ice_lightning.checks import at_least, one_of
+from ice_lightning.criterions.term import Analysis, Term
 from ice_lightning.modules.layers import resize
 from ice_lightning.synthetic import REGIONS
-
-
-class Analysis(NamedTuple):
-    """What the face models see in an image, without gradient.
-
-    Attributes:
-        parse: (N, H, W) int64, CelebAMask-HQ ids.
-        landmarks: (N, 68, 2) in pixels, (x, y).
-    """
-
-    parse: Tensor
-    landmarks: Tensor
 
 
 def region_ids(regions: Sequence[str]) -> list[int]:
     """CelebAMask-HQ ids of region names; raises IceError with the nearest name."""
     at_least("regions", len(regions), 1)
     return [REGIONS.index(one_of("region", name, REGIONS)) for name in regions]
-
-
-def landmark_ids(indices: str, complement: bool = False) -> list[int]:
-    """Points of a list such as "0-16,27": 0..67, or all the others."""
-    chosen: set[int] = set()
-    for part in str(indices).split(","):
-        first, _, last = part.strip().partition("-")
-        if not first.isdigit() or (last and not last.isdigit()):
-            raise problem("landmark indices such as '48-67' or '0-16,27'", f"'{indices}'", "write numbers and ranges")
-        low, high = int(first), int(last or first)
-        if not 0 <= low <= high <= 67:
-            raise problem("landmark indices from 0 to 67", f"'{part.strip()}'", "the 68 iBUG points are counted from 0")
-        chosen |= set(range(low, high + 1))
-    kept = [i for i in range(68) if (i in chosen) != complement]
-    at_least("landmarks", len(kept), 1)
-    return kept
 
 
 def _disc(radius: int, device: torch.device) -> Tensor:
@@ -119,12 +86,7 @@ def region_pixels(image: Tensor, weight: Tensor) -> Tensor:
     return (image[:, :, y, x] * weight[:, None, y, x]).flatten(1) / count[:, None]
 
 
-def landmark_positions(points: Tensor, ids: list[int], side: int) -> Tensor:
-    """Chosen points as fractions of the image's side: (N, 68, 2) -> (N, 2 len(ids))."""
-    return points[:, ids].flatten(1) / side
-
-
-class Region(nn.Module):
+class Region(Term):
     """A term over an image region, at `size` pixels.
 
     Args:
@@ -136,7 +98,7 @@ class Region(nn.Module):
         ring: fraction of the side.
     """
 
-    needs: tuple[str, ...] = ()
+    size: int
 
     def __init__(
         self,
@@ -150,17 +112,12 @@ class Region(nn.Module):
         super().__init__()
         region_ids(regions)
         self.regions, self.size = list(regions), at_least("size", size, 4)
-        self.shape = {"outside": outside, "dilate": dilate, "erode": erode, "ring": ring}
-
-    @property
-    def label(self) -> str:
-        """What a table calls this term."""
-        where = "outside " if self.shape["outside"] else ""
-        return f"{type(self).__name__} {where}{'+'.join(self.regions)}"
+        self.shape: dict[str, Any] = {"outside": outside, "dilate": dilate, "erode": erode, "ring": ring}
+        self.label = f"{type(self).__name__} {'outside ' if outside else ''}{'+'.join(regions)}"
 
     def weight(self, analysis: Analysis) -> Tensor:
         """(N, size, size) in 0..1: the share of each pixel that belongs to the region."""
-        mask = region_mask(analysis.parse, self.regions, **self.shape)  # type: ignore[arg-type]
+        mask = region_mask(analysis.parse, self.regions, **self.shape)
         return F.interpolate(mask[:, None], (self.size, self.size), mode="area")[:, 0]
 
     def empty(self, analysis: Analysis) -> Tensor:
@@ -169,15 +126,43 @@ class Region(nn.Module):
 
 
 class RegionColor(Region):
-    """Mean colour of a region, 3 features."""
+    """Mean colour of a region."""
+
+    features = 3
 
     def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
         """(N, 3, H, W) -> (N, 3)."""
         return region_color(resize(image, self.size), self.weight(analysis))
 
 
+class RegionColors(Region):
+    """Mean colour of several regions, each on its own; a region that someone lacks counts as still.
+
+    Args:
+        regions: CelebAMask-HQ names.
+        size: side to which the image is resized before the features are read.
+        shape: dilate, erode; see region_mask.
+    """
+
+    def __init__(self, regions: Sequence[str], size: int = 64, **shape: Any) -> None:
+        super().__init__(regions, size, **shape)
+        self.features = 3 * len(self.regions)
+
+    def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
+        """(N, 3, H, W) -> (N, 3 k)."""
+        image = resize(image, self.size)
+        masks = [region_mask(analysis.parse, [name], **self.shape) for name in self.regions]
+        weights = F.interpolate(torch.stack(masks, 1), (self.size, self.size), mode="area")
+        return torch.cat([region_color(image, weight) for weight in weights.unbind(1)], 1)
+
+
 class RegionResidual(Region):
     """Everything but a region's mean colour."""
+
+    @property
+    def features(self) -> int:  # type: ignore[override]
+        """Colours of all pixels."""
+        return 3 * self.size**2
 
     def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
         """(N, 3, H, W) -> (N, 3 size size)."""
@@ -192,66 +177,27 @@ class RegionPixels(Region):
         return region_pixels(resize(image, self.size), self.weight(analysis))
 
 
-class Landmarks(nn.Module):
-    """Positions of landmarks, in image sides.
+def region_area(probabilities: Tensor, ids: list[int]) -> Tensor:
+    """Share of the image that some classes cover: (N, 19, H, W) -> (N, 1)."""
+    return probabilities[:, ids].sum(1).mean((1, 2))[:, None]
+
+
+class RegionArea(Term):
+    """How much of the image a region covers, by the parser's probabilities.
 
     Args:
-        indices: points such as "48-67".
-        landmarks: the network, image -> (N, 68, 2) pixels.
-        complement: all points but these.
+        regions: CelebAMask-HQ names.
+        parser: the network, image -> (N, 19, H, W) logits.
     """
 
-    needs: tuple[str, ...] = ("landmarks",)
+    needs = ("parser",)
+    features = 1
 
-    def __init__(self, indices: str, landmarks: nn.Module, complement: bool = False) -> None:
+    def __init__(self, regions: Sequence[str], parser: nn.Module) -> None:
         super().__init__()
-        self.ids = landmark_ids(indices, complement)
-        self.landmarks = landmarks
-        self.label = f"Landmarks {'not ' if complement else ''}{indices}"
-
-    def empty(self, analysis: Analysis) -> Tensor:
-        """Nobody's face lacks landmarks."""
-        return torch.zeros(len(analysis.parse), dtype=torch.bool, device=analysis.parse.device)
+        self.ids, self.parser = region_ids(regions), parser
+        self.label = f"RegionArea {'+'.join(regions)}"
 
     def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
-        """(N, 3, H, W) -> (N, 2 k)."""
-        return landmark_positions(self.landmarks(image), self.ids, image.shape[-1])
-
-
-@dataclass(frozen=True)
-class Suppress:
-    """A term to keep still, and how much of its largest eigenvalue a direction may have.
-
-    Attributes:
-        term: the module.
-        ratio: in (0, 1].
-    """
-
-    term: nn.Module
-    ratio: float
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """Terms to activate and terms to suppress.
-
-    Attributes:
-        name: of the preset.
-        description: one line.
-        activate: terms whose energy is wanted.
-        suppress: terms whose energy isn't.
-        activate_ratio: directions above this share of the largest eigenvalue are kept.
-    """
-
-    name: str
-    description: str
-    activate: tuple[nn.Module, ...]
-    suppress: tuple[Suppress, ...]
-    activate_ratio: float = 1e-2
-
-    def __post_init__(self) -> None:
-        """Refuse ratios outside (0, 1] and a criterion that activates nothing."""
-        at_least("activated terms", len(self.activate), 1)
-        ratio("activate_ratio", self.activate_ratio)
-        for each in self.suppress:
-            ratio(f"the ratio of {type(each.term).__name__}", each.ratio)
+        """(N, 3, H, W) -> (N, 1)."""
+        return region_area(self.parser(image).softmax(1), self.ids)

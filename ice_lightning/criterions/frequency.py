@@ -1,0 +1,52 @@
+"""Terms over coarse and fine detail: a region's low-pass, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ice_lightning.checks import at_least, problem
+from ice_lightning.criterions.regions import Region, region_pixels
+from ice_lightning.criterions.term import Analysis
+from ice_lightning.modules.layers import resize
+
+
+def low_pass(image: Tensor, cutoff: int) -> Tensor:
+    """The image by way of `cutoff` pixels a side, back at its own: (N, C, S, S) -> (N, C, S, S)."""
+    return resize(resize(image, cutoff), image.shape[-1])
+
+
+class Frequency(Region):
+    """A region's pixels on one side of a cutoff.
+
+    Args:
+        regions: CelebAMask-HQ names.
+        cutoff: pixels a side that the low-pass keeps; 24 in Li et al. 2022.
+        size: side to which the image is resized first.
+        shape: outside, dilate, erode, ring; see region_mask.
+    """
+
+    def __init__(self, regions: Sequence[str], cutoff: int = 24, size: int = 128, **shape: Any) -> None:
+        super().__init__(regions, size, **shape)
+        self.cutoff = at_least("cutoff", cutoff, 2)
+        if cutoff >= size:
+            raise problem(f"a cutoff below the size {size}", cutoff, "lower the cutoff or raise the size")
+
+
+class LowFrequency(Frequency):
+    """The low-passed pixels of a region."""
+
+    def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
+        """(N, 3, H, W) -> (N, 3 h w), the region's bounding box."""
+        return region_pixels(low_pass(resize(image, self.size), self.cutoff), self.weight(analysis))
+
+
+class HighFrequency(Frequency):
+    """The pixels of a region less their low-pass: texture, hair strands, edges."""
+
+    def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
+        """(N, 3, H, W) -> (N, 3 h w), the region's bounding box."""
+        image = resize(image, self.size)
+        return region_pixels(image - low_pass(image, self.cutoff), self.weight(analysis))

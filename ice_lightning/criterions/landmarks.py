@@ -1,0 +1,191 @@
+"""Terms over the 68 iBUG landmarks: where they are, how they lie to one another, head pose, gaze."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ice_lightning.checks import at_least, one_of, problem
+from ice_lightning.criterions.regions import region_mask
+from ice_lightning.criterions.term import Analysis, Term
+from ice_lightning.modules.layers import resize
+
+LEFT_EYE, RIGHT_EYE, MOUTH = range(36, 42), range(42, 48), range(48, 68)
+POSE_AND_GAZE = ("yaw", "pitch", "roll", "gaze_x", "gaze_y")
+
+
+def landmark_ids(indices: str, complement: bool = False) -> list[int]:
+    """Points of a list such as "0-16,27": 0..67, or all the others."""
+    chosen: set[int] = set()
+    for part in str(indices).split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdigit() or (last and not last.isdigit()):
+            raise problem("landmark indices such as '48-67' or '0-16,27'", f"'{indices}'", "write numbers and ranges")
+        low, high = int(first), int(last or first)
+        if not 0 <= low <= high <= 67:
+            raise problem("landmark indices from 0 to 67", f"'{part.strip()}'", "the 68 iBUG points are counted from 0")
+        chosen |= set(range(low, high + 1))
+    kept = [i for i in range(68) if (i in chosen) != complement]
+    at_least("landmarks", len(kept), 1)
+    return kept
+
+
+def landmark_positions(points: Tensor, ids: list[int], side: int) -> Tensor:
+    """Chosen points as fractions of the image's side: (N, 68, 2) -> (N, 2 len(ids))."""
+    return points[:, ids].flatten(1) / side
+
+
+def relative_positions(points: Tensor, ids: list[int], side: int) -> Tensor:
+    """The same without the chosen points' mean, which carries where they are: (N, 68, 2) -> (N, 2 len(ids))."""
+    chosen = points[:, ids]
+    return (chosen - chosen.mean(1, keepdim=True)).flatten(1) / side
+
+
+def pose_of(points: Tensor) -> dict[str, Tensor]:
+    """Head pose from landmarks, in numbers without a unit that grow with the angles.
+
+    Args:
+        points: (N, 68, 2).
+
+    Returns:
+        yaw: how far the nose's tip is from the middle of the eyes, across, in inter-ocular distances;
+        pitch: how far it is down from the eyes to the mouth, in that distance;
+        roll: the slant of the line between the eyes' outer corners, in radians. Each (N,).
+    """
+    left, right = points[:, LEFT_EYE].mean(1), points[:, RIGHT_EYE].mean(1)
+    middle, tip, mouth = (left + right) / 2, points[:, 30], points[:, MOUTH].mean(1)
+    across = right - left
+    apart = across.square().sum(1).sqrt()
+    unit = across / apart[:, None]
+    down = torch.stack([-unit[:, 1], unit[:, 0]], 1)
+    outer = points[:, 45] - points[:, 36]
+    return {
+        "yaw": ((tip - middle) * unit).sum(1) / apart,
+        "pitch": ((tip - middle) * down).sum(1) / ((mouth - middle) * down).sum(1),
+        "roll": torch.atan2(outer[:, 1], outer[:, 0]),
+    }
+
+
+def gaze_of(image: Tensor, eyes: Tensor, sharpness: float = 6.0) -> dict[str, Tensor]:
+    """Where the irises lie in their eyes: the centre of what is dark, in eye widths, mean of both eyes.
+
+    Args:
+        image: (N, 3, H, W) in 0..1.
+        eyes: (N, 2, H, W) masks.
+        sharpness: of the weight exp(-sharpness * brightness), so that the white of the eye counts little.
+
+    Returns:
+        gaze_x (right is positive) and gaze_y (down is positive), each (N,).
+    """
+    h, w = image.shape[-2:]
+    weight = torch.exp(-sharpness * image.mean(1))[:, None] * eyes
+    weight = weight / weight.sum((2, 3), keepdim=True).clamp_min(1e-12)
+    share = eyes / eyes.sum((2, 3), keepdim=True).clamp_min(1e-12)
+    xs, ys = (torch.arange(n, dtype=image.dtype, device=image.device) for n in (w, h))
+    width = eyes.amax(2).sum(2).clamp_min(1)
+    moved = weight - share
+    return {
+        "gaze_x": ((moved.sum(2) * xs).sum(2) / width).mean(1),
+        "gaze_y": ((moved.sum(3) * ys).sum(2) / width).mean(1),
+    }
+
+
+class Landmarks(Term):
+    """Positions of landmarks, in image sides.
+
+    Args:
+        indices: points such as "48-67".
+        landmarks: the network, image -> (N, 68, 2) pixels.
+        complement: all points but these.
+    """
+
+    needs = ("landmarks",)
+
+    def __init__(self, indices: str, landmarks: nn.Module, complement: bool = False) -> None:
+        super().__init__()
+        self.ids = landmark_ids(indices, complement)
+        self.features = 2 * len(self.ids)
+        self.landmarks = landmarks
+        self.label = f"{type(self).__name__} {'not ' if complement else ''}{indices}"
+
+    def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
+        """(N, 3, H, W) -> (N, 2 k)."""
+        return landmark_positions(self.landmarks(image), self.ids, image.shape[-1])
+
+
+class RelativeLandmarks(Landmarks):
+    """Positions of landmarks relative to their mean: their shape, wherever they are."""
+
+    def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
+        """(N, 3, H, W) -> (N, 2 k)."""
+        return relative_positions(self.landmarks(image), self.ids, image.shape[-1])
+
+
+class LandmarkHeatmaps(Term):
+    """Heatmaps of landmarks: their spread as well as their places.
+
+    Args:
+        indices: points such as "48-67".
+        landmarks: the network; its `heatmaps(image)` gives logits (N, 68, h, w).
+        complement: all points but these.
+        size: side to which the maps are reduced.
+    """
+
+    needs = ("landmarks",)
+
+    def __init__(self, indices: str, landmarks: nn.Module, complement: bool = False, size: int = 16) -> None:
+        super().__init__()
+        self.ids, self.maps = landmark_ids(indices, complement), at_least("size", size, 4)
+        self.features = len(self.ids) * size**2
+        self.landmarks = landmarks
+        self.label = f"LandmarkHeatmaps {'not ' if complement else ''}{indices}"
+
+    def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
+        """(N, 3, H, W) -> (N, k size size); each map is a probability, scaled so that 1 is an even spread."""
+        logits = self.landmarks.heatmaps(image)[:, self.ids]  # type: ignore[operator]
+        n, k, h, w = logits.shape
+        maps = logits.flatten(2).softmax(-1).view(n, k, h, w) * h * w
+        return resize(maps, self.maps).flatten(1) / (k**0.5 * self.maps)
+
+
+class GazeAndPose(Term):
+    """Head pose from landmarks, and where the irises lie in the eyes.
+
+    Args:
+        landmarks: the network, image -> (N, 68, 2) pixels.
+        parts: out of yaw, pitch, roll, gaze_x, gaze_y.
+    """
+
+    needs = ("landmarks",)
+
+    def __init__(self, landmarks: nn.Module, parts: Sequence[str] = POSE_AND_GAZE) -> None:
+        super().__init__()
+        at_least("parts", len(parts), 1)
+        self.parts = [one_of("part of gaze and pose", part, POSE_AND_GAZE) for part in parts]
+        self.features = len(self.parts)
+        self.landmarks = landmarks
+        self.label = f"GazeAndPose {'+'.join(parts)}"
+
+    @property
+    def looks_at_eyes(self) -> bool:
+        """Whether a part is read from pixels of the eyes."""
+        return any(part.startswith("gaze") for part in self.parts)
+
+    def eyes(self, analysis: Analysis) -> Tensor:
+        """(N, 2, H, W) masks of the left and the right eye."""
+        return torch.stack([region_mask(analysis.parse, [name]) for name in ("l_eye", "r_eye")], 1)
+
+    def empty(self, analysis: Analysis) -> Tensor:
+        """(N,) who has an eye of fewer than four pixels, where gaze is asked for."""
+        return super().empty(analysis) | (self.looks_at_eyes & (self.eyes(analysis).sum((2, 3)).amin(1) < 4))
+
+    def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
+        """(N, 3, H, W) -> (N, len(parts))."""
+        found: dict[str, Tensor] = {}
+        if self.looks_at_eyes:
+            found |= gaze_of(image, self.eyes(analysis).to(image))
+        if any(not part.startswith("gaze") for part in self.parts):
+            found |= pose_of(self.landmarks(image))
+        return torch.stack([found[part] for part in self.parts], 1)

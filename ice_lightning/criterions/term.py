@@ -1,0 +1,125 @@
+"""What a criterion is made of: terms to activate, terms to suppress, and how the one is kept out of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ice_lightning.checks import at_least, one_of, problem, ratio
+
+PROJECTIONS = ("early", "late", "soft", "mixed")
+
+
+class Analysis(NamedTuple):
+    """What the face models see in an image, without gradient.
+
+    Attributes:
+        parse: (N, H, W) int64, CelebAMask-HQ ids.
+        landmarks: (N, 68, 2) in pixels, (x, y).
+    """
+
+    parse: Tensor
+    landmarks: Tensor
+
+
+class Term(nn.Module):
+    """Something that a person can name in an image, as features whose energy is a mean square.
+
+    A term declares its facts here; `forward(image (N, 3, H, W), analysis) -> (N, m)` holds only the call of its
+    pure function. The analysis is that of the image at which one differentiates, held fixed.
+
+    Attributes:
+        needs: face models that the constructor takes, by their names in Faces.
+        forward_mode: whether torch.func.jvp goes through; without it, products take two backward passes.
+        features: how many, or None where that depends on the person.
+        size: the side at which the image is read, or None where the network decides.
+        label: what a table calls the term.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    forward_mode: ClassVar[bool] = True
+    features: int | None = None
+    size: int | None = None
+    label: str = ""
+
+    def empty(self, analysis: Analysis) -> Tensor:
+        """(N,) bool: who lacks what this term looks at, and is left out; nobody, unless a term says otherwise."""
+        return torch.zeros(len(analysis.parse), dtype=torch.bool, device=analysis.parse.device)
+
+
+@dataclass(frozen=True)
+class Activate:
+    """A term whose energy is wanted.
+
+    Attributes:
+        term: the module.
+        weight: its share in the sum of energies, above 0.
+    """
+
+    term: Term
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a weight of 0 or less."""
+        if not self.weight > 0:
+            raise problem(f"a weight above 0 for {self.term.label}", self.weight, "drop the term to switch it off")
+
+
+@dataclass(frozen=True)
+class Suppress:
+    """A term to keep still, and how much of its largest eigenvalue a direction may have.
+
+    Attributes:
+        term: the module.
+        ratio: in (0, 1].
+    """
+
+    term: Term
+    ratio: float
+
+    def __post_init__(self) -> None:
+        """Refuse a ratio outside (0, 1]."""
+        ratio(f"the ratio of {self.term.label}", self.ratio)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """Terms to activate and terms to suppress, each under a name of its own.
+
+    Attributes:
+        name: of the preset.
+        description: one line.
+        activate: terms whose energy is wanted.
+        suppress: terms whose energy isn't.
+        projection: early, late, soft or mixed (DESIGN: the algebra): how suppressed directions are kept out.
+        late: with mixed, the names of the suppressed terms that are projected out late; the others are early.
+        activate_ratio: directions above this share of the largest eigenvalue are kept.
+        rank: keep at most so many; None for all.
+    """
+
+    name: str
+    description: str
+    activate: Mapping[str, Activate]
+    suppress: Mapping[str, Suppress] = field(default_factory=dict)
+    projection: str = "early"
+    late: tuple[str, ...] = ()
+    activate_ratio: float = 1e-2
+    rank: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what could not give a subspace."""
+        at_least("activated terms", len(self.activate), 1)
+        ratio("activate_ratio", self.activate_ratio)
+        one_of("projection", self.projection, PROJECTIONS)
+        if self.rank is not None:
+            at_least("rank", self.rank, 1)
+        for name in self.late:
+            one_of("suppressed term to project late", name, self.suppress)
+        if (self.projection == "mixed") != bool(self.late):
+            given = ", ".join(self.late) or "none"
+            fix = "name some terms in criterion.late, and set criterion.projection to mixed"
+            raise problem(f"names of late terms with mixed and only with mixed ({self.projection})", given, fix)

@@ -1,0 +1,31 @@
+"""Image values at any positions, with forward mode."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def sample_bilinear(image: Tensor, positions: Tensor) -> Tensor:
+    """Bilinear samples by gathering, which forward mode goes through (grid_sample has none); borders are repeated.
+
+    Args:
+        image: (N, C, H, W).
+        positions: (N, P, 2), (x, y) as fractions of the side, pixel centres at (i + 0.5) / side.
+
+    Returns:
+        (N, C, P); equal to grid_sample with padding_mode="border" and align_corners=False.
+    """
+    n, c, h, w = image.shape
+    x = (positions[..., 0] * w - 0.5).clamp(0, w - 1)
+    y = (positions[..., 1] * h - 0.5).clamp(0, h - 1)
+    left, top = x.floor().clamp(max=w - 2), y.floor().clamp(max=h - 2)
+    right_share, low_share = (x - left)[:, None], (y - top)[:, None]
+    corner = (top * w + left).long()
+    flat = image.flatten(2)
+
+    def at(offset: int) -> Tensor:
+        return flat.gather(2, (corner + offset)[:, None].expand(-1, c, -1))
+
+    upper = at(0) + right_share * (at(1) - at(0))
+    lower = at(w) + right_share * (at(w + 1) - at(w))
+    return upper + low_share * (lower - upper)
