@@ -56,6 +56,8 @@ class Exact:
         if min(m, n) > self.limit:
             raise problem(f"at most {self.limit} columns for the exact solver", n, "choose a smaller space")
         side, product = (n, J.matmat) if n < m else (m, J.adjoint)
+        if not side:
+            return J.like.new_zeros(m, n)
         eye = torch.eye(side, dtype=J.like.dtype, device=J.like.device)
         parts: list[Tensor] = []
         for start in range(0, side, self.chunk):

@@ -164,7 +164,8 @@ def discover(names: list[str], counts: list[int]) -> dict[str, dict[int, Discove
     modules = {name: Discovery(G, faces, criterion, solver) for name, criterion in criterions.items()}
     terms = [term for module in modules.values() for term in module.terms]
     everything = Criterion("all", "", {str(i): Activate(term) for i, term in enumerate(terms)})
-    together = Discovery(G, faces, everything, solver)
+    shared = layers[names[0]] if len(set(layers.values())) == 1 else None
+    together = Discovery(G, faces, everything, solver, layers=shared)
     people = G.convert(G.sample(max(counts), cfg.latents.seed), "z", "s")
     found: dict[str, dict[int, Discovery]] = {name: {} for name in names}
     for person, u in enumerate(people):
@@ -174,7 +175,8 @@ def discover(names: list[str], counts: list[int]) -> dict[str, dict[int, Discove
             factors = iter(together.factors)
             for name, criterion in criterions.items():
                 module = Discovery(G, faces, criterion, solver, layers=layers[name])
-                module.factors = [next(factors)[:, module.coordinates] for _ in module.terms]
+                own = torch.isin(together.coordinates, module.coordinates)
+                module.factors = [next(factors)[:, own] for _ in module.terms]
                 module.people_used = together.people_used
                 module.solve()
                 found[name][person + 1] = module

@@ -148,8 +148,10 @@ class Discovery(pl.LightningModule):
         self.result = replace(self.result, vectors=directions)
         leakage = {}
         for name, each in unwanted.items():
-            share = S[name].matmat(V).square().sum(0) / bad[name].spectrum.values[:1].clamp_min(1e-300)
-            leakage[f"{name} ({each.term.label}) <= {each.ratio:g}"] = float(share.max())
+            values = bad[name].spectrum.values
+            top = float(values[0]) if len(values) else 0.0  # nothing, where no one has its region
+            share = S[name].matmat(V).square().sum(0).max() / top if top > 0 else 0.0
+            leakage[f"{name} ({each.term.label}), ratio {each.ratio:g}"] = float(share)
         self.metrics = {
             "rank": V.shape[1],
             "eigenvalues": self.result.values.tolist(),
