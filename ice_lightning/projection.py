@@ -51,8 +51,9 @@ def fix_signs(V: Tensor) -> Tensor:
 
 
 def orthonormal(V: Tensor, tolerance: float = 1e-6) -> Tensor:
-    """Gram-Schmidt, twice, in the order of the columns (n, k); those of length below `tolerance` or in the span of
-    earlier ones are dropped.
+    """Gram-Schmidt, twice, in the order of the columns (n, k).
+
+    Columns of length below `tolerance`, or in the span of earlier ones to that accuracy, are dropped.
     """
     Q = V[:, :0]
     for v in V.T:
@@ -126,7 +127,7 @@ def _late(A: LinearOperator, result: EigenResult, Q: Tensor, activate_ratio: flo
     V, AV = fix_signs(V[:, order]), AV[:, order]
     if values[0] < 1e-10 * result.values[0]:
         raise _all_bad(Q.shape[1], Q.shape[0])
-    G_V = remove(A.adjoint((A.matmat(V.to(A.like)))).to(V), Q)
+    G_V = remove(A.adjoint(A.matmat(V.to(A.like))).to(V), Q)
     residuals = (G_V - V * values).norm(dim=0) / values[0]
     return EigenResult(values, V, residuals, result.stats | {"unprojected": result.values, "projected": values})
 

@@ -23,7 +23,7 @@ class Subspace:
     """Directions of one latent space that change one named thing.
 
     Attributes:
-        directions: (n, k) orthonormal columns, strongest first.
+        directions: (n, k) orthonormal columns, strongest first; of unit length only, where the projection was soft.
         eigenvalues: (k,), descending: squared feature change per squared unit of latent.
         space: z, w, w+ or s.
         provenance: criterion, generator and its SHA-256, seed, versions: JSON.
@@ -70,8 +70,8 @@ class Subspace:
 
 
 def principal_angles(A: Tensor, B: Tensor) -> Tensor:
-    """Angles between the spans of two orthonormal bases (Bjorck & Golub 1973), exact for small ones as well."""
-    A, B = A.double(), B.double()
+    """Angles between the spans of two bases (Bjorck & Golub 1973), exact for small ones as well."""
+    A, B = (torch.linalg.qr(basis.double()).Q for basis in (A, B))
     if A.shape[1] < B.shape[1]:
         A, B = B, A
     cosines = torch.linalg.svdvals(A.T @ B).clamp(max=1)

@@ -1,8 +1,20 @@
 """The zoo that property tests run over; a new term joins by one line."""
 
 from ice_lightning.criterions import (
-    ClassifierLogit, GazeAndPose, HighFrequency, Identity, LandmarkHeatmaps, Landmarks, LowFrequency, RegionArea,
-    RegionColor, RegionColors, RegionPixels, RegionResidual, RelativeLandmarks, WarpedPixels,
+    ClassifierLogit,
+    GazeAndPose,
+    HighFrequency,
+    Identity,
+    LandmarkHeatmaps,
+    Landmarks,
+    LowFrequency,
+    RegionArea,
+    RegionColor,
+    RegionColors,
+    RegionPixels,
+    RegionResidual,
+    RelativeLandmarks,
+    WarpedPixels,
 )  # fmt: skip
 from ice_lightning.modules.classifier import embedded
 

@@ -5,8 +5,19 @@ from torch import nn
 
 from ice_lightning.checks import IceError
 from ice_lightning.criterions import (
-    Activate, Analysis, ClassifierLogit, Criterion, GazeAndPose, HighFrequency, Landmarks, RegionColor, RegionColors,
-    RelativeLandmarks, Suppress, Term, WarpedPixels,
+    Activate,
+    Analysis,
+    ClassifierLogit,
+    Criterion,
+    GazeAndPose,
+    HighFrequency,
+    Landmarks,
+    RegionColor,
+    RegionColors,
+    RelativeLandmarks,
+    Suppress,
+    Term,
+    WarpedPixels,
 )  # fmt: skip
 from ice_lightning.criterions.frequency import low_pass
 from ice_lightning.criterions.landmarks import gaze_of, landmark_ids, pose_of, relative_positions
@@ -129,7 +140,9 @@ def test_sentences():
         Criterion("x", "", {})
     with pytest.raises(IceError, match="a projection out of early, late, soft, mixed, got 'lat': did you mean 'late'"):
         Criterion("x", "", wanted, unwanted, projection="lat")
-    with pytest.raises(IceError, match="a suppressed term to project late out of shape, got 'shap': did you mean 'shape'"):
+    with pytest.raises(
+        IceError, match="a suppressed term to project late out of shape, got 'shap': did you mean 'shape'"
+    ):
         Criterion("x", "", wanted, unwanted, projection="mixed", late=("shap",))
     with pytest.raises(IceError, match=r"names of late terms with mixed and only with mixed \(mixed\), got none"):
         Criterion("x", "", wanted, unwanted, projection="mixed")
@@ -139,7 +152,7 @@ def test_sentences():
         ClassifierLogit(None)
     with pytest.raises(IceError, match="a class from 0 to 1, got 2"):
         ClassifierLogit(lambda image: torch.zeros(1, 2), index=2)(torch.zeros(1, 3, 8, 8), None)
-    with pytest.raises(IceError, match="a part of gaze and pose out of .* got 'jaw': did you mean 'yaw'"):
+    with pytest.raises(IceError, match=r"a part of gaze and pose out of .* got 'jaw': did you mean 'yaw'"):
         GazeAndPose(nn.Identity(), ["jaw"])
     with pytest.raises(IceError, match="a cutoff below the size 32, got 32"):
         HighFrequency(["skin"], cutoff=32, size=32)
@@ -199,7 +212,9 @@ def test_bilinear_sampling_equals_grid_sample():
     draw = torch.Generator().manual_seed(0)
     image = torch.rand(2, 3, 9, 7, generator=draw, dtype=torch.float64)
     at = torch.rand(2, 50, 2, generator=draw, dtype=torch.float64) * 1.4 - 0.2
-    expected = nn.functional.grid_sample(image, at[:, None] * 2 - 1, padding_mode="border", align_corners=False)[:, :, 0]
+    expected = nn.functional.grid_sample(image, at[:, None] * 2 - 1, padding_mode="border", align_corners=False)[
+        :, :, 0
+    ]
     torch.testing.assert_close(sample_bilinear(image, at), expected)
 
 

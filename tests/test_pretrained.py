@@ -11,8 +11,18 @@ from ice_lightning.checks import IceError
 from ice_lightning.modules.bisenet import MEAN, STD, BiSeNet
 from ice_lightning.modules.iresnet import DEPTHS, IResNet
 from ice_lightning.modules.pretrained import (
-    IDENTITY, PARSER, TEMPLATE, AlignedIdentity, CroppedParser, FaceAlignment, filled, five_points, make_identity,
-    make_parser, pretrained, similarity,
+    IDENTITY,
+    PARSER,
+    TEMPLATE,
+    AlignedIdentity,
+    CroppedParser,
+    FaceAlignment,
+    filled,
+    five_points,
+    make_identity,
+    make_parser,
+    pretrained,
+    similarity,
 )  # fmt: skip
 from ice_lightning.operators import Jacobian
 from ice_lightning.run import run
@@ -146,7 +156,9 @@ def test_an_aligned_face_is_cropped_as_it_is():
 
 
 def test_what_lies_outside_the_face_crop_is_background():
-    net = CroppedParser(lambda x: torch.ones(1, 19, *x.shape[-2:]) * torch.arange(19)[:, None, None], (0.25, 0.25, 0.75, 0.75))
+    net = CroppedParser(
+        lambda x: torch.ones(1, 19, *x.shape[-2:]) * torch.arange(19)[:, None, None], (0.25, 0.25, 0.75, 0.75)
+    )
     parse = net(torch.rand(1, 3, 64, 64)).argmax(1)
     assert (parse[0, 16:48, 16:48] == 18).all()
     assert (parse == 18).sum() == 32 * 32
@@ -170,7 +182,7 @@ def test_sentences(tmp_path):
     with pytest.raises(IceError, match="got a file that is broken or holds more than tensors"):
         filled(tmp_path / "p.pth", PARSER, make_parser)
     torch.save({"a": torch.zeros(1)}, tmp_path / "p.pth")
-    with pytest.raises(IceError, match="a face parser .* got no key 'conv_out.conv_out.weight'"):
+    with pytest.raises(IceError, match=r"a face parser .* got no key 'conv_out.conv_out.weight'"):
         filled(tmp_path / "p.pth", PARSER, make_parser)
     state = BiSeNet().state_dict()
     first = state.pop("cp.resnet.conv1.weight")
@@ -180,7 +192,7 @@ def test_sentences(tmp_path):
     torch.save(state | {"cp.resnet.conv1.weight": first[:32]}, tmp_path / "p.pth")
     with pytest.raises(IceError, match=r"cp.resnet.conv1.weight of shape \(32, 3, 7, 7\) instead of \(64, 3, 7, 7\)"):
         filled(tmp_path / "p.pth", PARSER, make_parser)
-    with pytest.raises(IceError, match="a landmark network .* got no path"):
+    with pytest.raises(IceError, match=r"a landmark network .* got no path"):
         pretrained(tmp_path / "p.pth", None)
 
 

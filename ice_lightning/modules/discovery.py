@@ -54,14 +54,15 @@ class Discovery(pl.LightningModule):
         self.generator, self.faces, self.criterion = generator, faces, criterion
         self.solver, self.space, self.layers = solver, space, layers
         self.coordinates = generator.coordinates(space, layers)
-        parts = [*criterion.activate.values(), *criterion.suppress.values()]
-        self.terms = nn.ModuleList(part.term for part in parts)
-        self.forward_mode = all(part.term.forward_mode for part in parts)
-        for part in parts:
-            if part.term.size is not None and part.term.size > generator.img_resolution:
+        wanted, unwanted = criterion.activate.values(), criterion.suppress.values()
+        terms = [each.term for each in wanted] + [each.term for each in unwanted]
+        self.terms = nn.ModuleList(terms)
+        self.forward_mode = all(term.forward_mode for term in terms)
+        for term in terms:
+            if term.size is not None and term.size > generator.img_resolution:
                 raise problem(
-                    f"a size of at most {generator.img_resolution}, the side of the image, for {part.term.label}",
-                    part.term.size,
+                    f"a size of at most {generator.img_resolution}, the side of the image, for {term.label}",
+                    term.size,
                     "lower its size",
                 )
         self.factors: list[Tensor] = []

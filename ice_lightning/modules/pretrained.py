@@ -78,7 +78,10 @@ def filled(path: str | Path, what: str, make: Callable[[dict[str, Tensor]], nn.M
         raise problem(f"{what} in {path}", f"no key {error}", "pass the path to what it holds") from error
     own = network.state_dict()
     counters = {name for name in own if name.endswith("num_batches_tracked")}
-    for wrong, kind in ((own.keys() - counters - state.keys(), "without"), (state.keys() - own.keys(), "with a foreign")):
+    for wrong, kind in (
+        (own.keys() - counters - state.keys(), "without"),
+        (state.keys() - own.keys(), "with a foreign"),
+    ):
         if wrong:
             got = f"a file {kind} '{min(wrong)}' ({len(wrong)} such keys)"
             raise problem(f"{what} in {path}", got, "pass the path to what it holds")

@@ -15,7 +15,7 @@ def sample_bilinear(image: Tensor, positions: Tensor) -> Tensor:
     Returns:
         (N, C, P); equal to grid_sample with padding_mode="border" and align_corners=False.
     """
-    n, c, h, w = image.shape
+    c, h, w = image.shape[1:]
     x = (positions[..., 0] * w - 0.5).clamp(0, w - 1)
     y = (positions[..., 1] * h - 0.5).clamp(0, h - 1)
     left, top = x.floor().clamp(max=w - 2), y.floor().clamp(max=h - 2)

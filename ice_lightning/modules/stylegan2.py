@@ -373,9 +373,13 @@ class Generator(nn.Module):
                 first, _, last = part.partition("-")
                 chosen |= set(range(int(first), int(last or first) + 1))
         else:
-            raise problem("layers such as 4-8, 32px-, coarse, middle or fine", f"'{layers}'", "write it like one of them")
+            raise problem(
+                "layers such as 4-8, 32px-, coarse, middle or fine", f"'{layers}'", "write it like one of them"
+            )
         if not chosen or max(chosen) >= len(widths):
-            raise problem(f"layers from 0 to {len(widths) - 1} in {space}", f"'{layers}'", "this generator has no others")
+            raise problem(
+                f"layers from 0 to {len(widths) - 1} in {space}", f"'{layers}'", "this generator has no others"
+            )
         return torch.cat([part for i, part in enumerate(everything.split(widths)) if i in chosen])
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
