@@ -105,7 +105,9 @@ def build_criterion(cfg: DictConfig, faces: Faces) -> Criterion:
             kind = get_class(node._target_)
         except (ImportError, ValueError) as error:
             fix = "check its spelling, and that its folder is the working directory or on PYTHONPATH"
-            raise problem("the class of a criterion term", f"'{node._target_}' ({error})", fix) from error
+            raise problem(
+                "the class of a criterion term", f"'{node._target_}' ({str(error).splitlines()[0]})", fix
+            ) from error
         networks = {name: getattr(faces, name, None) for name in getattr(kind, "needs", ())}
         for name, network in networks.items():
             if network is None:

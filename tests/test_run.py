@@ -136,7 +136,7 @@ SENTENCES = {
     "criterion.suppress.residual.term.size=256": "a size of at most 128, the side of the image, .*256",
     "criterion.suppress.residual.term=${criterion.activate.color.term}": "different terms to activate and to suppress",
     "criterion.activate.color.term._target_=nowhere.Term": "the class of a criterion term, got 'nowhere.Term'",
-    "criterion.activate.color.weight=0": "a weight above 0 for RegionColor .*, got 0",
+    "+criterion.activate.color.weight=0": "a weight above 0 for RegionColor .*, got 0",
     "+criterion.activate.logit.term={_target_:ice_lightning.criterions.ClassifierLogit,classifier:null}": (
         "a classifier for ClassifierLogit, got none: add classifier=smiling"
     ),
