@@ -154,7 +154,7 @@ def discovery_page(
     """
     facts = {
         "directions kept": metrics["rank"],
-        "directions suppressed": f"{metrics['suppressed_rank']} of {metrics['latent_dim']}",
+        "directions cut off": f"{metrics['suppressed_rank']} of {metrics['coordinates']} coordinates that may move",
         "energy kept": metrics["explained_energy"],
         "people used": metrics["people_used"],
         "people skipped (region empty)": metrics["people_skipped"],

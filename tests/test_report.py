@@ -49,6 +49,7 @@ def test_the_page_is_escaped_and_self_contained():
         "rank": 2,
         "suppressed_rank": 3,
         "latent_dim": 9,
+        "coordinates": 9,
         "explained_energy": 0.12345,
         "people_used": 4,
         "people_skipped": 1,

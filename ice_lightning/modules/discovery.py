@@ -158,7 +158,7 @@ class Discovery(pl.LightningModule):
             "eigenvalues": self.result.values.tolist(),
             "explained_energy": float(A.matmat(torch.linalg.qr(V).Q).square().sum() / A.matrix.square().sum()),
             "leakage": leakage,
-            "suppressed_rank": bad_basis(bad.values(), A.shape[1]).shape[1],
+            "suppressed_rank": 0 if c.projection == "soft" else bad_basis(bad.values(), A.shape[1]).shape[1],
             "latent_dim": self.generator.dim(self.space),
             "coordinates": A.shape[1],
             "people_used": self.people_used,
