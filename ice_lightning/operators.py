@@ -108,16 +108,14 @@ class Jacobian:
 
 
 @dataclass(frozen=True)
-class Projected:
-    """J P with P = I - Q Q^T.
-
-    Attributes:
-        J: (m, n) operator.
-        Q: (n, q) orthonormal columns; q may be 0.
-    """
+class _After:
+    """J M for a symmetric map M of the latent, which a subclass gives as `apply`."""
 
     J: LinearOperator
-    Q: Tensor
+
+    def apply(self, V: Tensor) -> Tensor:
+        """M V for V (n, k)."""
+        raise NotImplementedError
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -131,15 +129,31 @@ class Projected:
 
     def matmat(self, V: Tensor) -> Tensor:
         """(n, k) -> (m, k)."""
-        return self.J.matmat(remove(V, self.Q))
+        return self.J.matmat(self.apply(V))
 
     def adjoint(self, Y: Tensor) -> Tensor:
         """(m, k) -> (n, k)."""
-        return remove(self.J.adjoint(Y), self.Q)
+        return self.apply(self.J.adjoint(Y))
 
 
 @dataclass(frozen=True)
-class Whitened:
+class Projected(_After):
+    """J P with P = I - Q Q^T.
+
+    Attributes:
+        J: (m, n) operator.
+        Q: (n, q) orthonormal columns; q may be 0.
+    """
+
+    Q: Tensor
+
+    def apply(self, V: Tensor) -> Tensor:
+        """P V for V (n, k)."""
+        return remove(V, self.Q)
+
+
+@dataclass(frozen=True)
+class Whitened(_After):
     """J B^(-1/2) for B = W diag(shrink^-2) W^T + (I - W W^T).
 
     Attributes:
@@ -148,32 +162,13 @@ class Whitened:
         shrink: (q,), the eigenvalues of B^(-1/2) on W; it is 1 on everything else.
     """
 
-    J: LinearOperator
     W: Tensor
     shrink: Tensor
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(m, n)."""
-        return self.J.shape
-
-    @property
-    def like(self) -> Tensor:
-        """A tensor of the operator's dtype and device."""
-        return self.J.like
-
-    def whiten(self, V: Tensor) -> Tensor:
+    def apply(self, V: Tensor) -> Tensor:
         """B^(-1/2) V for V (n, k)."""
         W, shrink = self.W.to(V), self.shrink.to(V)
         return V + W @ ((shrink - 1)[:, None] * (W.T @ V))
-
-    def matmat(self, V: Tensor) -> Tensor:
-        """(n, k) -> (m, k)."""
-        return self.J.matmat(self.whiten(V))
-
-    def adjoint(self, Y: Tensor) -> Tensor:
-        """(m, k) -> (n, k)."""
-        return self.whiten(self.J.adjoint(Y))
 
 
 def remove(V: Tensor, Q: Tensor) -> Tensor:

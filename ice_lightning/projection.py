@@ -74,12 +74,14 @@ def solved(A: LinearOperator, solver: Exact) -> EigenResult:
     return result
 
 
-def _all_bad(covered: int, n: int) -> Exception:
-    return problem(
-        "suppressed terms that leave a direction free",
-        f"{covered} suppressed directions of {n} that cover all activated ones",
-        "raise the ratios of the suppressed terms",
-    )
+def _something_left(values: Tensor, free: Tensor, Q: Tensor) -> None:
+    """Raise IceError when what Q leaves of the activated energies is nothing."""
+    if not len(values) or values[0] < 1e-10 * free[0]:
+        raise problem(
+            "suppressed terms that leave a direction free",
+            f"{Q.shape[1]} suppressed directions of {Q.shape[0]} that cover all activated ones",
+            "raise the ratios of the suppressed terms",
+        )
 
 
 def early(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: Exact) -> EigenResult:
@@ -101,8 +103,7 @@ def early(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: Exact) ->
     ratio("activate_ratio", activate_ratio)
     free = solved(A, solver)
     result = solver.solve(Projected(A, Q.to(A.like)))
-    if result.values[0] < 1e-10 * free.values[0]:
-        raise _all_bad(Q.shape[1], Q.shape[0])
+    _something_left(result.values, free.values, Q)
     return _cut(result, result.vectors, activate_ratio, free.values)
 
 
@@ -120,13 +121,10 @@ def _late(A: LinearOperator, result: EigenResult, Q: Tensor, activate_ratio: flo
     ratio("activate_ratio", activate_ratio)
     Q = Q.to(result.vectors)
     V = orthonormal(remove(kept(result, activate_ratio), Q))
-    if not V.shape[1]:
-        raise _all_bad(Q.shape[1], Q.shape[0])
     AV = A.matmat(V.to(A.like)).to(V)
     values, order = AV.square().sum(0).sort(descending=True, stable=True)
     V, AV = fix_signs(V[:, order]), AV[:, order]
-    if values[0] < 1e-10 * result.values[0]:
-        raise _all_bad(Q.shape[1], Q.shape[0])
+    _something_left(values, result.values, Q)
     G_V = remove(A.adjoint(A.matmat(V.to(A.like))).to(V), Q)
     residuals = (G_V - V * values).norm(dim=0) / values[0]
     return EigenResult(values, V, residuals, result.stats | {"unprojected": result.values, "projected": values})
@@ -145,8 +143,7 @@ def mixed(A: LinearOperator, Q_early: Tensor, Q: Tensor, activate_ratio: float, 
     free = solved(A, solver)
     first = Projected(A, Q_early.to(A.like))
     result = solver.solve(first)
-    if result.values[0] < 1e-10 * free.values[0]:
-        raise _all_bad(Q_early.shape[1], Q_early.shape[0])
+    _something_left(result.values, free.values, Q_early)
     found = _late(first, result, Q, activate_ratio)
     return EigenResult(found.values, found.vectors, found.residuals, found.stats | {"unprojected": free.values})
 
@@ -173,7 +170,7 @@ def soft(A: LinearOperator, bad: Collection[Bad], activate_ratio: float, solver:
     penalty = solver.solve(Dense(torch.cat(rows)))
     root = Whitened(A, penalty.vectors, (1 + penalty.values).rsqrt())
     result = solver.solve(root)
-    X = root.whiten(result.vectors)
+    X = root.apply(result.vectors)
     return _cut(result, X / X.norm(dim=0).clamp_min(1e-300), activate_ratio, free.values)
 
 

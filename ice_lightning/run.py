@@ -87,9 +87,10 @@ def discover(cfg: DictConfig) -> Result:
 
 def layers_of(cfg: DictConfig) -> str | None:
     """Which layers may move: those that the user names; else, in a space that has layers, the criterion's own."""
-    if cfg.layers is not None:
-        return None if cfg.layers == "all" else str(cfg.layers)
-    return cfg.criterion.layers if cfg.space in ("w+", "s") else None
+    layers = cfg.layers
+    if layers is None and cfg.space in ("w+", "s"):
+        layers = cfg.criterion.layers
+    return None if layers in (None, "all") else str(layers)
 
 
 def build_criterion(cfg: DictConfig, faces: Faces) -> Criterion:

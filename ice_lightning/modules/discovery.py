@@ -53,7 +53,8 @@ class Discovery(pl.LightningModule):
         one_of("space", space, generator.spaces)
         self.generator, self.faces, self.criterion = generator, faces, criterion
         self.solver, self.space, self.layers = solver, space, layers
-        self.coordinates = generator.coordinates(space, layers)
+        self.coordinates: Tensor
+        self.register_buffer("coordinates", generator.coordinates(space, layers), persistent=False)
         wanted, unwanted = criterion.activate.values(), criterion.suppress.values()
         terms = [each.term for each in wanted] + [each.term for each in unwanted]
         self.terms = nn.ModuleList(terms)
