@@ -26,41 +26,74 @@ FULL_CHANGE = 0.6
 """RGB distance that a difference map draws in its brightest colour."""
 
 
-def traversal(images: Tensor, strengths: Sequence[float], title: str) -> Figure:
+def traversal(images: Tensor, headings: Sequence[str], title: str, labels: Sequence[str] = ()) -> Figure:
     """People in rows, strengths in columns, the original in the middle, a difference map beside.
 
     Args:
         images: (N, K, 3, H, W) in 0..1; column K // 2 is the original.
-        strengths: (K,) in latent units, ascending.
+        headings: (K,) of the columns.
         title: one line.
+        labels: (N,) of the rows; none where the rows need no name.
     """
     n, k = images.shape[:2]
-    distance = (images[:, -1] - images[:, 0]).square().sum(1).sqrt()
+    margin = max((0.085 * len(label) + 0.15 for label in labels), default=0.0)
+    width, height = 1.5 * (k + 1) + 0.9 + margin, 1.5 * n + 0.95
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(1.5 * (k + 1) + 0.9, 1.5 * n + 0.95))
+        figure = Figure(figsize=(width, height))
         grid = figure.add_gridspec(
             n, k + 2, width_ratios=[1] * (k + 1) + [0.09], wspace=0.04, hspace=0.04,
-            left=0.01, right=0.93, bottom=0.01, top=1 - 0.85 / (1.5 * n + 0.95),
+            left=(margin + 0.1) / width, right=0.93, bottom=0.01, top=1 - 0.85 / height,
         )  # fmt: skip
-        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=13)
+        figure.suptitle(title, x=0.1 / width, ha="left", fontweight="bold", fontsize=13)
         for row in range(n):
-            for column in range(k):
-                axes = figure.add_subplot(grid[row, column])
-                axes.imshow(images[row, column].permute(1, 2, 0).cpu().numpy())
-                _frame(axes, ACCENT if column == k // 2 else None)
-                if row == 0:
-                    name = "original" if column == k // 2 else f"{strengths[column]:+.3g}"
-                    axes.set_title(name, fontsize=11, fontweight="normal")
-            axes = figure.add_subplot(grid[row, k])
-            shown = axes.imshow(distance[row].cpu().numpy(), cmap="magma", vmin=0, vmax=FULL_CHANGE)
-            _frame(axes, None)
+            cells = [figure.add_subplot(grid[row, column]) for column in range(k + 1)]
+            shown = _faces(cells, images[row])
             if row == 0:
-                axes.set_title("difference", fontsize=11, fontweight="normal")
+                for axes, heading in zip(cells, [*headings, "difference"], strict=True):
+                    axes.set_title(heading, fontsize=11, fontweight="normal")
+            if labels:
+                cells[0].set_ylabel(labels[row], rotation=0, ha="right", va="center", labelpad=6)
         bar = figure.colorbar(shown, cax=figure.add_subplot(grid[:, k + 1]))
         bar.outline.set_visible(False)
         bar.ax.set_ylabel("RGB distance, first to last", fontsize=9)
         bar.ax.tick_params(labelsize=8)
     return figure
+
+
+def overview(tiles: Mapping[str, Tensor], title: str, columns: int = 2) -> Figure:
+    """Many subspaces at a glance: under each name one person, to both sides of the original, and the difference.
+
+    Args:
+        tiles: name -> (K, 3, H, W) in 0..1; image K // 2 is the original. All have the same K.
+        title: one line.
+        columns: tiles side by side.
+    """
+    k = len(next(iter(tiles.values())))
+    rows = -(-len(tiles) // columns)
+    width, height = columns * (1.2 * (k + 1) + 0.3), 1.5 * rows + 0.5
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height))
+        figure.suptitle(title, x=0.1 / width, ha="left", fontweight="bold", fontsize=13)
+        outer = figure.add_gridspec(
+            rows, columns, wspace=0.05, hspace=0.28, left=0.1 / width, right=1 - 0.1 / width, bottom=0.1 / height,
+            top=1 - 0.75 / height,
+        )  # fmt: skip
+        for place, (name, images) in zip(outer, tiles.items(), strict=False):
+            inner = place.subgridspec(1, k + 1, wspace=0.04)
+            cells = [figure.add_subplot(inner[0, column]) for column in range(k + 1)]
+            _faces(cells, images)
+            cells[0].set_title(name, loc="left", fontsize=11)
+    return figure
+
+
+def _faces(cells: Sequence[Any], images: Tensor) -> Any:
+    """One person's images (K, 3, H, W) in K cells, the original framed, and in the last cell what changed."""
+    for index, (axes, image) in enumerate(zip(cells, images, strict=False)):
+        axes.imshow(image.permute(1, 2, 0).cpu().numpy())
+        _frame(axes, ACCENT if index == len(images) // 2 else None)
+    distance = (images[-1] - images[0]).square().sum(0).sqrt()
+    _frame(cells[-1], None)
+    return cells[-1].imshow(distance.cpu().numpy(), cmap="magma", vmin=0, vmax=FULL_CHANGE)
 
 
 def _frame(axes: Any, colour: str | None) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -177,6 +178,33 @@ def sentence(error: BaseException) -> str | None:
             )
         )
     return None
+
+
+def job_number(file: Path) -> str:
+    """By what to sort the files of a multirun's folders, which begin with the number of their job."""
+    return file.parent.name.partition("_")[0].zfill(6)
+
+
+class Comparison(Callback):
+    """At the end of a multirun, `comparison.png`: what each run found, on the same person (conf: hydra.callbacks)."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Draw the runs that left a subspace, each under the settings that tell it from the others."""
+        from ice_lightning.callbacks import comparison
+        from ice_lightning.files import whole
+
+        sweep = Path(config.hydra.sweep.dir)
+        given = {
+            file.parent: list(OmegaConf.load(file.parent / ".hydra" / "overrides.yaml"))
+            for file in sorted(sweep.glob("*/subspace.safetensors"), key=job_number)
+        }
+        if len(given) < 2:
+            return
+        shared = set.intersection(*map(set, given.values()))
+        runs = {", ".join(s for s in settings if s not in shared): folder for folder, settings in given.items()}
+        with whole(sweep / "comparison.png") as part:
+            part.write_bytes(comparison(runs, ", ".join(sorted(shared)) or "strongest directions"))
+        print(f"{len(runs)} runs: {sweep / 'comparison.png'}")
 
 
 @hydra.main(version_base="1.3", config_path="pkg://ice_lightning.conf", config_name="config")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from ice_lightning.checkpoints import save_network
 from ice_lightning.checks import IceError
 from ice_lightning.modules.bisenet import MEAN, STD, BiSeNet
 from ice_lightning.modules.iresnet import DEPTHS, IResNet
@@ -24,6 +25,7 @@ from ice_lightning.modules.pretrained import (
     pretrained,
     similarity,
 )  # fmt: skip
+from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.operators import Jacobian
 from ice_lightning.run import run
 
@@ -204,8 +206,13 @@ def test_discovery_runs_end_to_end_on_files_of_the_true_formats(compose, tmp_pat
     torch.save(randomised(IResNet((1, 1, 1, 1))).state_dict(), tmp_path / "identity.pth")
     files = [f"faces.parser={tmp_path}/parser.pth", f"faces.landmarks={tmp_path}/landmarks.pth.tar"]
     files.append(f"faces.identity={tmp_path}/identity.pth")
+    config = {"img_resolution": 256, "z_dim": 6, "w_dim": 16, "channel_base": 1024, "channel_max": 16}
+    save_network(tmp_path / "generator.safetensors", Generator(**config), "generator", config)
+    files.append(f"generator.checkpoint={tmp_path}/generator.safetensors")
     settings = ("criterion=identity", "space=z", "latents.count=1", "faces=pretrained")
-    assert run(compose(*settings, *files)).metrics["rank"] >= 1
+    found = run(compose(*settings, *files))
+    assert found.metrics["rank"] >= 1
+    assert found.subspace.directions.isfinite().all()
     faces = pretrained(*(tmp_path / name for name in ("parser.pth", "landmarks.pth.tar", "identity.pth")))
     for network in (faces.parser, faces.landmarks, faces.identity):
         basis = torch.rand(2, 3 * 256 * 256, generator=torch.Generator().manual_seed(3))

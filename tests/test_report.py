@@ -26,17 +26,27 @@ def pixels(figure):
 
 
 def test_a_traversal_shows_every_person_at_every_strength(images):
-    strengths, still = [-2, -1, 0, 1, 2], images[:, 2:3].repeat(1, 5, 1, 1, 1)
-    before = pixels(report.traversal(still, strengths, "skin color"))
+    headings, still = ["a", "b", "original", "c", "d"], images[:, 2:3].repeat(1, 5, 1, 1, 1)
+    before = pixels(report.traversal(still, headings, "skin color"))
     for person in range(3):
         for column in (0, 1, 3, 4):
             moved = still.clone()
             moved[person, column] = images[person, column]
-            assert (pixels(report.traversal(moved, strengths, "skin color")) != before).any(), (person, column)
+            assert (pixels(report.traversal(moved, headings, "skin color")) != before).any(), (person, column)
+
+
+def test_an_overview_shows_every_tile_and_image(images):
+    tiles = {"space=w": images[0, ::2], "space=s": images[1, ::2], "space=z": images[2, ::2]}
+    before = pixels(report.overview(tiles, "skin color"))
+    for name, tile in tiles.items():
+        for column in range(3):
+            moved = tile.clone()
+            moved[column] = 0
+            assert (pixels(report.overview(tiles | {name: moved}, "skin color")) != before).any(), (name, column)
 
 
 def test_the_same_run_draws_the_same_picture(images):
-    one, two = (report.png(report.traversal(images, [-2, -1, 0, 1, 2], "x")) for _ in range(2))
+    one, two = (report.png(report.traversal(images, list("abcde"), "x", ["one", "two", "three"])) for _ in range(2))
     assert one == two
 
 

@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
+from PIL import Image
 
 from ice_lightning import load_subspace
 from ice_lightning.checkpoints import ASSETS, read_network, save_network, sha256
@@ -227,6 +229,16 @@ def test_a_term_and_a_preset_of_ones_own_from_another_folder(tmp_path):
     assert done.returncode == 0, done.stderr
     (metrics,) = tmp_path.rglob("metrics.json")
     assert json.loads(metrics.read_text())["rank"] >= 1
+
+
+def test_a_sweep_over_spaces_ends_in_one_picture(tmp_path):
+    settings = ("experiment=space_comparison", "hydra.sweeper.params.space='w,z'", "latents.count=1", "logger=none")
+    done = command(*settings, *QUICK[2:], f"hydra.sweep.dir={tmp_path}/sweep", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {load_subspace(file).space for file in tmp_path.rglob("subspace.safetensors")} == {"w", "z"}
+    picture = Image.open(tmp_path / "sweep" / "comparison.png").convert("L")
+    assert np.asarray(picture).std() > 10
+    assert "2 runs: " in done.stdout
 
 
 class Shifted(RegionColor):

@@ -12,7 +12,7 @@ from ice_lightning.criterions.regions import region_mask
 from ice_lightning.criterions.term import Analysis, Term
 from ice_lightning.modules.layers import resize
 
-LEFT_EYE, RIGHT_EYE, MOUTH = range(36, 42), range(42, 48), range(48, 68)
+LEFT_EYE, RIGHT_EYE = range(36, 42), range(42, 48)
 POSE_AND_GAZE = ("yaw", "pitch", "roll", "gaze_x", "gaze_y")
 
 
@@ -51,11 +51,12 @@ def pose_of(points: Tensor) -> dict[str, Tensor]:
 
     Returns:
         yaw: how far the nose's tip is from the middle of the eyes, across, in inter-ocular distances;
-        pitch: how far it is down from the eyes to the mouth, in that distance;
+        pitch: how far the middle of the eyes is below that of the jaw's ends at the ears, in the same: a head that
+        nods carries its front down and leaves the ears where they are;
         roll: the slant of the line between the eyes' outer corners, in radians. Each (N,).
     """
     left, right = points[:, LEFT_EYE].mean(1), points[:, RIGHT_EYE].mean(1)
-    middle, tip, mouth = (left + right) / 2, points[:, 30], points[:, MOUTH].mean(1)
+    middle, tip, ears = (left + right) / 2, points[:, 30], points[:, [0, 16]].mean(1)
     across = right - left
     apart = across.square().sum(1).sqrt()
     unit = across / apart[:, None]
@@ -63,7 +64,7 @@ def pose_of(points: Tensor) -> dict[str, Tensor]:
     outer = points[:, 45] - points[:, 36]
     return {
         "yaw": ((tip - middle) * unit).sum(1) / apart,
-        "pitch": ((tip - middle) * down).sum(1) / ((mouth - middle) * down).sum(1),
+        "pitch": ((middle - ears) * down).sum(1) / apart,
         "roll": torch.atan2(outer[:, 1], outer[:, 0]),
     }
 
