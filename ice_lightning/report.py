@@ -78,8 +78,8 @@ def overview(tiles: Mapping[str, Tensor], title: str, columns: int = 2) -> Figur
             rows, columns, wspace=0.05, hspace=0.28, left=0.1 / width, right=1 - 0.1 / width, bottom=0.1 / height,
             top=1 - 0.75 / height,
         )  # fmt: skip
-        for place, (name, images) in zip(outer, tiles.items(), strict=False):
-            inner = place.subgridspec(1, k + 1, wspace=0.04)
+        for index, (name, images) in enumerate(tiles.items()):
+            inner = outer[index // columns, index % columns].subgridspec(1, k + 1, wspace=0.04)
             cells = [figure.add_subplot(inner[0, column]) for column in range(k + 1)]
             _faces(cells, images)
             cells[0].set_title(name, loc="left", fontsize=11)

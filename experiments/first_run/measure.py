@@ -1,4 +1,4 @@
-"""Does each preset change what its name says, and nothing else? On 64 people that no search has seen.
+"""Does `skin_color` change the skin's colour, and nothing else? On 64 people that no search has seen.
 
 python experiments/first_run/measure.py
 """
@@ -12,26 +12,15 @@ from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_module
-from hydra.utils import instantiate
 from torch import Tensor
 
 from ice_lightning import load_generator
-from ice_lightning.criterions import Activate, Criterion
-from ice_lightning.modules.discovery import Discovery
 from ice_lightning.modules.faces import embedded
-from ice_lightning.run import build_criterion, layers_of
+from ice_lightning.run import run
 from ice_lightning.synthetic import REGIONS, factor_index, factors_from_z, render
 
 HERE = Path(__file__).parent
 SKIN = ("skin", "l_ear", "r_ear", "nose", "neck")
-COLOUR = {
-    "skin_color": SKIN,
-    "hair_color": ("hair",),
-    "lip_color": ("u_lip", "l_lip"),
-    "background": ("background",),
-    "eye_color": ("l_eye", "r_eye"),
-}
-SHAPE = {"eye_shape": range(36, 48), "mouth_shape": range(48, 68), "face_boundary": range(17)}
 POINTS = {
     "jaw": range(17),
     "brows": range(17, 27),
@@ -40,8 +29,8 @@ POINTS = {
     "mouth": range(48, 68),
 }
 PEOPLE, SEED, RANDOM = 64, 2_000_000, 20
-COLOUR_TARGET, SHAPE_TARGET = 0.1, 3.0
-"""Mean RGB distance of the wanted region; mean motion of the wanted landmarks, in % of the inter-ocular distance."""
+TARGET = 0.1
+"""Mean RGB distance by which the skin is moved."""
 
 
 class People:
@@ -98,89 +87,44 @@ def reach(effect: Callable[[float], float], target: float, limit: float = 1e3) -
     return strength
 
 
-def table(people: People, image: Tensor, name: str) -> dict[str, object]:
-    """What an edit changed: the wanted thing, everything else, and their ratio."""
+def table(people: People, image: Tensor) -> dict[str, object]:
+    """What an edit changed: the skin, everything else, and their ratio."""
     points = people.landmarks(image)
-    wanted_regions = COLOUR.get(name, ())
-    others = {r: people.colour(image, (r,)) for r in REGIONS if r not in wanted_regions}
+    others = {r: people.colour(image, (r,)) for r in REGIONS if r not in SKIN}
     others = {r: round(v, 5) for r, v in others.items() if v == v}
     motions = {group: round(people.motion(points, ids), 3) for group, ids in POINTS.items()}
-    row: dict[str, object] = {"other_regions": others, "landmarks_percent": motions}
-    row["all_landmarks_percent"] = round(people.motion(points, range(68)), 3)
-    if name in COLOUR:
-        wanted, rest = people.colour(image, wanted_regions), others
-    else:
-        own = next(group for group, ids in POINTS.items() if ids == SHAPE[name])
-        wanted, rest = motions[own], {k: v for k, v in motions.items() if k != own}
-    worst = max(rest, key=lambda k: rest[k])
-    return row | {
+    wanted, worst = people.colour(image, SKIN), max(others, key=lambda k: others[k])
+    return {
+        "other_regions": others,
+        "landmarks_percent": motions,
+        "all_landmarks_percent": round(people.motion(points, range(68)), 3),
         "wanted": round(wanted, 4),
         "worst_other": worst,
-        "ratio": round(wanted / max(rest[worst], 1e-9), 2),
+        "ratio": round(wanted / max(others[worst], 1e-9), 2),
     }
 
 
 @torch.no_grad()
-def measure(people: People, V: Tensor, name: str) -> dict[str, object]:
+def measure(people: People, V: Tensor) -> dict[str, object]:
     """Both signs of the top direction against random directions of the same effect on the whole image."""
     v = V[:, 0].float()
 
-    def effect(strength: float) -> float:
-        image = people.moved(v, strength)
-        if name in COLOUR:
-            return people.colour(image, COLOUR[name])
-        return people.motion(people.landmarks(image), SHAPE[name])
-
-    strength = reach(effect, COLOUR_TARGET if name in COLOUR else SHAPE_TARGET)
+    strength = reach(lambda t: people.colour(people.moved(v, t), SKIN), TARGET)
     plus, minus = people.moved(v, strength), people.moved(v, -strength)
     size, draw, ratios = people.rms(plus), torch.Generator().manual_seed(0), []
     for _ in range(RANDOM):
         r = torch.nn.functional.normalize(torch.randn(len(v), generator=draw), dim=0)
         s = reach(lambda t, r=r: people.rms(people.moved(r, t)), size)  # type: ignore[misc]
-        ratios.append(table(people, people.moved(r, s), name)["ratio"])
+        ratios.append(table(people, people.moved(r, s))["ratio"])
     ratios.sort()
     return {
         "strength": round(strength, 3),
         "image_rms": round(size, 4),
-        "plus": table(people, plus, name),
-        "minus": table(people, minus, name),
+        "plus": table(people, plus),
+        "minus": table(people, minus),
         "random_ratio_median": ratios[RANDOM // 2],
         "random_ratio_max": ratios[-1],
     }
-
-
-def discover(names: list[str], counts: list[int]) -> dict[str, dict[int, Discovery]]:
-    """Every preset's subspace from the first 4, 16, ... people, as `ice_lightning.run` finds it.
-
-    Who lacks a region that any of the presets needs is left out of all of them (people_used counts the rest).
-    One Jacobian per person serves all presets: it holds the features of all their terms.
-    """
-    with initialize_config_module("ice_lightning.conf", version_base="1.3"):
-        configs = {name: compose("config", [f"criterion={name}", "logger=none", "run_dir=."]) for name in names}
-    cfg, faces = configs[names[0]], embedded()
-    G, solver = load_generator(cfg.generator.checkpoint), instantiate(cfg.solver)
-    criterions = {name: build_criterion(cfg.criterion, faces) for name, cfg in configs.items()}
-    layers = {name: layers_of(cfg) for name, cfg in configs.items()}
-    modules = {name: Discovery(G, faces, criterion, solver) for name, criterion in criterions.items()}
-    terms = [term for module in modules.values() for term in module.terms]
-    everything = Criterion("all", "", {str(i): Activate(term) for i, term in enumerate(terms)})
-    shared = layers[names[0]] if len(set(layers.values())) == 1 else None
-    together = Discovery(G, faces, everything, solver, layers=shared)
-    people = G.convert(G.sample(max(counts), cfg.latents.seed), "z", "s")
-    found: dict[str, dict[int, Discovery]] = {name: {} for name in names}
-    for person, u in enumerate(people):
-        together.add(person, u[None])
-        print(f"person {person + 1} of {len(people)}", flush=True)
-        if person + 1 in counts:
-            factors = iter(together.factors)
-            for name, criterion in criterions.items():
-                module = Discovery(G, faces, criterion, solver, layers=layers[name])
-                own = torch.isin(together.coordinates, module.coordinates)
-                module.factors = [next(factors)[:, own] for _ in module.terms]
-                module.people_used = together.people_used
-                module.solve()
-                found[name][person + 1] = module
-    return found
 
 
 @torch.no_grad()
@@ -192,32 +136,37 @@ def yardsticks(people: People, step: float = 0.25) -> dict[str, object]:
     moved[:, column] -= step * factors[:, column].sign()
     normal = z * z.square().mean(1, keepdim=True).rsqrt()
     normal[:, column] = torch.erfinv(moved[:, column].clamp(-0.999, 0.999)) * 2**0.5
-    generated = table(people, people.draw(people.G.convert(normal, "z", "s")), "skin_color")
+    generated = table(people, people.draw(people.G.convert(normal, "z", "s")))
     people.image = render(factors, 128).image
     people.points = people.landmarks(people.image)
-    return {"renderer": table(people, render(moved, 128).image, "skin_color"), "generator_by_z": generated}
+    return {"renderer": table(people, render(moved, 128).image), "generator_by_z": generated}
 
 
 def main() -> None:
-    """Discover every preset, measure it, write results.json."""
+    """Discover as a user would, measure, write results.json."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("presets", nargs="*", default=[*COLOUR, *SHAPE])
     parser.add_argument("--people", nargs="*", type=int, default=[8], help="how many people to discover with")
     args = parser.parse_args()
-    found, file = discover(args.presets, args.people), HERE / "results.json"
-    results = json.loads(file.read_text()) if file.exists() else {}
+    file, found = HERE / "results.json", {}
+    for count in args.people:
+        with initialize_config_module("ice_lightning.conf", version_base="1.3"):
+            settings = [
+                "criterion=skin_color",
+                "logger=none",
+                f"latents.count={count}",
+                f"run_dir=outputs/first/{count}",
+            ]
+            found[str(count)] = run(compose("config", settings))
+    results = {"skin_color": {}, "yardsticks": {}}
     with torch.no_grad():
         people = People()
-    for name, counts in found.items():
-        results.setdefault(name, {})
-        for count, module in counts.items():
-            row = measure(people, module.result.vectors, name)
-            keys = ("rank", "suppressed_rank", "explained_energy", "leakage", "people_used")
-            results[name][str(count)] = row | {key: module.metrics[key] for key in keys}
-            file.write_text(json.dumps(results, indent=1) + "\n")
-            sides = [(side["wanted"], side["worst_other"], side["ratio"]) for side in (row["plus"], row["minus"])]
-            print(name, count, "people, rank", module.metrics["rank"], sides, "random", row["random_ratio_median"],
-                  row["random_ratio_max"], flush=True)  # fmt: skip
+    for count, result in found.items():
+        row = measure(people, result.subspace.directions)
+        keys = ("rank", "suppressed_rank", "explained_energy", "leakage", "people_used")
+        results["skin_color"][count] = row | {key: result.metrics[key] for key in keys}
+        sides = [(side["wanted"], side["worst_other"], side["ratio"]) for side in (row["plus"], row["minus"])]
+        random = row["random_ratio_median"], row["random_ratio_max"]
+        print(count, "people, rank", result.metrics["rank"], sides, "random", random, flush=True)
     results["yardsticks"] = yardsticks(people)
     file.write_text(json.dumps(results, indent=1) + "\n")
 

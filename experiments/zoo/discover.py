@@ -1,0 +1,100 @@
+"""Many presets from one Jacobian: the image's is taken once per person, and every term's follows by the chain rule.
+
+A run of `ice_lightning.run` differentiates its own terms through the generator each time. Here all presets share the
+costly part; the subspaces are the same (the README has the angles).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+from torch.func import jvp, vmap
+
+from ice_lightning import load_generator
+from ice_lightning.criterions import Analysis, Term
+from ice_lightning.modules.discovery import Discovery
+from ice_lightning.modules.faces import embedded
+from ice_lightning.operators import Jacobian
+from ice_lightning.run import build_criterion, layers_of
+from ice_lightning.solvers import Exact, thin_factor
+
+FEW = 300
+"""Up to so many features a term's rows are taken by backward passes, which don't go through the generator."""
+
+
+def term_rows(term: Term, image: Tensor, analysis: Analysis, image_jacobian: Tensor) -> Tensor:
+    """d term / d latent (m, n) from d image / d latent (n, 3, H, W)."""
+
+    def features(flat: Tensor) -> Tensor:
+        return term(flat.view(-1, *image.shape[1:]), analysis)
+
+    J = Jacobian(features, image.flatten(1))
+    if J.shape[0] <= FEW:
+        return J.adjoint(torch.eye(J.shape[0])).T @ image_jacobian.flatten(1).T
+
+    def along(tangent: Tensor) -> Tensor:
+        return jvp(lambda x: term(x, analysis), (image,), (tangent[None],))[1][0]
+
+    return torch.cat([vmap(along)(part) for part in image_jacobian.split(64)]).T
+
+
+def presets(names: list[str], space: str = "s") -> dict[str, DictConfig]:
+    """The composed settings of a run of each preset."""
+    with initialize_config_module("ice_lightning.conf", version_base="1.3"):
+        return {n: compose("config", [f"criterion={n}", f"space={space}", "logger=none", "run_dir=."]) for n in names}
+
+
+def discover(configs: dict[str, DictConfig], done: Callable[[str, Discovery, float], None]) -> None:
+    """Every preset's subspace, as `ice_lightning.run` finds it; `done` gets each with its share of the time.
+
+    The share is the image Jacobians', in proportion to the coordinates that may move, with the preset's own terms and
+    its own solve.
+    """
+    first = next(iter(configs.values()))
+    G, faces, solver = load_generator("embedded"), embedded(), instantiate(first.solver)
+    criterions = {name: build_criterion(cfg.criterion, faces) for name, cfg in configs.items()}
+    u = G.convert(G.sample(first.latents.count, first.latents.seed), "z", first.space)
+    with torch.no_grad():
+        images = [G(each[None], first.space) for each in u]
+        analyses = [Analysis(*faces.analyse(image)) for image in images]
+    used = {
+        name: [i for i, a in enumerate(analyses) if not any(bool(w.term.empty(a)) for w in c.activate.values())]
+        for name, c in criterions.items()
+    }
+    nodes = {
+        name: [*(n.term for n in cfg.criterion.activate.values()), *(n.term for n in cfg.criterion.suppress.values())]
+        for name, cfg in configs.items()
+    }
+    keys = {name: [(OmegaConf.to_yaml(n, resolve=True), tuple(used[name])) for n in nodes[name]] for name in configs}
+    terms: dict[tuple[str, tuple[int, ...]], Term] = {}
+    for name, c in criterions.items():
+        terms |= dict(zip(keys[name], (e.term for e in [*c.activate.values(), *c.suppress.values()]), strict=True))
+    factors: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+    spent, shared = dict.fromkeys(terms, 0.0), 0.0
+    for person, (each, image, analysis) in enumerate(zip(u, images, analyses, strict=True)):
+        began = time.perf_counter()
+        J = Jacobian(lambda v: G(v, first.space).flatten(1), each[None])
+        columns = [J.matmat(part) for part in torch.eye(len(each)).split(solver.chunk, 1)]
+        image_jacobian = torch.cat(columns, 1).T.reshape(-1, *image.shape[1:])
+        shared += time.perf_counter() - began
+        for key, term in terms.items():
+            if person in key[1]:
+                began = time.perf_counter()
+                rows = term_rows(term, image, analysis, image_jacobian).double()
+                factors[key] = thin_factor([factors.get(key, rows[:0]), rows])
+                spent[key] += time.perf_counter() - began
+        print(f"person {person + 1} of {len(u)}: {shared:.0f} s images, {sum(spent.values()):.0f} s terms", flush=True)
+    for name, criterion in criterions.items():
+        began = time.perf_counter()
+        module = Discovery(G, faces, criterion, Exact(float64=True), first.space, layers_of(configs[name]))
+        module.factors = [factors[key][:, module.coordinates] for key in keys[name]]
+        module.people_used = len(used[name])
+        module.solve()
+        own = time.perf_counter() - began + sum(spent[key] for key in keys[name])
+        done(name, module, own + shared * len(module.coordinates) / u.shape[1])

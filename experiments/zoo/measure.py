@@ -1,0 +1,155 @@
+"""Does each preset of the zoo change what its name says, and nothing else? On 64 people that no search has seen.
+
+python experiments/zoo/measure.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from discover import discover, presets
+from readings import People, come_along, reach, true_moves, verdict
+from torch import Tensor
+
+from ice_lightning import report
+from ice_lightning.files import whole
+from ice_lightning.modules.discovery import Discovery
+from ice_lightning.subspace import FILE, Subspace
+from ice_lightning.synthetic import FACTORS
+from ice_lightning.traversal import traverse, visible_strength
+
+HERE = Path(__file__).parent
+PASSING = (
+    "yaw pitch roll light_direction smile mouth_openness eye_openness gaze_x gaze_y brow_height brow_angle "
+    "background_hue background_light clothes_hue clothes_light"
+).split()
+"""Factors that change while the person stays the same: the identity network was trained so."""
+EYES, MOUTH = ["eye width", "eye opening"], ["mouth width", "mouth opening", "smile", "lip fullness"]
+MOUTH_FACTORS = ["mouth_width", "mouth_openness", "smile", "lip_fullness"]
+LIPS, EYEBALLS = ["u_lip pixels", "l_lip pixels"], ["l_eye pixels", "r_eye pixels"]
+
+
+class Meaning(NamedTuple):
+    """What a preset's name means: its own readings, and the true factors that it may move with all they move."""
+
+    own: list[str]
+    factors: list[str]
+
+
+PRESETS = {
+    "background": Meaning(["background pixels"], ["background_hue", "background_light"]),
+    "skin_color": Meaning([f"{r} pixels" for r in ("skin", "nose", "neck")], ["skin_tone", "skin_warmth"]),
+    "skin_texture": Meaning(["texture"], ["texture"]),
+    "hair_color": Meaning(["hair pixels"], ["hair_colour", "hair_warmth"]),
+    "hair_photometry": Meaning(["hair pixels", "hair area"], ["hair_colour", "hair_warmth", "hair_length", "fringe"]),
+    "lip_color": Meaning(LIPS, ["lip_colour"]),
+    "mouth_shape": Meaning(MOUTH, MOUTH_FACTORS),
+    "mouth_photometry": Meaning([*MOUTH, *LIPS, "mouth pixels"], [*MOUTH_FACTORS, "lip_colour"]),
+    "nose_shape": Meaning(["nose length", "nose width"], ["nose_length", "nose_width"]),
+    "nose_photometry": Meaning(["nose length", "nose width", "nose pixels"], ["nose_length", "nose_width"]),
+    "eye_color": Meaning(EYEBALLS, ["iris_colour"]),
+    "eye_shape": Meaning(EYES, ["eye_size", "eye_openness"]),
+    "eye_photometry": Meaning(
+        [*EYES, *EYEBALLS, "gaze_x", "gaze_y", "glasses"],
+        ["eye_size", "eye_openness", "iris_colour", "gaze_x", "gaze_y", "glasses"],
+    ),
+    "gaze": Meaning(["gaze_x", "gaze_y"], ["gaze_x", "gaze_y"]),
+    "brow_shape": Meaning(["brow height", "brow slant", "brow area"], ["brow_height", "brow_angle", "brow_thickness"]),
+    "face_boundary": Meaning(["face width", "jaw width", "face length"], ["face_width", "face_length", "jaw"]),
+    "pose": Meaning(["yaw", "pitch", "roll"], ["yaw", "pitch", "roll"]),
+    "identity": Meaning(["identity"], [name for name in FACTORS if name not in PASSING]),
+}
+SIGMAS = 0.5
+"""How far the own reading that moves most is moved, in standard deviations of the population."""
+DIRECTIONS, RANDOM = 3, 20
+
+
+@torch.no_grad()
+def measure(people: People, V: Tensor, own: list[str], along: set[str]) -> list[dict[str, object]]:
+    """The first directions (n, k), each either way, at the strength where the own reading moves by SIGMAS."""
+    rows: list[dict[str, object]] = []
+    for v in V.float().T[:DIRECTIONS]:
+        strength = reach(lambda t, v=v: max(people.along(v, t)[k] for k in own), SIGMAS)  # type: ignore[misc]
+        sides = [verdict(people.along(v, sign * strength), own, along) for sign in (1, -1)]
+        rows.append({"strength": round(strength, 3), "plus": sides[0], "minus": sides[1]})
+    return rows
+
+
+@torch.no_grad()
+def random_moves(people: People, rms: float = 0.03) -> list[dict[str, float]]:
+    """Readings along random directions of a given change of the whole image: the control of every preset."""
+    draw, original, moves = torch.Generator().manual_seed(0), people.draw(people.u), []
+    for _ in range(RANDOM):
+        v = torch.nn.functional.normalize(torch.randn(people.u.shape[1], generator=draw), dim=0)
+
+        def changed(t: float, v: Tensor = v) -> float:
+            return (people.draw(people.u + t * v) - original).square().mean().sqrt().item()
+
+        moves.append(people.along(v, reach(changed, rms)))
+    return moves
+
+
+def draw_directions(people: People, subspace: Subspace, name: str, seed: int = 4_000_000) -> tuple[bytes, Tensor]:
+    """Two new people along each of the first directions, as a PNG, and the first of them along the first one."""
+    G, rows, labels = people.G, [], []
+    u = G.convert(G.sample(2, seed), "z", subspace.space)
+    for index in range(min(DIRECTIONS, subspace.directions.shape[1])):
+        top = visible_strength(G, subspace, u, index)
+        rows.append(traverse(G, subspace, u, [top * step for step in (-1, -0.5, 0, 0.5, 1)], index))
+        labels += [f"direction {index}", ""]
+    images = torch.cat(rows)
+    headings = ["all the way", "half", "original", "half", "all the way"]
+    title = f"{name.replace('_', ' ')}: the first directions, on two people whom no search has seen"
+    return report.png(report.traversal(images, headings, title, labels)), images[0][[0, 2, 4]]
+
+
+def main() -> None:
+    """Discover, measure and draw; write results.json, pictures and, for all presets, the overview."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("presets", nargs="*", default=list(PRESETS))
+    parser.add_argument("--work", type=Path, default=Path("outputs/zoo"), help="where to leave the subspaces")
+    args = parser.parse_args()
+    people, file = People(), HERE / "results.json"
+    truth, chance = true_moves(people, FACTORS), random_moves(people)
+    results = json.loads(file.read_text()) if file.exists() else {}
+    tiles: dict[str, Tensor] = {}
+
+    def done(name: str, module: Discovery, seconds: float) -> None:
+        subspace = Subspace(module.result.vectors, module.result.values, module.space)
+        (args.work / name).mkdir(parents=True, exist_ok=True)
+        subspace.save(args.work / name / FILE)
+        own, factors = PRESETS[name]
+        along = come_along(own, factors, truth)
+        rows = measure(people, subspace.directions, own, along)
+        controls = sorted(float(verdict(moves, own, along)["ratio"]) for moves in chance)  # type: ignore[arg-type]
+        results[name] = {
+            "rank": module.metrics["rank"],
+            "people": module.metrics["people_used"],
+            "seconds": round(seconds, 1),
+            "own": own,
+            "come_along": sorted(along),
+            "directions": rows,
+            "random_ratio_median": controls[RANDOM // 2],
+            "random_ratio_max": controls[-1],
+            "rendered": {factor: verdict(truth[factor], own, along) for factor in factors},
+        }
+        with whole(file) as part:
+            part.write_text(json.dumps(results, indent=1) + "\n")
+        picture, tiles[name] = draw_directions(people, subspace, name)
+        with whole(HERE / "pictures" / f"{name}.png") as part:
+            part.write_bytes(picture)
+        print(f"{name}: rank {module.metrics['rank']}, {rows[0]['plus']} / {rows[0]['minus']}", flush=True)
+
+    discover(presets(args.presets), done)
+    if len(tiles) == len(PRESETS):
+        title = "The strongest direction of every preset, on a person whom no search has seen"
+        with whole(HERE / "overview.png") as part:
+            part.write_bytes(report.png(report.overview({name: tiles[name] for name in PRESETS}, title)))
+
+
+if __name__ == "__main__":
+    main()
