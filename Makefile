@@ -8,7 +8,7 @@ install: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(PIP) -e ".[dev]"
+	$(PIP) -e ".[dev,face]"
 	touch $@
 
 demo: .venv/.installed

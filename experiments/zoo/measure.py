@@ -8,19 +8,19 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from discover import discover, presets
 from readings import People, come_along, reach, true_moves, verdict
 from torch import Tensor
 
-from ice_lightning import report
+from ice_lightning import load_subspace, report
 from ice_lightning.files import whole
 from ice_lightning.modules.discovery import Discovery
 from ice_lightning.subspace import FILE, Subspace
 from ice_lightning.synthetic import FACTORS
-from ice_lightning.traversal import traverse, visible_strength
+from ice_lightning.traversal import traverse
 
 HERE = Path(__file__).parent
 PASSING = (
@@ -65,13 +65,15 @@ PRESETS = {
 }
 SIGMAS = 0.5
 """How far the own reading that moves most is moved, in standard deviations of the population."""
-DIRECTIONS, RANDOM = 3, 20
+STEPS = (-1.5, -0.75, 0.0, 0.75, 1.5)
+"""Strengths that are drawn, by what SIGMAS took."""
+DIRECTIONS, RANDOM, SHOWN = 3, 20, 4_000_000
 
 
 @torch.no_grad()
-def measure(people: People, V: Tensor, own: list[str], along: set[str]) -> list[dict[str, object]]:
+def measure(people: People, V: Tensor, own: list[str], along: set[str]) -> list[dict[str, Any]]:
     """The first directions (n, k), each either way, at the strength where the own reading moves by SIGMAS."""
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for v in V.float().T[:DIRECTIONS]:
         strength = reach(lambda t, v=v: max(people.along(v, t)[k] for k in own), SIGMAS)  # type: ignore[misc]
         sides = [verdict(people.along(v, sign * strength), own, along) for sign in (1, -1)]
@@ -93,43 +95,50 @@ def random_moves(people: People, rms: float = 0.03) -> list[dict[str, float]]:
     return moves
 
 
-def draw_directions(people: People, subspace: Subspace, name: str, seed: int = 4_000_000) -> tuple[bytes, Tensor]:
-    """Two new people along each of the first directions, as a PNG, and the first of them along the first one."""
+def draw_directions(people: People, subspace: Subspace, name: str, strengths: list[float]) -> tuple[bytes, Tensor]:
+    """Two other people along each of the first directions, as a PNG, and the first of them along the first one."""
     G, rows, labels = people.G, [], []
-    u = G.convert(G.sample(2, seed), "z", subspace.space)
-    for index in range(min(DIRECTIONS, subspace.directions.shape[1])):
-        top = visible_strength(G, subspace, u, index)
-        rows.append(traverse(G, subspace, u, [top * step for step in (-1, -0.5, 0, 0.5, 1)], index))
+    u = G.convert(G.sample(24, SHOWN)[[23, 18]], "z", subspace.space)
+    for index, strength in enumerate(strengths):
+        steps = [strength * sigmas / SIGMAS for sigmas in STEPS]
+        rows.append(traverse(G, subspace, u, steps, index))
         labels += [f"direction {index}", ""]
     images = torch.cat(rows)
-    headings = ["all the way", "half", "original", "half", "all the way"]
+    headings = [f"{sigmas:+g} sd" if sigmas else "original" for sigmas in STEPS]
     title = f"{name.replace('_', ' ')}: the first directions, on two people whom no search has seen"
     return report.png(report.traversal(images, headings, title, labels)), images[0][[0, 2, 4]]
 
 
 def main() -> None:
-    """Discover, measure and draw; write results.json, pictures and, for all presets, the overview."""
+    """Discover what isn't in --work yet, measure and draw all; write results.json, pictures, overview."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("presets", nargs="*", default=list(PRESETS))
-    parser.add_argument("--work", type=Path, default=Path("outputs/zoo"), help="where to leave the subspaces")
+    parser.add_argument(
+        "--work", type=Path, default=Path("outputs/zoo"), help="subspaces found here aren't sought again"
+    )
     args = parser.parse_args()
+
+    def save(name: str, module: Discovery, seconds: float) -> None:
+        (args.work / name).mkdir(parents=True, exist_ok=True)
+        facts = {"people": module.people_used, "seconds": round(seconds, 1), "leakage": module.metrics["leakage"]}
+        Subspace(module.result.vectors, module.result.values, module.space, facts).save(args.work / name / FILE)
+        print(f"{name}: rank {module.metrics['rank']}, {seconds:.0f} s", flush=True)
+
+    if missing := [name for name in args.presets if not (args.work / name / FILE).exists()]:
+        discover(presets(missing), save)
     people, file = People(), HERE / "results.json"
     truth, chance = true_moves(people, FACTORS), random_moves(people)
     results = json.loads(file.read_text()) if file.exists() else {}
     tiles: dict[str, Tensor] = {}
-
-    def done(name: str, module: Discovery, seconds: float) -> None:
-        subspace = Subspace(module.result.vectors, module.result.values, module.space)
-        (args.work / name).mkdir(parents=True, exist_ok=True)
-        subspace.save(args.work / name / FILE)
+    for name in args.presets:
+        subspace = load_subspace(args.work / name)
         own, factors = PRESETS[name]
         along = come_along(own, factors, truth)
         rows = measure(people, subspace.directions, own, along)
         controls = sorted(float(verdict(moves, own, along)["ratio"]) for moves in chance)  # type: ignore[arg-type]
         results[name] = {
-            "rank": module.metrics["rank"],
-            "people": module.metrics["people_used"],
-            "seconds": round(seconds, 1),
+            "rank": subspace.directions.shape[1],
+            **subspace.provenance,
             "own": own,
             "come_along": sorted(along),
             "directions": rows,
@@ -139,16 +148,14 @@ def main() -> None:
         }
         with whole(file) as part:
             part.write_text(json.dumps(results, indent=1) + "\n")
-        picture, tiles[name] = draw_directions(people, subspace, name)
+        picture, tiles[name] = draw_directions(people, subspace, name, [row["strength"] for row in rows])
         with whole(HERE / "pictures" / f"{name}.png") as part:
             part.write_bytes(picture)
-        print(f"{name}: rank {module.metrics['rank']}, {rows[0]['plus']} / {rows[0]['minus']}", flush=True)
-
-    discover(presets(args.presets), done)
+        print(f"{name}: {rows[0]['plus']} / {rows[0]['minus']}", flush=True)
     if len(tiles) == len(PRESETS):
-        title = "The strongest direction of every preset, on a person whom no search has seen"
+        title = "The strongest direction of every preset at -1.5, 0 and +1.5 sd, on a person whom no search has seen"
         with whole(HERE / "overview.png") as part:
-            part.write_bytes(report.png(report.overview({name: tiles[name] for name in PRESETS}, title)))
+            part.write_bytes(report.png(report.overview(tiles, title)))
 
 
 if __name__ == "__main__":

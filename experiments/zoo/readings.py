@@ -16,6 +16,8 @@ from ice_lightning.synthetic import REGIONS, factor_index, factors_from_z, rende
 
 SMALLEST = 50
 """Pixels of 128 x 128 that a region needs in a person, for its colour to be read there."""
+POPULATION = 512
+"""Renders of other people from whom the units are taken."""
 COMES_ALONG = 0.1
 """A reading that a true factor moves by this share of its own reading, in the renderer, belongs to that factor."""
 AREAS = {"hair area": ("hair",), "glasses": ("eye_g",), "brow area": ("l_brow", "r_brow")}
@@ -61,9 +63,9 @@ class People:
 
     Readings are `shape_of`, head pose, gaze, areas as the parser sees them, the strength of the skin's texture, the
     identity embedding, and the mean colour of each region under the person's true parse map ("u_lip pixels"). Each
-    motion is divided by the reading's standard deviation over the renders of these people (of a vector: the root of the
-    mean squared distance from its mean); that of a colour by the mean over all regions, so that a change that looks
-    the same counts the same.
+    motion is divided by the reading's standard deviation over renders of POPULATION other people (of a vector: the
+    root of the mean squared distance from its mean); that of a colour by the mean over all regions, so that a change
+    that looks the same counts the same.
 
     Args:
         people: how many.
@@ -76,13 +78,16 @@ class People:
         self.z = self.G.sample(people, seed)
         with torch.no_grad():
             self.u = self.G.convert(self.z, "z", space)
+            crowd = render(factors_from_z(self.G.sample(POPULATION, 5_000_000)), 128)
+            self.parse = crowd.parse
+            spread = self.read(crowd.image)
             portraits = render(factors_from_z(self.z), 128)
             self.parse = portraits.parse
             self.base, self.true_base = self.read(self.draw(self.u)), self.read(portraits.image)
-            far = {name: value - value.nanmean(0, keepdim=True) for name, value in self.true_base.items()}
-            self.sigma = {name: value.square().sum(1).nanmean().sqrt() for name, value in far.items()}
-            colours = [name for name in self.sigma if name.endswith(" pixels")]
-            self.sigma |= dict.fromkeys(colours, torch.stack([self.sigma[name] for name in colours]).mean())
+        far = {name: value - value.nanmean(0, keepdim=True) for name, value in spread.items()}
+        self.sigma = {name: value.square().sum(1).nanmean().sqrt() for name, value in far.items()}
+        colours = [name for name in self.sigma if name.endswith(" pixels")]
+        self.sigma |= dict.fromkeys(colours, torch.stack([self.sigma[name] for name in colours]).mean())
 
     def draw(self, u: Tensor) -> Tensor:
         """(N, n) -> (N, 3, H, W) in 0..1."""
@@ -110,10 +115,11 @@ class People:
         return found
 
     def texture(self, image: Tensor) -> Tensor:
-        """Root mean square of the skin's detail, over its own brightness: (N,)."""
+        """Root mean square of the skin's detail, over its own brightness: (N,); NaN where little skin is in sight."""
         skin = region_mask(self.parse, ["skin"], erode=0.05)[:, None]
         fine = (image / low_pass(image, 24).clamp_min(0.05) - 1) * skin
-        return (fine.square().sum((1, 2, 3)) / skin.sum((1, 2, 3)).clamp_min(1)).sqrt()
+        count = skin.sum((1, 2, 3))
+        return torch.where(count >= 10 * SMALLEST, (fine.square().sum((1, 2, 3)) / count).sqrt(), torch.nan)
 
     def moved(self, image: Tensor, base: Mapping[str, Tensor] | None = None) -> dict[str, float]:
         """Mean distance over people of every reading from where it was, in sigmas."""
