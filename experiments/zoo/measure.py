@@ -67,7 +67,7 @@ SIGMAS = 0.5
 """How far the own reading that moves most is moved, in standard deviations of the population."""
 STEPS = (-1.5, -0.75, 0.0, 0.75, 1.5)
 """Strengths that are drawn, by what SIGMAS took."""
-DIRECTIONS, RANDOM, SHOWN = 3, 20, 4_000_000
+DIRECTIONS, RANDOM, SHOWN = 2, 20, 4_000_000
 
 
 @torch.no_grad()
@@ -153,7 +153,7 @@ def main() -> None:
             part.write_bytes(picture)
         print(f"{name}: {rows[0]['plus']} / {rows[0]['minus']}", flush=True)
     if len(tiles) == len(PRESETS):
-        title = "The strongest direction of every preset at -1.5, 0 and +1.5 sd, on a person whom no search has seen"
+        title = "The strongest direction of every preset, at -1.5, 0 and +1.5 standard deviations"
         with whole(HERE / "overview.png") as part:
             part.write_bytes(report.png(report.overview(tiles, title)))
 

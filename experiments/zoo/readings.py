@@ -78,16 +78,22 @@ class People:
         self.z = self.G.sample(people, seed)
         with torch.no_grad():
             self.u = self.G.convert(self.z, "z", space)
-            crowd = render(factors_from_z(self.G.sample(POPULATION, 5_000_000)), 128)
-            self.parse = crowd.parse
-            spread = self.read(crowd.image)
-            portraits = render(factors_from_z(self.z), 128)
-            self.parse = portraits.parse
-            self.base, self.true_base = self.read(self.draw(self.u)), self.read(portraits.image)
+            spread = self.read(self.portraits(self.G.sample(POPULATION, 5_000_000)))
+            self.true_base = self.read(self.portraits(self.z))
+            self.base = self.read(self.draw(self.u))
         far = {name: value - value.nanmean(0, keepdim=True) for name, value in spread.items()}
         self.sigma = {name: value.square().sum(1).nanmean().sqrt() for name, value in far.items()}
         colours = [name for name in self.sigma if name.endswith(" pixels")]
         self.sigma |= dict.fromkeys(colours, torch.stack([self.sigma[name] for name in colours]).mean())
+
+    def portraits(self, z: Tensor) -> Tensor:
+        """True portraits (N, 3, 128, 128) of z; readings are under their parse maps from here on."""
+        factors = factors_from_z(z)
+        portraits = render(factors, 128)
+        self.parse = portraits.parse
+        # Just below the threshold of the glasses the generator draws a ghost of a frame on what is truly skin.
+        self.ghost = (factors[:, factor_index("glasses")] - 0.33).abs() < 0.15
+        return portraits.image
 
     def draw(self, u: Tensor) -> Tensor:
         """(N, n) -> (N, 3, H, W) in 0..1."""
@@ -115,11 +121,13 @@ class People:
         return found
 
     def texture(self, image: Tensor) -> Tensor:
-        """Root mean square of the skin's detail, over its own brightness: (N,); NaN where little skin is in sight."""
+        """Root mean square of the skin's detail, over its own brightness: (N,); NaN without a clear view of it."""
         skin = region_mask(self.parse, ["skin"], erode=0.05)[:, None]
         fine = (image / low_pass(image, 24).clamp_min(0.05) - 1) * skin
         count = skin.sum((1, 2, 3))
-        return torch.where(count >= 10 * SMALLEST, (fine.square().sum((1, 2, 3)) / count).sqrt(), torch.nan)
+        return torch.where(
+            (count >= 10 * SMALLEST) & ~self.ghost, (fine.square().sum((1, 2, 3)) / count).sqrt(), torch.nan
+        )
 
     def moved(self, image: Tensor, base: Mapping[str, Tensor] | None = None) -> dict[str, float]:
         """Mean distance over people of every reading from where it was, in sigmas."""
