@@ -71,13 +71,16 @@ DIRECTIONS, RANDOM, SHOWN = 2, 20, 4_000_000
 
 
 @torch.no_grad()
-def measure(people: People, V: Tensor, own: list[str], along: set[str]) -> list[dict[str, Any]]:
+def measure(people: People, V: Tensor, own: list[str], along: dict[str, float]) -> list[dict[str, Any]]:
     """The first directions (n, k), each either way, at the strength where the own reading moves by SIGMAS."""
     rows: list[dict[str, Any]] = []
     for v in V.float().T[:DIRECTIONS]:
         strength = reach(lambda t, v=v: max(people.along(v, t)[k] for k in own), SIGMAS)  # type: ignore[misc]
-        sides = [verdict(people.along(v, sign * strength), own, along) for sign in (1, -1)]
-        rows.append({"strength": round(strength, 3), "plus": sides[0], "minus": sides[1]})
+        row: dict[str, Any] = {"strength": round(strength, 3)}
+        for side, sign in (("plus", 1), ("minus", -1)):
+            moved = people.along(v, sign * strength)
+            row[side] = verdict(moved, own, along) | {"readings": {k: round(x, 3) for k, x in moved.items()}}
+        rows.append(row)
     return rows
 
 
@@ -135,23 +138,23 @@ def main() -> None:
         own, factors = PRESETS[name]
         along = come_along(own, factors, truth)
         rows = measure(people, subspace.directions, own, along)
-        controls = sorted(float(verdict(moves, own, along)["ratio"]) for moves in chance)  # type: ignore[arg-type]
+        controls = sorted(verdict(moves, own, along)["ratio"] for moves in chance)
         results[name] = {
             "rank": subspace.directions.shape[1],
             **subspace.provenance,
             "own": own,
-            "come_along": sorted(along),
+            "come_along": {k: round(share, 3) for k, share in along.items()},
             "directions": rows,
             "random_ratio_median": controls[RANDOM // 2],
             "random_ratio_max": controls[-1],
-            "rendered": {factor: verdict(truth[factor], own, along) for factor in factors},
         }
         with whole(file) as part:
             part.write_text(json.dumps(results, indent=1) + "\n")
         picture, tiles[name] = draw_directions(people, subspace, name, [row["strength"] for row in rows])
         with whole(HERE / "pictures" / f"{name}.png") as part:
             part.write_bytes(picture)
-        print(f"{name}: {rows[0]['plus']} / {rows[0]['minus']}", flush=True)
+        sides = [rows[0][side] for side in ("plus", "minus")]
+        print(name, *((s["target"], s["ratio"], s["others"]) for s in sides), flush=True)
     if len(tiles) == len(PRESETS):
         title = "The strongest direction of every preset, at -1.5, 0 and +1.5 standard deviations"
         with whole(HERE / "overview.png") as part:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +19,8 @@ SMALLEST = 50
 """Pixels of 128 x 128 that a region needs in a person, for its colour to be read there."""
 POPULATION = 512
 """Renders of other people from whom the units are taken."""
-COMES_ALONG = 0.1
-"""A reading that a true factor moves by this share of its own reading, in the renderer, belongs to that factor."""
+STRONG = 1 / 3
+"""See come_along."""
 AREAS = {"hair area": ("hair",), "glasses": ("eye_g",), "brow area": ("l_brow", "r_brow")}
 
 
@@ -152,19 +153,24 @@ def true_moves(people: People, names: Iterable[str], step: float = 0.3) -> dict[
     return moves
 
 
-def come_along(own: Iterable[str], factors: Iterable[str], moves: Mapping[str, Mapping[str, float]]) -> set[str]:
-    """Readings that the factors move in the renderer, by COMES_ALONG of the most that they move an own one."""
-    own, found = set(own), set()
-    least = COMES_ALONG * max(moves[name][k] for name in factors for k in own)
-    for name in factors:
-        found |= {k for k, far in moves[name].items() if far >= least and k not in own}
-    return found
+def come_along(
+    own: Iterable[str], factors: Iterable[str], moves: Mapping[str, Mapping[str, float]]
+) -> dict[str, float]:
+    """How far each other reading truly moves for every unit that the own one moves: the most over the factors.
+
+    Factors that move no own reading by STRONG of what the strongest of them does are left out: their shares are noise.
+    """
+    own, factors = set(own), list(factors)
+    reached = {name: max(moves[name][k] for k in own) for name in factors}
+    strong = [name for name in factors if reached[name] >= STRONG * max(reached.values())]
+    readings = set(moves[strong[0]]) - own
+    return {k: max(moves[name][k] / reached[name] for name in strong) for k in readings}
 
 
-def verdict(moved: Mapping[str, float], own: Iterable[str], along: set[str]) -> dict[str, object]:
-    """The own reading that moved most, the others that moved most, and the ratio of the first of each."""
+def verdict(moved: Mapping[str, float], own: Iterable[str], along: Mapping[str, float]) -> dict[str, Any]:
+    """The own reading that moved most, the others that moved most beyond what comes along, and the ratio."""
     target = max(own, key=lambda k: moved[k])
-    others = {k: v for k, v in moved.items() if k not in own and k not in along}
+    others = {k: max(0.0, moved[k] - share * moved[target]) for k, share in along.items()}
     worst = sorted(others, key=lambda k: -others[k])[:3]
     return {
         "target": target,
