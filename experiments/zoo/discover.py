@@ -1,7 +1,7 @@
 """Many presets from one Jacobian: the image's is taken once per person, and every term's follows by the chain rule.
 
 A run of `ice_lightning.run` differentiates its own terms through the generator each time. Here all presets share the
-costly part; the subspaces are the same (the README has the angles).
+costly part.
 """
 
 from __future__ import annotations
