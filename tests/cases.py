@@ -35,6 +35,7 @@ TERMS = {
     "GazeAndPose yaw": lambda faces: GazeAndPose(faces.landmarks, ["yaw"]),
     "WarpedPixels": lambda faces: WarpedPixels(["mouth", "u_lip", "l_lip"], faces.landmarks, size=32, dilate=0.02),
     "HighFrequency": lambda faces: HighFrequency(["hair"], cutoff=8, size=32),
+    "HighFrequency relative": lambda faces: HighFrequency(["skin"], relative=True, cutoff=8, size=32),
     "LowFrequency": lambda faces: LowFrequency(["hair"], cutoff=8, size=32, erode=0.01),
     "Identity": lambda faces: Identity(faces.identity),
     "ClassifierLogit": lambda faces: ClassifierLogit(embedded("smiling").double()),

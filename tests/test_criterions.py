@@ -19,13 +19,13 @@ from ice_lightning.criterions import (
     Term,
     WarpedPixels,
 )  # fmt: skip
-from ice_lightning.criterions.frequency import low_pass
-from ice_lightning.criterions.landmarks import gaze_of, landmark_ids, pose_of, relative_positions
+from ice_lightning.criterions.frequency import high_pass, low_pass
+from ice_lightning.criterions.landmarks import eye_masks, gaze_of, landmark_ids, pose_of, relative_positions
 from ice_lightning.criterions.regions import region_color, region_ids, region_mask, region_pixels, region_residual
 from ice_lightning.criterions.warp import carry, triangulate
 from ice_lightning.modules.sampling import sample_bilinear
 from ice_lightning.operators import Jacobian
-from ice_lightning.synthetic import factor_index, factors_from_z, neutral, render
+from ice_lightning.synthetic import REGIONS, factor_index, factors_from_z, neutral, render
 
 
 @pytest.fixture(scope="module", params=TERMS)
@@ -198,6 +198,32 @@ def test_gaze_follows_the_irises(part):
     eyes = torch.stack([region_mask(people.parse, [name]) for name in ("l_eye", "r_eye")], 1)
     values = gaze_of(people.image, eyes)[part]
     assert (values.diff() > 0.005).all()
+
+
+def test_eye_masks_cover_the_eyes_that_are_drawn():
+    people = people_along("gaze_x")
+    true = torch.stack([people.parse == REGIONS.index(name) for name in ("l_eye", "r_eye")], 1).float()
+    masks = eye_masks(people.landmarks, 128, 128)
+    assert (torch.minimum(masks, true).sum() / torch.maximum(masks, true).sum()).item() > 0.6
+
+
+def test_gaze_stays_when_the_eyes_move_as_a_whole():
+    """A term over fixed masks would call a nod a downward look: the irises leave them."""
+    people = people_along("gaze_y")
+    moved = torch.roll(people.image, 3, 2), people.landmarks + torch.tensor([0.0, 3.0])
+    before, after = (
+        gaze_of(image, eye_masks(points, 128, 128))["gaze_y"]
+        for image, points in ((people.image, people.landmarks), moved)
+    )
+    assert (before.diff() > 0.005).all()
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-4)
+
+
+def test_relative_detail_is_that_of_the_paint():
+    """Half the light on the same surface: detail halves, detail relative to brightness stays."""
+    image = 0.4 + 0.4 * torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(high_pass(image / 2, 8), high_pass(image, 8) / 2)
+    torch.testing.assert_close(high_pass(image / 2, 8, relative=True), high_pass(image, 8, relative=True))
 
 
 def test_low_pass_keeps_what_is_flat_and_removes_what_is_fine():

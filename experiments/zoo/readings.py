@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ice_lightning import load_generator
-from ice_lightning.criterions.frequency import low_pass
+from ice_lightning.criterions.frequency import high_pass
 from ice_lightning.criterions.landmarks import gaze_of, pose_of
 from ice_lightning.criterions.regions import region_mask
 from ice_lightning.modules.faces import embedded
@@ -124,7 +124,7 @@ class People:
     def texture(self, image: Tensor) -> Tensor:
         """Root mean square of the skin's detail, over its own brightness: (N,); NaN without a clear view of it."""
         skin = region_mask(self.parse, ["skin"], erode=0.05)[:, None]
-        fine = (image / low_pass(image, 24).clamp_min(0.05) - 1) * skin
+        fine = high_pass(image, 24, relative=True) * skin
         count = skin.sum((1, 2, 3))
         return torch.where(
             (count >= 10 * SMALLEST) & ~self.ghost, (fine.square().sum((1, 2, 3)) / count).sqrt(), torch.nan

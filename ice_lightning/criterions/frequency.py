@@ -18,6 +18,21 @@ def low_pass(image: Tensor, cutoff: int) -> Tensor:
     return resize(resize(image, cutoff), image.shape[-1])
 
 
+def high_pass(image: Tensor, cutoff: int, relative: bool = False) -> Tensor:
+    """What the low-pass leaves, or its share of the low-pass, which lighter or darker paint leaves where it is.
+
+    Args:
+        image: (N, C, S, S).
+        cutoff: see low_pass.
+        relative: over the low-pass, at least 0.05.
+
+    Returns:
+        (N, C, S, S).
+    """
+    low = low_pass(image, cutoff)
+    return image / low.clamp_min(0.05) - 1 if relative else image - low
+
+
 class Frequency(Region):
     """A region's pixels on one side of a cutoff.
 
@@ -44,9 +59,19 @@ class LowFrequency(Frequency):
 
 
 class HighFrequency(Frequency):
-    """The pixels of a region less their low-pass: texture, hair strands, edges."""
+    """The pixels of a region less their low-pass: texture, hair strands, edges.
+
+    Args:
+        regions: CelebAMask-HQ names.
+        relative: over the low-pass, as contrast: a darker skin with the same freckles keeps it.
+        shape: cutoff, size, outside, dilate, erode, ring; see Frequency.
+    """
+
+    def __init__(self, regions: Sequence[str], relative: bool = False, **shape: Any) -> None:
+        super().__init__(regions, **shape)
+        self.relative = relative
 
     def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
         """(N, 3, H, W) -> (N, 3 h w), the region's bounding box."""
-        image = resize(image, self.size)
-        return region_pixels(image - low_pass(image, self.cutoff), self.weight(analysis))
+        fine = high_pass(resize(image, self.size), self.cutoff, self.relative)
+        return region_pixels(fine, self.weight(analysis))

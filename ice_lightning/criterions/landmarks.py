@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ice_lightning.checks import at_least, one_of, problem
 from ice_lightning.criterions.regions import region_mask
@@ -67,6 +68,31 @@ def pose_of(points: Tensor) -> dict[str, Tensor]:
         "pitch": ((middle - ears) * down).sum(1) / apart,
         "roll": torch.atan2(outer[:, 1], outer[:, 0]),
     }
+
+
+def eye_masks(points: Tensor, height: int, width: int) -> Tensor:
+    """Both eyes as soft masks that move with their landmarks: inside all six edges of the contour.
+
+    Args:
+        points: (N, 68, 2) in pixels.
+        height: of the image.
+        width: of the image.
+
+    Returns:
+        (N, 2, height, width) in 0..1; an edge is as soft as half a pixel of 128.
+    """
+    ys = torch.arange(height, dtype=points.dtype, device=points.device)[:, None]
+    xs = torch.arange(width, dtype=points.dtype, device=points.device)
+    masks = []
+    for eye in (LEFT_EYE, RIGHT_EYE):
+        corners = points[:, eye, :, None, None]
+        edges = F.normalize(corners.roll(-1, 1) - corners, dim=2)
+        mask = torch.ones_like(points[:, :1, :1])
+        for corner, edge in zip(corners.unbind(1), edges.unbind(1), strict=True):
+            inward = edge[:, 0] * (ys - corner[:, 1]) - edge[:, 1] * (xs - corner[:, 0])
+            mask = mask * torch.sigmoid(inward * 256 / height)
+        masks.append(mask)
+    return torch.stack(masks, 1)
 
 
 def gaze_of(image: Tensor, eyes: Tensor, sharpness: float = 6.0) -> dict[str, Tensor]:
@@ -152,7 +178,7 @@ class LandmarkHeatmaps(Term):
 
 
 class GazeAndPose(Term):
-    """Head pose from landmarks, and where the irises lie in the eyes.
+    """Head pose, and where the irises lie in the eyes, both from landmarks: eyes that move as a whole keep their gaze.
 
     Args:
         landmarks: the network, image -> (N, 68, 2) pixels.
@@ -174,19 +200,15 @@ class GazeAndPose(Term):
         """Whether a part is read from pixels of the eyes."""
         return any(part.startswith("gaze") for part in self.parts)
 
-    def eyes(self, analysis: Analysis) -> Tensor:
-        """(N, 2, H, W) masks of the left and the right eye."""
-        return torch.stack([region_mask(analysis.parse, [name]) for name in ("l_eye", "r_eye")], 1)
-
     def empty(self, analysis: Analysis) -> Tensor:
         """(N,) who has an eye of fewer than four pixels, where gaze is asked for."""
-        return super().empty(analysis) | (self.looks_at_eyes & (self.eyes(analysis).sum((2, 3)).amin(1) < 4))
+        seen = torch.stack([region_mask(analysis.parse, [name]).sum((1, 2)) for name in ("l_eye", "r_eye")])
+        return super().empty(analysis) | (self.looks_at_eyes & (seen.amin(0) < 4))
 
     def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
         """(N, 3, H, W) -> (N, len(parts))."""
-        found: dict[str, Tensor] = {}
+        points = self.landmarks(image)
+        found = pose_of(points)
         if self.looks_at_eyes:
-            found |= gaze_of(image, self.eyes(analysis).to(image))
-        if any(not part.startswith("gaze") for part in self.parts):
-            found |= pose_of(self.landmarks(image))
+            found |= gaze_of(image, eye_masks(points, *image.shape[-2:]))
         return torch.stack([found[part] for part in self.parts], 1)
