@@ -14,13 +14,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ice_lightning import report
 from ice_lightning.checkpoints import load_generator
-from ice_lightning.files import whole
+from ice_lightning.files import LAST, whole
 from ice_lightning.modules.discovery import Discovery
 from ice_lightning.subspace import FILE, Subspace, load_subspace
 from ice_lightning.traversal import traverse, visible_strength
@@ -59,13 +60,32 @@ def comparison(runs: Mapping[str, Path], title: str) -> bytes:
     return report.png(report.overview(tiles, title))
 
 
+class SavePass(Checkpoint):
+    """`last.ckpt` in the run's folder after every pass, written whole or not at all.
+
+    Lightning's own ModelCheckpoint saves nothing where no optimiser steps.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, unless the search is over; Lightning calls this after the module's own hook."""
+        if not trainer.should_stop:
+            trainer.save_checkpoint(self.folder / LAST)
+
+
 class StageProgress(pl.Callback):
     """A bar that names stage, person and remaining time; plain lines where there is no terminal."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
         self.progress = Progress(
-            TextColumn("[bold]{task.fields[stage]}[/] person {task.fields[person]} of {task.total:.0f}"),
+            TextColumn("pass {task.fields[number]}: [bold]{task.fields[stage]}[/]"),
+            TextColumn("person {task.fields[person]} of {task.total:.0f}"),
             BarColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
@@ -80,18 +100,21 @@ class StageProgress(pl.Callback):
         if not trainer.is_global_zero:
             return
         people = len(trainer.datamodule.latents)  # type: ignore[attr-defined]
-        task = self.progress.add_task("", total=people, stage="start", person=1)
-        began, said = time.monotonic(), -1
+        task = self.progress.add_task("", total=people, stage="start", person=1, number=1)
+        began, said = time.monotonic(), (0, -1)
 
         def tell(stage: str, person: int, share: float) -> None:
-            nonlocal said
-            done = min(person + share, people)
-            self.progress.update(task, completed=done, stage=stage, person=min(person + 1, people))
-            if not self.console.is_terminal and person != said:
-                said = person
+            nonlocal said, began
+            number, done, shown = len(pl_module.told) + 1, min(person + share, people), min(person + 1, people)
+            if number != said[0]:
+                began = time.monotonic()
+                self.progress.reset(task, number=number)
+            self.progress.update(task, completed=done, stage=stage, person=shown, number=number)
+            if not self.console.is_terminal and (number, person) != said:
                 elapsed = time.monotonic() - began
-                left = f", about {elapsed / done * (people - done):.0f} s left" if done else ""
-                self.console.print(f"{stage}: person {min(person + 1, people)} of {people}{left}")
+                left = f", about {elapsed / done * (people - done):.0f} s left in this pass" if done else ""
+                self.console.print(f"pass {number}, {stage}: person {shown} of {people}{left}")
+            said = (number, person)
 
         pl_module.tell = tell
         if self.console.is_terminal:
@@ -146,6 +169,13 @@ class SaveDiscovery(pl.Callback):
         with whole(self.folder / "report.html") as part:
             part.write_text(page)
         self.track(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Say how to go on, where there is something to go on from."""
+        if trainer.is_global_zero and isinstance(exception, KeyboardInterrupt) and (self.folder / LAST).exists():
+            print(
+                f"stopped; go on with the same settings and ckpt_path=last hydra.run.dir={self.folder}", file=sys.stderr
+            )
 
     def provenance(self, module: Discovery) -> dict[str, Any]:
         """What made this subspace."""

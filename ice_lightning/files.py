@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LAST = "last.ckpt"
+"""In the folder of an interrupted run, what it goes on from; a finished one has none."""
+
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:

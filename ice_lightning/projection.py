@@ -199,12 +199,17 @@ def project(
         activate_ratio: in (0, 1].
         solver: how to find eigenpairs.
         rank: the cap; None for none.
+
+    Returns:
+        k pairs; the number of directions that were projected out is in stats["suppressed_rank"].
     """
     n = A.shape[1]
+    removed = 0
     if projection == "soft":
         result = soft(A, list(bad.values()), activate_ratio, solver)
     else:
         Q = bad_basis(bad.values(), n)
+        removed = Q.shape[1]
         if projection == "early":
             result = early(A, Q, activate_ratio, solver)
         elif projection == "late":
@@ -212,4 +217,5 @@ def project(
         else:
             Q_early = bad_basis([each for name, each in bad.items() if name not in late_names], n)
             result = mixed(A, Q_early, Q, activate_ratio, solver)
-    return EigenResult(result.values[:rank], result.vectors[:, :rank], result.residuals[:rank], result.stats)
+    stats = result.stats | {"suppressed_rank": removed}
+    return EigenResult(result.values[:rank], result.vectors[:, :rank], result.residuals[:rank], stats)

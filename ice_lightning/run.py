@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ice_lightning.checks import IceError, one_of, problem
+from ice_lightning.files import LAST
 
 if TYPE_CHECKING:
     from ice_lightning.criterions import Criterion
@@ -62,7 +63,8 @@ def discover(cfg: DictConfig) -> Result:
     """Find a criterion's subspace and write it with its metrics and pictures into cfg.run_dir."""
     began = time.perf_counter()
     folder = writable(Path(cfg.run_dir))
-    from ice_lightning.callbacks import SaveDiscovery, StageProgress
+    checkpoint = checkpoint_of(cfg.ckpt_path, folder)
+    from ice_lightning.callbacks import SaveDiscovery, SavePass, StageProgress
     from ice_lightning.modules.discovery import Discovery
 
     # Lightning expects an optimiser, worker processes and layers in train mode; a discovery has none of them.
@@ -80,10 +82,22 @@ def discover(cfg: DictConfig) -> Result:
     seconds = {"load": time.perf_counter() - began}
     save = SaveDiscovery(folder, config, OmegaConf.to_yaml(cfg, resolve=True), seconds)  # type: ignore[arg-type]
     trainer = instantiate(cfg.trainer, _partial_=True)(
-        logger=instantiate(cfg.logger), callbacks=[StageProgress(), save]
+        logger=instantiate(cfg.logger), callbacks=[StageProgress(), save, SavePass(folder)]
     )
-    trainer.fit(module, datamodule=data)
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+    (folder / LAST).unlink(missing_ok=True)
     return Result(folder, save.subspace, save.metrics)
+
+
+def checkpoint_of(path: str | None, folder: Path) -> Path | None:
+    """The file that `ckpt_path` names, "last" being the run folder's own; raises IceError where there is none."""
+    if path is None:
+        return None
+    file = folder / LAST if path == "last" else Path(path)
+    if not file.is_file():
+        fix = "set hydra.run.dir to the folder of the run that was interrupted, or drop ckpt_path"
+        raise problem(f"a checkpoint at {file}", "none", fix)
+    return file
 
 
 def layers_of(cfg: DictConfig) -> str | None:

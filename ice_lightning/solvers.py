@@ -79,6 +79,9 @@ class Exact:
 
 
 def thin_factor(parts: list[Tensor]) -> Tensor:
-    """A small R (r, n) with R^T R = sum of A^T A over the (m_i, n) matrices A: no zero rows, r <= n."""
+    """A small R (r, n) with R^T R = sum of A^T A over the (m_i, n) matrices A: no zero rows, r <= 2 n.
+
+    Not n, so that few rows at a time don't take a decomposition each.
+    """
     A = torch.cat([part[part.abs().amax(1) > 0] for part in parts])
-    return torch.linalg.qr(A, mode="r").R if A.shape[0] > A.shape[1] else A
+    return torch.linalg.qr(A, mode="r").R if A.shape[0] > 2 * A.shape[1] else A

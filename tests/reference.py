@@ -112,3 +112,36 @@ def soft(A, Ss, ratios, activate_ratio):
     values, vectors = scipy.linalg.eigh(A, B)
     keep = values >= activate_ratio * values[-1]
     return values[keep][::-1], (vectors / np.linalg.norm(vectors, axis=0))[:, keep][:, ::-1]
+
+
+def answer(search, people, few):
+    """Drive a search with the dense rows of every person and term, people[p][i] (m_i, n) in float64.
+
+    Terms of at most `few` rows are answered exactly. Returns what it found and every (ask, sums) on the way.
+    """
+    from ice_lightning.search import Sums
+
+    mean, terms = len(people) ** -0.5, range(len(people[0]))
+    rows = [torch.cat([person[i] for person in people]) * mean for i in terms]
+    small = [len(people[0][i]) <= few for i in terms]
+    draw, said = torch.Generator().manual_seed(0), []
+    try:
+        ask = next(search)
+        while True:
+            if ask.V is not None:
+                products = [None if few else R.T @ (R @ ask.V) for R, few in zip(rows, small, strict=True)]
+                sums = Sums([], small, products, 0)
+            elif ask.rows is None:
+                sums = Sums(rows, [True for _ in terms], [None for _ in terms], rows[0].shape[1])
+            else:
+                factors = []
+                for i in terms:
+                    shape = ask.rows, len(people[0][i])
+                    draws = [torch.randn(shape, generator=draw, dtype=torch.float64) / shape[0] ** 0.5 for _ in people]
+                    sketch = torch.cat([S @ person[i] for S, person in zip(draws, people, strict=True)]) * mean
+                    factors.append(rows[i] if small[i] else sketch)
+                sums = Sums(factors, small, [None for _ in terms], ask.rows)
+            said.append((ask, sums))
+            ask = search.send(sums)
+    except StopIteration as end:
+        return end.value, said

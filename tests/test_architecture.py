@@ -12,9 +12,9 @@ LAYERS = [
     {"checks", "files"},
     {"ops", "operators", "metrics", "synthetic"},
     {
-        "solvers", "projection", "subspace", "checkpoints", "modules.stylegan2", "modules.parser", "modules.landmarks",
-        "modules.identity", "modules.classifier", "modules.layers", "modules.faces", "modules.sampling",
-        "modules.bisenet", "modules.iresnet", "modules.pretrained",
+        "solvers", "projection", "search", "subspace", "checkpoints", "modules.stylegan2", "modules.parser",
+        "modules.landmarks", "modules.identity", "modules.classifier", "modules.layers", "modules.faces",
+        "modules.sampling", "modules.bisenet", "modules.iresnet", "modules.pretrained",
     },
     {"criterions", "counterfactual", "latents", "report", "traversal"},
     {"modules.discovery", "modules.explanation", "callbacks"},

@@ -13,7 +13,10 @@ from PIL import Image
 
 from ice_lightning import load_subspace
 from ice_lightning.checkpoints import ASSETS, read_network, save_network, sha256
+from ice_lightning.checks import IceError
 from ice_lightning.criterions import RegionColor
+from ice_lightning.files import LAST
+from ice_lightning.modules.discovery import Discovery
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.run import build_criterion, main, run
 
@@ -79,6 +82,49 @@ def test_the_same_seed_gives_the_same_directions_at_any_chunk(compose, tmp_path,
     torch.testing.assert_close(one, other, rtol=0, atol=tolerance)
 
 
+def test_products_find_what_whole_jacobians_find(compose, tmp_path):
+    """skin_color in the layers from 64 px on, whose 352 coordinates are more than the products that it takes."""
+    settings = ("criterion=skin_color", "layers=64px-", "latents.count=1", "logger=none", "criterion.rank=2")
+    found = {}
+    for solver in ("exact", "krylov"):
+        found[solver] = run(compose(*settings, f"solver={solver}", f"run_dir={tmp_path}/{solver}"))
+    metrics = found["krylov"].metrics
+    assert metrics["products_per_person"] < found["exact"].metrics["products_per_person"] == 352
+    assert metrics["residual"] <= 0.05
+    assert not metrics["stopped_early"]
+    assert found["krylov"].subspace.angles(found["exact"].subspace).max() < 0.1
+
+
+def test_an_interrupted_run_goes_on_to_the_same_directions(compose, tmp_path, monkeypatch):
+    settings = ("criterion=lip_color", "space=w+", "layers=fine", "latents.count=1", "logger=none", "solver=krylov")
+    settings = (*settings, "criterion.rank=2")
+    once = run(compose(*settings, f"run_dir={tmp_path}/once"))
+    assert once.metrics["passes"] > 2
+    assert not (tmp_path / "once" / LAST).exists()
+    answer, calls = Discovery.sums, []
+
+    def dies(module):
+        calls.append(module)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return answer(module)
+
+    monkeypatch.setattr(Discovery, "sums", dies)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        run(compose(*settings, f"run_dir={tmp_path}/twice"))
+    monkeypatch.undo()
+    assert not (tmp_path / "twice" / "subspace.safetensors").exists()
+    with pytest.raises(IceError, match="a checkpoint of the same criterion and space, got another"):
+        run(compose(*settings, "criterion.rank=3", f"run_dir={tmp_path}/twice", "ckpt_path=last"))
+    again = run(compose(*settings, f"run_dir={tmp_path}/twice", "ckpt_path=last"))
+    assert torch.equal(again.subspace.directions, once.subspace.directions)
+
+
+def test_a_missing_checkpoint_is_named(compose, tmp_path):
+    with pytest.raises(IceError, match=r"a checkpoint at .*last\.ckpt, got none: set hydra.run.dir"):
+        run(compose("ckpt_path=last", f"run_dir={tmp_path}"))
+
+
 @pytest.mark.parametrize(
     "name", sorted(str(p.relative_to(CONF / "criterion").with_suffix("")) for p in (CONF / "criterion").rglob("*.yaml"))
 )
@@ -96,7 +142,7 @@ def test_every_classifier_loads(compose, name):
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (CONF / "trainer").glob("*.yaml")))
 def test_every_trainer_composes(compose, name):
-    assert compose(f"trainer={name}").trainer.max_epochs == 1
+    assert compose(f"trainer={name}").trainer.max_epochs == -1
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "experiment").rglob("*.yaml")), ids=lambda p: p.stem)

@@ -22,7 +22,8 @@ from ice_lightning.modules.discovery import Discovery
 from ice_lightning.modules.faces import embedded
 from ice_lightning.operators import Jacobian
 from ice_lightning.run import build_criterion, layers_of
-from ice_lightning.solvers import Exact, thin_factor
+from ice_lightning.search import Sums, Whole
+from ice_lightning.solvers import thin_factor
 
 FEW = 300
 """Up to so many features a term's rows are taken by backward passes, which don't go through the generator."""
@@ -92,9 +93,12 @@ def discover(configs: dict[str, DictConfig], done: Callable[[str, Discovery, flo
         print(f"person {person + 1} of {len(u)}: {shared:.0f} s images, {sum(spent.values()):.0f} s terms", flush=True)
     for name, criterion in criterions.items():
         began = time.perf_counter()
-        module = Discovery(G, faces, criterion, Exact(float64=True), first.space, layers_of(configs[name]))
-        module.factors = [factors[key][:, module.coordinates] for key in keys[name]]
+        module = Discovery(G, faces, criterion, Whole(), first.space, layers_of(configs[name]))
         module.people_used = len(used[name])
-        module.solve()
+        means = [factors[key][:, module.coordinates] * len(used[name]) ** -0.5 for key in keys[name]]
+        try:
+            module.search.send(Sums(means, [True] * len(means), [None] * len(means), len(module.coordinates)))
+        except StopIteration as end:
+            module.finish(end.value)
         own = time.perf_counter() - began + sum(spent[key] for key in keys[name])
         done(name, module, own + shared * len(module.coordinates) / u.shape[1])

@@ -1,4 +1,4 @@
-"""Discovery: people in, a named subspace out, as one epoch of `trainer.fit`."""
+"""Discovery: people in, a named subspace out; every epoch of `trainer.fit` answers one ask of the search."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ from ice_lightning.checks import one_of, problem
 from ice_lightning.criterions import Analysis, Criterion
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.stylegan2 import Generator
-from ice_lightning.operators import Dense, Jacobian
-from ice_lightning.projection import Bad, bad_basis, project
+from ice_lightning.operators import Jacobian, pullback, pushforward
+from ice_lightning.search import BlockKrylov, Found, Problem, Sums, Whole
 from ice_lightning.solvers import EigenResult, Exact, thin_factor
+
+FEW = 48
+"""A term that declares at most so many features is summed exactly, by one backward pass each; others are large."""
 
 
 class Discovery(pl.LightningModule):
-    """Sums the energy of a criterion's terms over people and solves for what is activated and not suppressed.
+    """Sums over people what a search asks for, until it has found what is activated and not suppressed.
 
     Args:
         generator: frozen.
         faces: face models; the analysis of each person comes from them.
         criterion: what to change, and what to leave.
-        solver: how to get matrices and eigenpairs.
+        solver: whose search it is.
         space: of the latents in the batches.
         layers: which of the space's layers may move, such as "4-8" or "coarse"; None for all.
 
@@ -44,7 +47,7 @@ class Discovery(pl.LightningModule):
         generator: Generator,
         faces: Faces,
         criterion: Criterion,
-        solver: Exact,
+        solver: Whole | BlockKrylov,
         space: str = "s",
         layers: str | None = None,
     ) -> None:
@@ -58,6 +61,8 @@ class Discovery(pl.LightningModule):
         wanted, unwanted = criterion.activate.values(), criterion.suppress.values()
         terms = [each.term for each in wanted] + [each.term for each in unwanted]
         self.terms = nn.ModuleList(terms)
+        self.small = [term.features is not None and term.features <= FEW for term in terms]
+        self.few = sum(term.features or 0 for term, small in zip(terms, self.small, strict=True) if small)
         self.forward_mode = all(term.forward_mode for term in terms)
         for term in terms:
             if term.size is not None and term.size > generator.img_resolution:
@@ -66,7 +71,22 @@ class Discovery(pl.LightningModule):
                     term.size,
                     "lower its size",
                 )
+        self.problem = Problem(
+            n=len(self.coordinates),
+            weights=tuple(each.weight for each in wanted),
+            ratios={name: each.ratio for name, each in criterion.suppress.items()},
+            projection=criterion.projection,
+            late=criterion.late,
+            activate_ratio=criterion.activate_ratio,
+            rank=criterion.rank,
+        )
+        self.strict_loading = False
+        self.search = solver.search(self.problem)
+        self.ask = next(self.search)
+        self.told: list[Sums] = []
+        self.analyses: dict[int, Analysis | str] = {}
         self.factors: list[Tensor] = []
+        self.products: list[Tensor | None] = []
         self.people_used = 0
         self.people_skipped: Counter[str] = Counter()
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -91,30 +111,73 @@ class Discovery(pl.LightningModule):
             self.add(person, u[None])
 
     def add(self, person: int, u: Tensor) -> None:
-        """Add one person's Jacobians (u is (1, n)), or count why they were skipped."""
-        with self.stage("analyse", person):
-            with torch.no_grad():
-                analysis = Analysis(*self.faces.analyse(self.generator(u, self.space)))
-            for each in self.criterion.activate.values():
-                if bool(each.term.empty(analysis)):
-                    self.people_skipped[each.term.label] += 1
-                    return
-        sizes: list[int] = []
+        """Add what is asked of one person (u is (1, n)), or count why they were skipped."""
+        if person not in self.analyses:
+            with self.stage("analyse", person):
+                self.analyses[person] = self.analyse(u)
+        analysis = self.analyses[person]
+        if isinstance(analysis, str):
+            self.people_skipped[analysis] += 1
+            return
+        v = u[:, self.coordinates]
 
-        def features(v: Tensor) -> Tensor:
+        def features(v: Tensor) -> list[Tensor]:
             image = self.generator(self.whole(v, u), self.space)
-            parts = [term(image, analysis) for term in self.terms]
-            sizes[:] = [part.shape[1] for part in parts]
-            return torch.cat(parts, 1)
+            return [term(image, analysis) for term in self.terms]
 
-        with self.stage("jacobian", person):
-            J = Jacobian(features, u[:, self.coordinates], self.forward_mode)
-            matrix = self.solver.matrix(J, lambda done, total: self.tell("jacobian", person, done / total))
-        with self.stage("reduce", person):
-            parts = list(matrix.split(sizes))
-            old = self.factors or [part[:0] for part in parts]
-            self.factors = [thin_factor(list(pair)) for pair in zip(old, parts, strict=True)]
+        with self.stage("products", person):
+            if self.ask.V is not None:
+                self.add_products(features, v, self.ask.V)
+            else:
+                self.add_factors(self.rows(features, v, person, self.ask.rows))
         self.people_used += 1
+
+    def analyse(self, u: Tensor) -> Analysis | str:
+        """What the face models see in a person, or the label of the activated term that finds nothing there."""
+        with torch.no_grad():
+            analysis = Analysis(*self.faces.analyse(self.generator(u, self.space)))
+        empty = (each.term.label for each in self.criterion.activate.values() if bool(each.term.empty(analysis)))
+        return next(empty, analysis)
+
+    def rows(
+        self, features: Callable[[Tensor], list[Tensor]], v: Tensor, person: int, count: int | None
+    ) -> list[Tensor]:
+        """J_i (m_i, n) of every term, or where `count` says so, random combinations of its rows for the large ones."""
+        J = Jacobian(lambda v: torch.cat(features(v), 1), v, self.forward_mode)
+        sizes = [part.shape[1] for part in features(v)]
+        if count is None:
+            whole = Exact(self.solver.chunk).matrix(J, lambda done, total: self.tell("products", person, done / total))
+            return list(whole.split(sizes))
+        pull, found = pullback(features, v), []
+        draw = torch.Generator().manual_seed(person)
+        for index, (small, size) in enumerate(zip(self.small, sizes, strict=True)):
+            Y = torch.eye(size) if small else torch.randn(size, count, generator=draw) / count**0.5
+            found.append(pull(index, Y.to(v)).T.double())
+        return found
+
+    def add_factors(self, rows: list[Tensor]) -> None:
+        """Add rows (m_i, n) of every term."""
+        old = self.factors or [each[:0] for each in rows]
+        self.factors = [thin_factor(list(pair)) for pair in zip(old, rows, strict=True)]
+
+    def add_products(self, features: Callable[[Tensor], list[Tensor]], v: Tensor, V: Tensor) -> None:
+        """Add J_i^T J_i V (n, b) of every large term."""
+        large = [index for index, small in enumerate(self.small) if not small]
+
+        def large_features(v: Tensor) -> list[Tensor]:
+            parts = features(v)
+            return [parts[index] for index in large]
+
+        pull = pullback(large_features, v)
+        sizes = [part.shape[1] for part in large_features(v)]
+        sums: list[list[Tensor]] = [[] for _ in large]
+        for part in V.to(v).split(self.solver.chunk, 1):
+            moved = pushforward(lambda v: torch.cat(large_features(v), 1), v, part, self.forward_mode)
+            for place, JV in enumerate(moved.split(sizes)):
+                sums[place].append(pull(place, JV).double())
+        found: dict[int, Tensor] = dict(zip(large, (torch.cat(each, 1) for each in sums), strict=True))
+        old = self.products or [None] * len(self.small)
+        self.products = [None if i not in found else found[i] if o is None else o + found[i] for i, o in enumerate(old)]
 
     def whole(self, v: Tensor, u: Tensor) -> Tensor:
         """The latent u (1, n) with the coordinates that may move replaced by v (B, k)."""
@@ -123,7 +186,7 @@ class Discovery(pl.LightningModule):
         return u.expand(len(v), -1).index_copy(1, self.coordinates, v)
 
     def on_train_epoch_end(self) -> None:
-        """Solve, once everyone is in."""
+        """Answer the search once everyone is in, and stop when it has found the subspace."""
         if not self.people_used:
             what = ", ".join(self.people_skipped)
             raise problem(
@@ -132,37 +195,68 @@ class Discovery(pl.LightningModule):
                 "raise latents.count, change latents.seed or choose another region",
             )
         with self.stage("solve", self.people_used):
-            self.solve()
+            try:
+                sums = self.sums()
+                self.ask = self.search.send(sums)
+                self.told.append(sums)
+                self.factors, self.products, self.people_used, self.people_skipped = [], [], 0, Counter()
+            except StopIteration as end:
+                self.finish(end.value)
+                self.trainer.should_stop = True
 
-    def solve(self) -> None:
-        """Fill `result` and `metrics` from the factors of the terms."""
-        wanted, unwanted = self.criterion.activate, self.criterion.suppress
-        mean = self.people_used**-0.5
-        factors = [R * mean for R in self.factors]
-        weighted = zip(wanted.values(), factors, strict=False)
-        A = Dense(torch.cat([R * each.weight**0.5 for each, R in weighted]))
-        S = {name: Dense(R) for name, R in zip(unwanted, factors[len(wanted) :], strict=True)}
-        bad = {name: Bad(self.solver.solve(S[name]), each.ratio) for name, each in unwanted.items()}
-        c = self.criterion
-        self.result = project(A, bad, c.projection, c.late, c.activate_ratio, self.solver, c.rank)
-        V = self.result.vectors
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What the search was told, from which all else follows; the networks are frozen and come from their files."""
+        checkpoint["state_dict"] = {}
+        checkpoint["problem"], checkpoint["told"] = repr(self.problem), [tuple(sums) for sums in self.told]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Tell the search again; raises IceError for a checkpoint of another criterion."""
+        if checkpoint["problem"] != repr(self.problem):
+            raise problem(
+                "a checkpoint of the same criterion and space", "another", "drop ckpt_path, or its other settings"
+            )
+        for sums in checkpoint["told"]:
+            self.told.append(Sums(*sums))
+            self.ask = self.search.send(self.told[-1])
+
+    def sums(self) -> Sums:
+        """The means over people of this pass."""
+        whole = self.ask.rows is None and self.ask.V is None
+        spent = self.problem.n if whole else self.few + self.small.count(False) * (self.ask.rows or 0)
+        return Sums(
+            [R * self.people_used**-0.5 for R in self.factors],
+            [whole or small for small in self.small],
+            [None if G is None else G / self.people_used for G in self.products],
+            spent,
+        )
+
+    def finish(self, found: Found) -> None:
+        """Fill `result` and `metrics`."""
+        V = found.result.vectors
         directions = V.new_zeros(self.generator.dim(self.space), V.shape[1]).index_copy(0, self.coordinates, V)
-        self.result = replace(self.result, vectors=directions)
+        self.result = replace(found.result, vectors=directions)
+        split, c = len(self.problem.weights), found.coefficients
         leakage = {}
-        for name, each in unwanted.items():
-            values = bad[name].spectrum.values
-            top = float(values[0]) if len(values) else 0.0  # nothing, where no one has its region
-            share = S[name].matmat(V).square().sum(0).max() / top if top > 0 else 0.0
+        for (name, each), R in zip(self.criterion.suppress.items(), found.factors[split:], strict=True):
+            first = (
+                float(torch.linalg.matrix_norm(R, 2).square()) if len(R) else 0.0
+            )  # nothing, where no one has its region
+            share = (R @ c).square().sum(0).max() / first if first > 0 else 0.0
             leakage[f"{name} ({each.term.label}), ratio {each.ratio:g}"] = float(share)
+        orthonormal = torch.linalg.qr(c).Q
+        weighted = list(zip(found.factors, self.problem.weights, strict=False))
+        energy = sum(float((R @ orthonormal).square().sum()) * w for R, w in weighted)
         self.metrics = {
             "rank": V.shape[1],
             "eigenvalues": self.result.values.tolist(),
-            "explained_energy": float(A.matmat(torch.linalg.qr(V).Q).square().sum() / A.matrix.square().sum()),
+            "explained_energy": energy / found.energy,
             "leakage": leakage,
-            "suppressed_rank": 0 if c.projection == "soft" else bad_basis(bad.values(), A.shape[1]).shape[1],
+            "suppressed_rank": found.result.stats["suppressed_rank"],
             "latent_dim": self.generator.dim(self.space),
-            "coordinates": A.shape[1],
+            "coordinates": self.problem.n,
             "people_used": self.people_used,
             "people_skipped": self.people_skipped.total(),
             "skipped_because_empty": dict(self.people_skipped),
+            "products_per_person": found.result.stats["products"],
+            **{name: found.result.stats[name] for name in ("passes", "residual", "stopped_early")},
         }
