@@ -68,6 +68,22 @@ def test_metrics_and_subspace_agree(whole_run):
     assert S.provenance["config"]["latents"]["count"] == 2
 
 
+def test_two_processes_find_the_same(whole_run, tmp_path):
+    done = command(*QUICK, "trainer=ddp_cpu", "logger=none", f"hydra.run.dir={tmp_path}/out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    one, two = load_subspace(whole_run[0]), load_subspace(tmp_path / "out")
+    assert two.provenance["people_used"] == 2
+    assert one.angles(two).max() < 1e-4
+
+
+def test_more_processes_than_people_are_refused(tmp_path):
+    done = command(
+        *QUICK, "latents.count=1", "trainer=ddp_cpu", "logger=none", f"hydra.run.dir={tmp_path}/out", cwd=tmp_path
+    )
+    assert done.returncode != 0
+    assert "expected at least as many people as processes (2), got 1" in done.stderr
+
+
 def test_the_page_needs_no_other_file(whole_run):
     page = (whole_run[0] / "report.html").read_text()
     assert not re.search(r'(src|href)="(?!data:)', page)

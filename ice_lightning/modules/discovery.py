@@ -133,11 +133,19 @@ class Discovery(pl.LightningModule):
         self.people_used += 1
 
     def analyse(self, u: Tensor) -> Analysis | str:
-        """What the face models see in a person, or the label of the activated term that finds nothing there."""
+        """What the face models see in a person, or what is missing there, for which the person is left out."""
         with torch.no_grad():
-            analysis = Analysis(*self.faces.analyse(self.generator(u, self.space)))
-        empty = (each.term.label for each in self.criterion.activate.values() if bool(each.term.empty(analysis)))
-        return next(empty, analysis)
+            image = self.generator(u, self.space)
+            if not bool(image.isfinite().all()):
+                return "a finite image"
+            analysis = Analysis(*self.faces.analyse(image))
+            for each in self.criterion.activate.values():
+                if bool(each.term.empty(analysis)):
+                    return each.term.label
+            for term in self.terms:
+                if not bool(term(image, analysis).isfinite().all()):
+                    return f"finite {term.label}"
+        return analysis
 
     def rows(
         self, features: Callable[[Tensor], list[Tensor]], v: Tensor, person: int, count: int | None
@@ -175,9 +183,17 @@ class Discovery(pl.LightningModule):
             moved = pushforward(lambda v: torch.cat(large_features(v), 1), v, part, self.forward_mode)
             for place, JV in enumerate(moved.split(sizes)):
                 sums[place].append(pull(place, JV).double())
-        found: dict[int, Tensor] = dict(zip(large, (torch.cat(each, 1) for each in sums), strict=True))
-        old = self.products or [None] * len(self.small)
-        self.products = [None if i not in found else found[i] if o is None else o + found[i] for i, o in enumerate(old)]
+        found: list[Tensor | None] = [None] * len(self.small)
+        for index, each in zip(large, sums, strict=True):
+            found[index] = torch.cat(each, 1)
+        self.add_up(found)
+
+    def add_up(self, products: list[Tensor | None]) -> None:
+        """Add J_i^T J_i V of every large term, None for the others."""
+        old = self.products or [None if each is None else torch.zeros_like(each) for each in products]
+        self.products = [
+            None if had is None or each is None else had + each for had, each in zip(old, products, strict=True)
+        ]
 
     def whole(self, v: Tensor, u: Tensor) -> Tensor:
         """The latent u (1, n) with the coordinates that may move replaced by v (B, k)."""
@@ -185,8 +201,24 @@ class Discovery(pl.LightningModule):
             return v
         return u.expand(len(v), -1).index_copy(1, self.coordinates, v)
 
+    def gather(self) -> None:
+        """Give every rank what all of them have added up."""
+        everyone: list[Any] = [None] * self.trainer.world_size
+        own = self.factors, self.products, self.people_used, self.people_skipped
+        torch.distributed.all_gather_object(everyone, own)
+        self.factors, self.products, self.people_used, self.people_skipped = [], [], 0, Counter()
+        for factors, products, used, skipped in everyone:
+            if factors:
+                self.add_factors(factors)
+            if products:
+                self.add_up(products)
+            self.people_used += used
+            self.people_skipped += skipped
+
     def on_train_epoch_end(self) -> None:
         """Answer the search once everyone is in, and stop when it has found the subspace."""
+        if self.trainer.world_size > 1:
+            self.gather()
         if not self.people_used:
             what = ", ".join(self.people_skipped)
             raise problem(

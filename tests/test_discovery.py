@@ -1,0 +1,25 @@
+import pytest
+import torch
+
+from ice_lightning.modules.discovery import Discovery
+from ice_lightning.run import build_criterion
+from ice_lightning.search import Whole
+
+
+@pytest.fixture
+def module(compose, generator, faces):
+    criterion = build_criterion(compose("criterion=paper/skin_color").criterion, faces)
+    return Discovery(generator, faces, criterion, Whole(), "w")
+
+
+def test_an_odd_person_is_left_out_and_named(module, generator):
+    module.add(0, torch.full((1, generator.dim("w")), torch.nan))
+    assert module.people_used == 0
+    assert module.people_skipped == {"a finite image": 1}
+
+
+def test_features_that_are_not_finite_are_named(module, generator, monkeypatch):
+    u = generator.convert(generator.sample(1), "z", "w")
+    monkeypatch.setattr(type(module.terms[0]), "forward", lambda self, image, analysis: image.mean((2, 3)) / 0 * 0)
+    module.add(0, u)
+    assert module.people_skipped == {f"finite {module.terms[0].label}": 1}
