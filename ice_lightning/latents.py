@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ice_lightning.checks import at_least, one_of, problem
+from ice_lightning.checks import at_least, one_of
 from ice_lightning.modules.stylegan2 import Generator
 
 
@@ -55,9 +55,6 @@ class LatentDataModule(pl.LightningDataModule):
         trainer = self.trainer
         if trainer is not None and trainer.world_size > 1:
             ranks, rank = trainer.world_size, trainer.global_rank
-            if ranks > len(people):
-                fix = "raise latents.count or lower trainer.devices"
-                raise problem(f"at least as many people as processes ({ranks})", len(people), fix)
             share = torch.utils.data.Subset(people, range(rank, len(people), ranks))
             return DataLoader(share, self.batch)
         return DataLoader(people, self.batch)

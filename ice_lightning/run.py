@@ -87,6 +87,9 @@ def discover(cfg: DictConfig) -> Result:
     trainer = instantiate(cfg.trainer, _partial_=True)(
         logger=instantiate(cfg.logger), callbacks=[StageProgress(), save, SavePass(folder)]
     )
+    if trainer.world_size > len(data.latents):
+        fix = "raise latents.count or lower trainer.devices"
+        raise problem(f"at least as many people as processes ({trainer.world_size})", len(data.latents), fix)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     (folder / LAST).unlink(missing_ok=True)
     # Forked processes keep what they hold to themselves: the files are what every way of running has in common.
@@ -179,6 +182,9 @@ def sentence(error: BaseException) -> str | None:
         if isinstance(cause, IceError):
             return str(cause)
         cause = cause.__cause__
+    for line in str(error).splitlines():  # of a process that was forked, only the text of its traceback arrives
+        if line.startswith(f"{IceError.__module__}.{IceError.__name__}: "):
+            return line.partition(": ")[2]
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         try:

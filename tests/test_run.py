@@ -80,8 +80,17 @@ def test_more_processes_than_people_are_refused(tmp_path):
     done = command(
         *QUICK, "latents.count=1", "trainer=ddp_cpu", "logger=none", f"hydra.run.dir={tmp_path}/out", cwd=tmp_path
     )
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert "expected at least as many people as processes (2), got 1" in done.stderr
+
+
+def test_a_process_that_stops_gives_its_sentence(tmp_path):
+    settings = ("trainer=ddp_cpu", "logger=none", "criterion.suppress.residual.ratio=1e-12")
+    done = command(*QUICK[:3], *settings, f"hydra.run.dir={tmp_path}/out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "ice_lightning: expected suppressed terms that leave a direction free"
+    )
 
 
 def test_the_page_needs_no_other_file(whole_run):

@@ -81,6 +81,7 @@ class Discovery(pl.LightningModule):
             rank=criterion.rank,
         )
         self.strict_loading = False
+        self.unused = nn.Parameter(torch.zeros(()))  # DistributedDataParallel refuses a module that trains nothing
         self.search = solver.search(self.problem)
         self.ask = next(self.search)
         self.told: list[Sums] = []
