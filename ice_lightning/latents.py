@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from ice_lightning.checks import at_least, one_of
 from ice_lightning.modules.stylegan2 import Generator
+
+NOBODY = -1
+"""The number of a person who isn't one."""
 
 
 class People(Dataset):
@@ -26,7 +29,7 @@ class People(Dataset):
         return len(self.latents)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """{"index": (), "u": (n,)}."""
+        """{"index": (), "u": (n,)}; of NOBODY the latent is anyone's."""
         return {"index": torch.tensor(index), "u": self.latents[index]}
 
 
@@ -50,11 +53,13 @@ class LatentDataModule(pl.LightningDataModule):
             self.latents = generator.convert(generator.sample(count, seed), "z", space).cpu()
 
     def train_dataloader(self) -> DataLoader:
-        """In order, each rank its own share; no person twice."""
-        people = People(self.latents)
-        trainer = self.trainer
-        if trainer is not None and trainer.world_size > 1:
-            ranks, rank = trainer.world_size, trainer.global_rank
-            share = torch.utils.data.Subset(people, range(rank, len(people), ranks))
-            return DataLoader(share, self.batch)
-        return DataLoader(people, self.batch)
+        """In order, each rank its own share, no person twice; shares that would be shorter end with nobody."""
+        ranks, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer is not None else (1, 0)
+        return DataLoader(share_of(People(self.latents), ranks, rank), self.batch)
+
+
+def share_of(people: People, ranks: int, rank: int) -> Dataset:
+    """Every ranks-th person from rank on; NOBODY where the others have one more, since ranks count their steps."""
+    own = list(range(rank, len(people), ranks))
+    short = -len(people) % ranks
+    return Subset(people, own + [NOBODY] * (short > 0 and rank >= ranks - short))

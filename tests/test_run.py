@@ -68,11 +68,12 @@ def test_metrics_and_subspace_agree(whole_run):
     assert S.provenance["config"]["latents"]["count"] == 2
 
 
-def test_two_processes_find_the_same(whole_run, tmp_path):
-    done = command(*QUICK, "trainer=ddp_cpu", "logger=none", f"hydra.run.dir={tmp_path}/out", cwd=tmp_path)
+def test_two_processes_find_the_same(compose, tmp_path):
+    settings = (*QUICK, "latents.count=3", "logger=none")
+    done = command(*settings, "trainer=ddp_cpu", f"hydra.run.dir={tmp_path}/two", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    one, two = load_subspace(whole_run[0]), load_subspace(tmp_path / "out")
-    assert two.provenance["people_used"] == 2
+    one, two = run(compose(*settings)).subspace, load_subspace(tmp_path / "two")
+    assert two.provenance["people_used"] == one.provenance["people_used"] == 3
     assert one.angles(two).max() < 1e-4
 
 

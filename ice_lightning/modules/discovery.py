@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ice_lightning.checks import one_of, problem
 from ice_lightning.criterions import Analysis, Criterion
+from ice_lightning.latents import NOBODY
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.operators import Jacobian, pullback, pushforward
@@ -109,7 +110,8 @@ class Discovery(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Add the energy of each person of a batch {"index": (B,), "u": (B, n)}."""
         for person, u in zip(batch["index"].tolist(), batch["u"], strict=True):
-            self.add(person, u[None])
+            if person != NOBODY:
+                self.add(person, u[None])
 
     def add(self, person: int, u: Tensor) -> None:
         """Add what is asked of one person (u is (1, n)), or count why they were skipped."""
