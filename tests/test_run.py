@@ -218,7 +218,7 @@ SENTENCES = {
     "space=w+ layers=4-12": r"layers from 0 to 11 in w\+, got '4-12'",
     "space=s layers=corse": "layers such as 4-8, 32px-, coarse, middle or fine, got 'corse'",
     "faces=pretrained": r"a face parser \(BiSeNet .* 79999_iter.pth .*got no path: set faces.parser",
-    "trainer=cpuu": "a trainer out of cpu, gpu, got 'cpuu': did you mean 'cpu'",
+    "trainer=cpuu": "a trainer out of cpu, ddp_cpu, gpu, got 'cpuu': did you mean 'cpu'",
 }
 
 
