@@ -227,6 +227,8 @@ class BlockKrylov:
         GD = [None if each else D for each in known]
         for number in range(2, self.passes + 1):
             W = B.orthonormal(W, D)
+            if not W.shape[1]:
+                break  # what is missing lies in the span already: rounding
             spent += W.shape[1] * (1 + known.count(False))
             if spent > problem.n:
                 R = (yield Ask()).factors
