@@ -203,8 +203,8 @@ class BlockKrylov:
     """
 
     chunk: int = 8
-    rows: int = 24
-    tolerance: float = 0.05
+    rows: int = 16
+    tolerance: float = 0.1
     passes: int = 20
 
     def __post_init__(self) -> None:

@@ -116,9 +116,9 @@ def test_products_find_what_whole_jacobians_find(compose, tmp_path):
         found[solver] = run(compose(*settings, f"solver={solver}", f"run_dir={tmp_path}/{solver}"))
     metrics = found["krylov"].metrics
     assert metrics["products_per_person"] < found["exact"].metrics["products_per_person"] == 352
-    assert metrics["residual"] <= 0.05
+    assert metrics["residual"] <= 0.1
     assert not metrics["stopped_early"]
-    assert found["krylov"].subspace.angles(found["exact"].subspace).max() < 0.1
+    assert found["krylov"].subspace.angles(found["exact"].subspace).max() < 0.15
 
 
 def test_an_interrupted_run_goes_on_to_the_same_directions(compose, tmp_path, monkeypatch):
