@@ -282,7 +282,7 @@ def soft_start(problem: Problem, R: list[Tensor], known: list[bool]) -> tuple[Me
     lead = [torch.linalg.matrix_norm(each, 2) if len(each) else 1.0 for each in R]
     charged = zip(R[split:], problem.ratios.values(), lead[split:], strict=True)
     B = Metric(torch.cat([each / (share**0.5 * first) for each, share, first in charged] or [R[0][:0]]))
-    wanted = wider(problem, R, problem.activate_ratio / 4).vectors
+    wanted = wider(problem, R, problem.activate_ratio / 2).vectors
     # The ratios refer to a term's largest eigenvalue, so that its vector has to be in the span as well.
     firsts = [top(each, 0.0, 1 if exactly else 2) for each, exactly in zip(R[split:], known[split:], strict=True)]
     return B, torch.cat([wanted, *firsts], 1)
