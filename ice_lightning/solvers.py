@@ -36,16 +36,14 @@ class Exact:
 
     Attributes:
         chunk: products at a time.
-        float64: work in double precision from here on; the products keep the operator's own.
         limit: the widest latent that is accepted.
     """
 
     chunk: int = 8
-    float64: bool = True
     limit: int = 6000
 
     def matrix(self, J: LinearOperator, tick: Callable[[int, int], None] | None = None) -> Tensor:
-        """The operator as a matrix (m, n).
+        """The operator as a matrix (m, n) in double precision; the products keep the operator's own.
 
         Args:
             J: the operator.
@@ -66,7 +64,7 @@ class Exact:
                 tick(min(side, start + self.chunk), side)
         full = torch.cat(parts, 1)
         full = full if n < m else full.T
-        return full.double() if self.float64 else full
+        return full.double()
 
     def solve(self, J: LinearOperator) -> EigenResult:
         """Eigenpairs of J^T J."""

@@ -124,15 +124,17 @@ class Discovery(pl.LightningModule):
             return
         v = u[:, self.coordinates]
 
-        def features(v: Tensor) -> list[Tensor]:
+        def features(v: Tensor, large_only: bool) -> list[Tensor]:
             image = self.generator(self.whole(v, u), self.space)
-            return [term(image, analysis) for term in self.terms]
+            terms = zip(self.terms, self.small, strict=True)
+            return [term(image, analysis) for term, small in terms if not (small and large_only)]
 
         with self.stage("products", person):
             if self.ask.V is not None:
-                self.add_products(features, v, self.ask.V)
+                self.add_products(lambda v: features(v, large_only=True), v, self.ask.V)
             else:
-                self.add_factors(self.rows(features, v, person, self.ask.rows))
+                rows = self.rows(lambda v: features(v, large_only=False), v, person, self.ask.rows)
+                self.add_factors(rows)
         self.people_used += 1
 
     def analyse(self, u: Tensor) -> Analysis | str:
@@ -172,18 +174,13 @@ class Discovery(pl.LightningModule):
         self.factors = [thin_factor(list(pair)) for pair in zip(old, rows, strict=True)]
 
     def add_products(self, features: Callable[[Tensor], list[Tensor]], v: Tensor, V: Tensor) -> None:
-        """Add J_i^T J_i V (n, b) of every large term."""
+        """Add J_i^T J_i V (n, b) of every large term, whose features these are."""
         large = [index for index, small in enumerate(self.small) if not small]
-
-        def large_features(v: Tensor) -> list[Tensor]:
-            parts = features(v)
-            return [parts[index] for index in large]
-
-        pull = pullback(large_features, v)
-        sizes = [part.shape[1] for part in large_features(v)]
+        pull = pullback(features, v)
+        sizes = [part.shape[1] for part in features(v)]
         sums: list[list[Tensor]] = [[] for _ in large]
         for part in V.to(v).split(self.solver.chunk, 1):
-            moved = pushforward(lambda v: torch.cat(large_features(v), 1), v, part, self.forward_mode)
+            moved = pushforward(lambda v: torch.cat(features(v), 1), v, part, self.forward_mode)
             for place, JV in enumerate(moved.split(sizes)):
                 sums[place].append(pull(place, JV).double())
         found: list[Tensor | None] = [None] * len(self.small)
