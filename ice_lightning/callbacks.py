@@ -74,8 +74,13 @@ class SavePass(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, unless the search is over; Lightning calls this after the module's own hook."""
-        if not trainer.should_stop:
-            trainer.save_checkpoint(self.folder / LAST)
+        if trainer.should_stop:
+            return
+        if trainer.is_global_zero:
+            with whole(self.folder / LAST) as part:
+                trainer.save_checkpoint(part)
+        else:
+            trainer.save_checkpoint(self.folder / LAST)  # which writes nothing, but every rank has to take part
 
 
 class StageProgress(pl.Callback):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
 
 from ice_lightning.checks import problem
+from ice_lightning.products import Batch, linearise
 
 
 class LinearOperator(Protocol):
@@ -60,74 +60,109 @@ class Dense:
         return self.matrix.T @ Y
 
 
-def pushforward(f: Callable[[Tensor], Tensor], u: Tensor, V: Tensor, forward: bool = True) -> Tensor:
-    """J V (m, k) of f at u (1, n) for V (n, k): one batched forward-mode pass, or backward twice.
-
-    Without a forward mode, J^T w is differentiated in w, in which it is linear.
-    """
-    if not forward:
-        u = u.detach().requires_grad_()
-        y = f(u)
-        w = torch.zeros_like(y, requires_grad=True)
-        g = torch.autograd.grad(y, u, w, create_graph=True)[0]
-        columns = [torch.autograd.grad(g, w, v[None], retain_graph=True)[0][0] for v in V.T]
-        return torch.stack(columns, 1)
-
-    def along(v: Tensor) -> Tensor:
-        return jvp(f, (u,), (v[None],))[1][0]
-
-    return vmap(along, in_dims=1, out_dims=1)(V)
-
-
-def pullback(f: Callable[[Tensor], list[Tensor]], u: Tensor) -> Callable[[int, Tensor], Tensor]:
-    """Products with the transposed Jacobians of the parts (1, m_i) of f(u) at u (1, n), after one forward pass.
-
-    One backward pass per column: as fast as batched ones on a CPU, and far smaller.
-
-    Returns:
-        (i, Y (m_i, k)) -> J_i^T Y (n, k).
-    """
-    u = u.detach().requires_grad_()
-    parts = f(u)
-
-    def pull(index: int, Y: Tensor) -> Tensor:
-        columns = [torch.autograd.grad(parts[index], u, y[None], retain_graph=True)[0][0] for y in Y.T]
-        return torch.stack(columns, 1) if columns else u.new_zeros(u.shape[1], 0)
-
-    return pull
-
-
 class Jacobian:
-    """The Jacobian of `f` at one latent, by forward mode for columns and reverse mode for rows.
+    """The Jacobian of `f` at one latent.
 
     Args:
         f: (B, n) -> (B, m), each row on its own.
         u: (1, n), where to differentiate.
         forward: whether f has a forward mode; without it, columns take two backward passes.
+        batch: how many products at once; one by default.
 
     Raises:
         IceError: when f(u) isn't finite, or two evaluations differ (dropout, batch statistics, random noise).
     """
 
-    def __init__(self, f: Callable[[Tensor], Tensor], u: Tensor, forward: bool = True) -> None:
+    def __init__(
+        self, f: Callable[[Tensor], Tensor], u: Tensor, forward: bool = True, batch: Batch | None = None
+    ) -> None:
         if u.ndim != 2 or len(u) != 1:
             raise problem("one latent of shape (1, n)", tuple(u.shape), "pass one person at a time")
-        self.f, self.u, self.like, self.forward = f, u, u, forward
+        self.like, self.linear = u, linearise(lambda u: [f(u)], u, forward, batch)
         with torch.no_grad():
-            y, again = f(u), f(u)
-        if not y.isfinite().all():
-            raise problem("finite features", f"{int((~y.isfinite()).sum())} NaN or infinite", "check the networks")
-        if not torch.equal(y, again):
-            raise problem("a deterministic forward pass", "two different results", "use eval mode and constant noise")
-        self.shape = (y.shape[1], u.shape[1])
+            probe(self.linear.parts, [f(u)])
+        self.shape = (self.linear.parts[0].shape[1], u.shape[1])
 
     def matmat(self, V: Tensor) -> Tensor:
         """(n, k) -> (m, k)."""
-        return pushforward(self.f, self.u, V, self.forward)
+        return self.linear.push(V)[0]
 
     def adjoint(self, Y: Tensor) -> Tensor:
         """(m, k) -> (n, k)."""
-        return pullback(lambda u: [self.f(u)], self.u)(0, Y)
+        return self.linear.pull(0, Y)
+
+
+def probe(parts: list[Tensor], again: list[Tensor]) -> None:
+    """Refuse features that can't be differentiated: parts are one evaluation, again a second one at the same latent."""
+    bad = sum(int((~part.isfinite()).sum()) for part in parts)
+    if bad:
+        raise problem("finite features", f"{bad} NaN or infinite", "check the networks")
+    if not all(torch.equal(*pair) for pair in zip(parts, again, strict=True)):
+        raise problem("a deterministic forward pass", "two different results", "use eval mode and constant noise")
+
+
+@dataclass(frozen=True)
+class GaussNewton:
+    """The energy of a set of people: the mean of J_p^T J_p.
+
+    Attributes:
+        people: one (m_p, n) operator each.
+    """
+
+    people: Sequence[LinearOperator]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        return self.people[0].shape[1], self.people[0].shape[1]
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the operator's dtype and device."""
+        return self.people[0].like
+
+    def matmat(self, V: Tensor) -> Tensor:
+        """(n, k) -> (n, k), summed in double precision."""
+        total = torch.zeros(V.shape, dtype=torch.float64, device=V.device)
+        for J in self.people:
+            total += J.adjoint(J.matmat(V.to(J.like)))
+        return total / len(self.people)
+
+    def adjoint(self, Y: Tensor) -> Tensor:
+        """The same: it is symmetric."""
+        return self.matmat(Y)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Operators one above the other, so that its J^T J is the weighted sum of theirs.
+
+    Attributes:
+        parts: (m_i, n) operators.
+        weights: of their energies, above 0.
+    """
+
+    parts: Sequence[LinearOperator]
+    weights: Sequence[float]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(sum of m_i, n)."""
+        return sum(J.shape[0] for J in self.parts), self.parts[0].shape[1]
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the operator's dtype and device."""
+        return self.parts[0].like
+
+    def matmat(self, V: Tensor) -> Tensor:
+        """(n, k) -> (m, k)."""
+        return torch.cat([J.matmat(V) * w**0.5 for J, w in zip(self.parts, self.weights, strict=True)])
+
+    def adjoint(self, Y: Tensor) -> Tensor:
+        """(m, k) -> (n, k)."""
+        pieces = zip(self.parts, self.weights, Y.split([J.shape[0] for J in self.parts]), strict=True)
+        return torch.stack([J.adjoint(y) * w**0.5 for J, w, y in pieces]).sum(0)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -78,7 +79,8 @@ def discover(cfg: DictConfig) -> Result:
     generator = instantiate(cfg.generator)
     faces = instantiate(cfg.faces)
     criterion = build_criterion(cfg.criterion, faces)
-    module = Discovery(generator, faces, criterion, instantiate(cfg.solver), cfg.space, layers_of(cfg))
+    layers, decisive = layers_of(cfg), settings(cfg)
+    module = Discovery(generator, faces, criterion, instantiate(cfg.solver), cfg.space, layers, cfg.precision, decisive)
     data = instantiate(cfg.latents, _partial_=True)(generator=generator, space=cfg.space)
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
@@ -105,6 +107,23 @@ def checkpoint_of(path: str | None, folder: Path) -> Path | None:
         fix = "set hydra.run.dir to the folder of the run that was interrupted, or drop ckpt_path"
         raise problem(f"a checkpoint at {file}", "none", fix)
     return file
+
+
+def settings(cfg: DictConfig) -> dict[str, Any]:
+    """What decides a search's answer, by dotted names."""
+    parts = ("generator", "criterion", "faces", "solver", "space", "layers", "precision", "latents")
+
+    def flat(node: Any, name: str) -> Iterator[tuple[str, Any]]:
+        pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else None
+        if pairs is None:
+            yield name, node
+        else:
+            for key, value in pairs:
+                yield from flat(value, f"{name}.{key}")
+
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return dict(pair for part in parts for pair in flat(plain[part], part))
 
 
 def layers_of(cfg: DictConfig) -> str | None:

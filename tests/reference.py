@@ -130,9 +130,9 @@ def answer(search, people, few):
         while True:
             if ask.V is not None:
                 products = [None if few else R.T @ (R @ ask.V) for R, few in zip(rows, small, strict=True)]
-                sums = Sums([], small, products, 0)
+                sums = Sums(len(people), [], small, products, 0)
             elif ask.rows is None:
-                sums = Sums(rows, [True for _ in terms], [None for _ in terms], rows[0].shape[1])
+                sums = Sums(len(people), rows, [True for _ in terms], [None for _ in terms], rows[0].shape[1])
             else:
                 factors = []
                 for i in terms:
@@ -140,8 +140,8 @@ def answer(search, people, few):
                     draws = [torch.randn(shape, generator=draw, dtype=torch.float64) / shape[0] ** 0.5 for _ in people]
                     sketch = torch.cat([S @ person[i] for S, person in zip(draws, people, strict=True)]) * mean
                     factors.append(rows[i] if small[i] else sketch)
-                sums = Sums(factors, small, [None for _ in terms], ask.rows)
+                sums = Sums(len(people), factors, small, [None for _ in terms], ask.rows)
             said.append((ask, sums))
-            ask = search.send(sums)
+            ask = search.send([sums])
     except StopIteration as end:
         return end.value, said

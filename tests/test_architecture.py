@@ -10,10 +10,11 @@ import pytest
 ROOT = Path(__file__).parents[1] / "ice_lightning"
 LAYERS = [
     {"checks", "files"},
-    {"ops", "operators", "metrics", "synthetic"},
+    {"ops", "products", "operators", "metrics", "synthetic"},
     {
-        "solvers", "projection", "search", "subspace", "checkpoints", "modules.stylegan2", "modules.parser",
-        "modules.landmarks", "modules.identity", "modules.classifier", "modules.layers", "modules.faces",
+        "solvers", "projection", "search", "krylov", "subspace", "stability", "checkpoints", "modules.stylegan2",
+        "modules.parser", "modules.landmarks", "modules.identity", "modules.classifier", "modules.layers",
+        "modules.faces",
         "modules.sampling", "modules.bisenet", "modules.iresnet", "modules.pretrained",
     },
     {"criterions", "counterfactual", "latents", "report", "traversal"},

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from ice_lightning.krylov import Whole
 from ice_lightning.modules.discovery import Discovery
 from ice_lightning.run import build_criterion
-from ice_lightning.search import Whole
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ import torch
 from reference import answer
 
 from ice_lightning.checks import IceError
-from ice_lightning.search import BlockKrylov, Metric, Problem, Whole
+from ice_lightning.krylov import BlockKrylov, Metric, Whole
+from ice_lightning.search import Problem
 from ice_lightning.subspace import principal_angles
 
 N = 300
@@ -91,7 +92,7 @@ def test_the_same_sums_resume_a_search(people):
         for before, sums in said:
             assert (ask.V is None) == (before.V is None)
             assert ask.V is None or torch.equal(ask.V, before.V)
-            ask = again.send(sums)
+            ask = again.send([sums])
     assert torch.equal(end.value.value.result.vectors, found.result.vectors)
 
 

@@ -11,18 +11,18 @@ from collections.abc import Callable
 
 import torch
 from hydra import compose, initialize_config_module
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.func import jvp, vmap
 
 from ice_lightning import load_generator
 from ice_lightning.criterions import Analysis, Term
+from ice_lightning.krylov import Whole
 from ice_lightning.modules.discovery import Discovery
 from ice_lightning.modules.faces import embedded
 from ice_lightning.operators import Jacobian
 from ice_lightning.run import build_criterion, layers_of
-from ice_lightning.search import Sums, Whole
+from ice_lightning.search import Sums
 from ice_lightning.solvers import thin_factor
 
 FEW = 300
@@ -58,7 +58,7 @@ def discover(configs: dict[str, DictConfig], done: Callable[[str, Discovery, flo
     its own solve.
     """
     first = next(iter(configs.values()))
-    G, faces, solver = load_generator("embedded"), embedded(), instantiate(first.solver)
+    G, faces = load_generator("embedded"), embedded()
     criterions = {name: build_criterion(cfg.criterion, faces) for name, cfg in configs.items()}
     u = G.convert(G.sample(first.latents.count, first.latents.seed), "z", first.space)
     with torch.no_grad():
@@ -81,7 +81,7 @@ def discover(configs: dict[str, DictConfig], done: Callable[[str, Discovery, flo
     for person, (each, image, analysis) in enumerate(zip(u, images, analyses, strict=True)):
         began = time.perf_counter()
         J = Jacobian(lambda v: G(v, first.space).flatten(1), each[None])
-        columns = [J.matmat(part) for part in torch.eye(len(each)).split(solver.chunk, 1)]
+        columns = [J.matmat(part) for part in torch.eye(len(each)).split(8, 1)]
         image_jacobian = torch.cat(columns, 1).T.reshape(-1, *image.shape[1:])
         shared += time.perf_counter() - began
         for key, term in terms.items():
@@ -97,7 +97,8 @@ def discover(configs: dict[str, DictConfig], done: Callable[[str, Discovery, flo
         module.people_used = len(used[name])
         means = [factors[key][:, module.coordinates] * len(used[name]) ** -0.5 for key in keys[name]]
         try:
-            module.search.send(Sums(means, [True] * len(means), [None] * len(means), len(module.coordinates)))
+            rows = Sums(len(used[name]), means, [True] * len(means), [None] * len(means), len(module.coordinates))
+            module.search.send([rows])
         except StopIteration as end:
             module.finish(end.value)
         own = time.perf_counter() - began + sum(spent[key] for key in keys[name])

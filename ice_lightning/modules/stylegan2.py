@@ -12,10 +12,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ice_lightning.checks import at_least, one_of, problem
-from ice_lightning.ops import bias_act, setup_filter, upfirdn2d
+from ice_lightning.ops import bias_act, conv2d, conv_transpose2d, setup_filter, upfirdn2d
 
 SPACES = ("z", "w", "w+", "s")
 
@@ -89,12 +88,12 @@ def modulated_conv(x: Tensor, weight: Tensor, s: Tensor, demodulate: bool, up: i
     pad = weight.shape[-1] // 2
     x = x * s[:, :, None, None]
     if up == 1:
-        x = F.conv2d(x, weight, padding=pad)
+        x = conv2d(x, weight, padding=pad)
     else:
         # The transposed convolution inserts the zeros itself; what is left of upfirdn2d is the filter.
         k = f.shape[-1]
         before, after = (k + 1) // 2 - 1, (k - 2) // 2
-        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        x = conv_transpose2d(x, weight.transpose(0, 1), stride=2)
         x = upfirdn2d(x, f, padding=(before, after, before, after), gain=4)
     if demodulate:
         norm = (s.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt()
@@ -149,7 +148,7 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, s: Tensor) -> Tensor:
         """x (N, c_in, H, W), s (N, c_in) -> (N, channels, H, W)."""
-        x = F.conv2d(x * (s / math.sqrt(s.shape[1]))[:, :, None, None], self.weight)
+        x = conv2d(x * (s / math.sqrt(s.shape[1]))[:, :, None, None], self.weight)
         return bias_act(x, self.bias, clamp=self.clamp)
 
 
@@ -164,7 +163,7 @@ class SkipConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, 2 H, 2 W)."""
-        x = F.conv2d(x, self.weight / math.sqrt(self.weight.shape[1]))
+        x = conv2d(x, self.weight / math.sqrt(self.weight.shape[1]))
         return upsample(x, self.resample_filter) * math.sqrt(0.5)
 
 
@@ -253,9 +252,9 @@ class Synthesis(nn.Module):
         """The image side at which each styled layer works, in the order of S."""
         return [size for size in self.sizes for _ in getattr(self, f"b{size}").styled()]
 
-    def styles(self, ws: Tensor) -> list[Tensor]:
-        """w+ (N, num_ws, w_dim) -> the affine outputs, one (N, c_in) per styled layer."""
-        return [layer.affine(ws[:, row]) for layer, row in self.layers()]
+    def styles(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """The num_ws rows (N, w_dim) of w+ -> the affine outputs, one (N, c_in) per styled layer."""
+        return [layer.affine(rows[row]) for layer, row in self.layers()]
 
     def forward(self, styles: list[Tensor], noise: str = "const") -> Tensor:
         """Affine outputs -> raw image (N, channels, H, W), about -1..1."""
@@ -336,6 +335,10 @@ class Generator(nn.Module):
             "s": sum(self.style_widths),
         }[space]
 
+    def widths(self, space: str) -> list[int]:
+        """Widths of the layers of a latent: the rows of w+, the styled layers of s; one in z and w."""
+        return {"s": self.style_widths, "w+": [self.w_dim] * self.num_ws}.get(space, [self.dim(space)])
+
     def coordinates(self, space: str, layers: str | None = None) -> Tensor:
         """Which coordinates of a latent belong to some layers.
 
@@ -357,10 +360,8 @@ class Generator(nn.Module):
         if space not in ("w+", "s"):
             raise problem("layers in w+ or s", f"layers={layers} in {space}", "set space=w+ or space=s, or drop layers")
         styled = self.synthesis.layers()
-        if space == "s":
-            widths, sides = self.style_widths, self.synthesis.sides()
-        else:
-            widths = [self.w_dim] * self.num_ws
+        widths, sides = self.widths(space), self.synthesis.sides()
+        if space == "w+":
             side_of = {row: side for (_, row), side in zip(styled, self.synthesis.sides(), strict=True)}
             sides = [side_of[row] for row in range(self.num_ws)]
         bands = {"coarse": "4px-8px", "middle": "16px-32px", "fine": "64px-"}
@@ -421,7 +422,7 @@ class Generator(nn.Module):
         if start < 2 <= stop:
             u = u.repeat(1, self.num_ws)
         if start < 3 <= stop:
-            u = torch.cat(self.synthesis.styles(u.unflatten(1, (self.num_ws, self.w_dim))), 1)
+            u = torch.cat(self.synthesis.styles(u.split(self.w_dim, 1)), 1)
         return u
 
     def forward(
@@ -441,4 +442,18 @@ class Generator(nn.Module):
         """
         one_of("noise", noise, ("const", "random", "none"))
         s = self.convert(u, space, "s", c, psi)
-        return (self.synthesis(list(s.split(self.style_widths, 1)), noise) + 1) / 2
+        return self.draw(s.split(self.style_widths, 1), "s", noise)
+
+    def draw(self, layers: Sequence[Tensor], space: str, noise: str = "const") -> Tensor:
+        """Draw people from the layers of their latents, each on its own, so that some can be constants.
+
+        Args:
+            layers: one (N, width) for each of `widths(space)`.
+            space: w+ or s.
+            noise: see forward.
+
+        Returns:
+            (N, 3, H, W), see forward.
+        """
+        styles = self.synthesis.styles(layers) if space == "w+" else layers
+        return (self.synthesis(list(styles), noise) + 1) / 2

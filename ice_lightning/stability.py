@@ -1,0 +1,58 @@
+"""Whether other people would have given the same subspace: the angles between those of disjoint halves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from torch import Tensor
+
+from ice_lightning.subspace import principal_angles
+
+GROUPS = 4
+"""Into so many groups people are divided, by their number; any two make a half."""
+
+
+class SomePeople(Protocol):
+    """What is known of a group."""
+
+    @property
+    def people(self) -> int:
+        """How many."""
+
+
+Group = TypeVar("Group", bound=SomePeople)
+
+
+def halvings(groups: Sequence[Group]) -> list[tuple[list[Group], list[Group]]]:
+    """The three ways to make two halves of four groups."""
+    first, others = groups[0], list(groups[1:])
+    return [([first, other], [each for each in others if each is not other]) for other in others]
+
+
+def stability(groups: Sequence[Group], subspace: Callable[[list[Group]], Tensor]) -> dict[str, Any] | None:
+    """Principal angles between the subspaces of disjoint halves of the people.
+
+    Args:
+        groups: four disjoint groups; fewer give None.
+        subspace: of the people of several groups, (n, k).
+
+    Returns:
+        `angles` (k,) in degrees, ascending, averaged over the three halvings; `largest`, the last of them, and its
+        `interval`, from the smallest to the largest among the halvings; `people_per_half`, the fewest.
+    """
+    if len(groups) < GROUPS:
+        return None
+    found, people = [], []
+    for halves in halvings(groups):
+        angles = principal_angles(*(subspace(half) for half in halves))
+        found.append([math.degrees(angle) for angle in sorted(angles.tolist())])
+        people += [sum(group.people for group in half) for half in halves]
+    largest = [angles[-1] for angles in found]
+    return {
+        "angles": [sum(column) / len(found) for column in zip(*found, strict=True)],
+        "largest": sum(largest) / len(largest),
+        "interval": [min(largest), max(largest)],
+        "people_per_half": min(people),
+    }
