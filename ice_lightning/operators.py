@@ -89,7 +89,7 @@ class Jacobian:
 
     def adjoint(self, Y: Tensor) -> Tensor:
         """(m, k) -> (n, k)."""
-        return self.linear.pull(0, Y)
+        return self.linear.pull({0: Y})
 
 
 def probe(parts: list[Tensor], again: list[Tensor]) -> None:

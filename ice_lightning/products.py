@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -95,12 +95,12 @@ class Linear(NamedTuple):
     Attributes:
         parts: f(u), (1, m_i) each.
         push: V (n, k) -> J_i V (m_i, k) of every part.
-        pull: (i, Y (m_i, k)) -> J_i^T Y (n, k).
+        pull: {i: Y_i (m_i, k)} -> sum of J_i^T Y_i (n, k).
     """
 
     parts: list[Tensor]
     push: Callable[[Tensor], list[Tensor]]
-    pull: Callable[[int, Tensor], Tensor]
+    pull: Callable[[Mapping[int, Tensor]], Tensor]
 
 
 def linearise(
@@ -150,16 +150,19 @@ def linearise(
             moved = Batch().over(twice, V)
         return list(moved.split(sizes))
 
-    def pull(index: int, Y: Tensor) -> Tensor:
-        if index not in varied or not Y.shape[1]:
-            return at.new_zeros(at.shape[1], Y.shape[1])
+    def pull(Y: Mapping[int, Tensor]) -> Tensor:
+        k = next(iter(Y.values())).shape[1]
+        some = [i for i in Y if i in varied]
+        if not some or not k:
+            return at.new_zeros(at.shape[1], k)
 
-        def back(Y: Tensor) -> Tensor:
-            several = Y.shape[1] > 1
-            y = Y.T[:, None] if several else Y.T
-            x = torch.autograd.grad(parts[index], at, y, retain_graph=True, is_grads_batched=several)[0]
+        def back(y: Tensor) -> Tensor:
+            several = y.shape[1] > 1
+            given = [each.T[:, None] if several else each.T for each in y.split([sizes[i] for i in some])]
+            outputs = [parts[i] for i in some]
+            x = torch.autograd.grad(outputs, at, given, retain_graph=True, is_grads_batched=several)[0]
             return x.reshape(-1, at.shape[1]).T
 
-        return at_once.over(back, Y)
+        return at_once.over(back, torch.cat([Y[i] for i in some]))
 
     return Linear(parts, push, pull)

@@ -80,8 +80,9 @@ def discover(cfg: DictConfig) -> Result:
     faces = instantiate(cfg.faces)
     criterion = build_criterion(cfg.criterion, faces)
     layers, decisive = layers_of(cfg), settings(cfg)
-    module = Discovery(generator, faces, criterion, instantiate(cfg.solver), cfg.space, layers, cfg.precision, decisive)
     data = instantiate(cfg.latents, _partial_=True)(generator=generator, space=cfg.space)
+    solver, people = instantiate(cfg.solver), len(data.latents)
+    module = Discovery(generator, faces, criterion, solver, people, cfg.space, layers, cfg.precision, decisive)
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
     seconds = {"load": time.perf_counter() - began}

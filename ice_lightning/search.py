@@ -1,4 +1,4 @@
-"""Which sums over people a search asks for, until its subspace is found.
+"""What a search for a subspace asks of a set of people, and what it is told.
 
 A search is a Python generator: it yields what it wants summed over all people (`Ask`), is sent the sums of disjoint
 groups of them (`Sums`), and returns what it `Found`. Whoever drives it decides how: Lightning by one epoch per ask, a
@@ -8,7 +8,7 @@ resumes it.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -18,6 +18,13 @@ from torch import Tensor
 from ice_lightning.operators import Dense, Sum
 from ice_lightning.projection import Bad, fix_signs, project
 from ice_lightning.solvers import EigenResult, Exact, thin_factor
+from ice_lightning.stability import Group, stability
+
+FEW = 48
+"""Up to so many features a term is asked for row by row."""
+
+Weights = tuple[float, ...]
+"""One per term: w stands for the energy sum_i w_i J_i^T J_i."""
 
 
 class Problem(NamedTuple):
@@ -31,6 +38,8 @@ class Problem(NamedTuple):
         late: with mixed, which suppressed terms are projected out late.
         activate_ratio: see projection.project.
         rank: the cap, None for none.
+        sizes: how many features each term has, None where that depends on the person.
+        people: how many there are.
     """
 
     n: int
@@ -40,36 +49,75 @@ class Problem(NamedTuple):
     late: tuple[str, ...]
     activate_ratio: float
     rank: int | None
+    sizes: tuple[int | None, ...]
+    people: int
+
+    def only(self, weights: Mapping[int, float]) -> Weights:
+        """Of some terms; the others count nothing."""
+        return tuple(weights.get(i, 0.0) for i in range(len(self.sizes)))
+
+    def few(self) -> list[int]:
+        """Terms that are cheaper row by row than by products."""
+        return [i for i, size in enumerate(self.sizes) if size is not None and size <= FEW]
+
+    def rows_each(self, most: int) -> int:
+        """How many random rows per person make a good estimate of an energy: more people need fewer each."""
+        return min(most, max(4, -(-4 * self.n // self.people)))
+
+
+class Rows(NamedTuple):
+    """Wanted: R with R^T R equal to an energy, or to an estimate of it.
+
+    Attributes:
+        weights: which energy; all 0 give no rows.
+        random: so many random combinations of the rows of each person; None for the rows themselves.
+    """
+
+    weights: Weights
+    random: int | None = None
+
+
+class Products(NamedTuple):
+    """Wanted: an energy times a few vectors.
+
+    Attributes:
+        weights: which energy.
+        V: (n, b).
+    """
+
+    weights: Weights
+    V: Tensor
 
 
 class Ask(NamedTuple):
     """What is wanted of every person next, averaged over people.
 
     Attributes:
-        rows: None for whole Jacobians; else J_i of every term with few features, and so many random combinations of
-            the rows of every other.
-        V: (n, b), or None; J_i^T J_i V of every term that isn't known exactly.
+        rows: factors.
+        products: where several have the same V, its forward products are taken once.
+        grams: Q (n, b), or None; Q^T J_i^T J_i Q of every term.
     """
 
-    rows: int | None = None
-    V: Tensor | None = None
+    rows: tuple[Rows, ...] = ()
+    products: tuple[Products, ...] = ()
+    grams: Tensor | None = None
 
 
 class Sums(NamedTuple):
-    """The answer to an Ask for a group of people, by term.
+    """The answer to an Ask for a group of people.
 
     Attributes:
         people: how many.
-        factors: (r_i, n) with R^T R equal to the mean of J_i^T J_i, or to an estimate of it.
-        exact: which of them are equal.
-        products: mean J_i^T J_i V (n, b); of exact terms None.
-        spent: products with a Jacobian or its transpose that an Ask took per person.
+        rows: (r, n) per Rows.
+        products: (n, b) per Products.
+        grams: (b, b) per term, where asked.
+        spent: products with a Jacobian or its transpose that the Ask took per person.
     """
 
     people: int
-    factors: list[Tensor]
-    exact: list[bool]
-    products: list[Tensor | None]
+    rows: list[Tensor]
+    products: list[Tensor]
+    grams: list[Tensor]
     spent: int
 
 
@@ -77,22 +125,24 @@ def together(groups: Sequence[Sums]) -> Sums:
     """The answer of several groups for all of their people."""
     people = sum(group.people for group in groups)
     shares = [group.people / people for group in groups]
-    factors = [
+
+    def mean(parts: tuple[Tensor, ...]) -> Tensor:
+        return torch.stack([part * share for part, share in zip(parts, shares, strict=True)]).sum(0)
+
+    rows = [
         thin_factor([R * share**0.5 for R, share in zip(parts, shares, strict=True)])
-        for parts in zip(*(group.factors for group in groups), strict=True)
+        for parts in zip(*(group.rows for group in groups), strict=True)
     ]
-    products: list[Tensor | None] = []
-    for parts in zip(*(group.products for group in groups), strict=True):
-        known = [G * share for G, share in zip(parts, shares, strict=True) if G is not None]
-        products.append(torch.stack(known).sum(0) if known else None)
-    return groups[0]._replace(people=people, factors=factors, products=products)
+    products = [mean(parts) for parts in zip(*(group.products for group in groups), strict=True)]
+    grams = [mean(parts) for parts in zip(*(group.grams for group in groups), strict=True)]
+    return groups[0]._replace(people=people, rows=rows, products=products, grams=grams)
 
 
 class Found(NamedTuple):
     """The end of a search.
 
     Attributes:
-        result: of `project`, vectors (n, k); passes and products in its stats.
+        result: of `project`, vectors (n, k); passes, products, residual and stability in its stats.
         factors: of every term, (r_i, d).
         coefficients: (d, k); factors[i] @ coefficients has the Gram matrix of J_i V.
         energy: trace of the activated terms' Gram matrix, or an unbiased estimate of it.
@@ -102,6 +152,18 @@ class Found(NamedTuple):
     factors: list[Tensor]
     coefficients: Tensor
     energy: float
+
+
+class TooMany(NamedTuple):
+    """The end of a search that would take more products than whole Jacobians.
+
+    Attributes:
+        passes: over the people, until now.
+        spent: products per person, until now.
+    """
+
+    passes: int
+    spent: int
 
 
 Search = Generator[Ask, list[Sums], Found]
@@ -128,6 +190,18 @@ def found(problem: Problem, factors: list[Tensor], Q: Tensor | None, energy: flo
     return Found(replace(result, vectors=vectors, stats=result.stats | facts), factors, result.vectors * signs, energy)
 
 
+def steady(end: Found, groups: Sequence[Group], subspace: Callable[[list[Group]], Tensor]) -> Found:
+    """The end of a search with the stability figure (`stability.stability`) in its stats."""
+    stats = end.result.stats | {"stability": stability(groups, subspace)}
+    return end._replace(result=replace(end.result, stats=stats))
+
+
 def energy_of(problem: Problem, factors: list[Tensor]) -> float:
     """Trace of the activated terms' Gram matrix."""
     return sum(float(R.square().sum()) * w for R, w in zip(factors, problem.weights, strict=False))
+
+
+def root(H: Tensor) -> Tensor:
+    """F (d, d) with F^T F = H, for a symmetric H (d, d) whose negative eigenvalues are rounding."""
+    values, U = torch.linalg.eigh((H + H.T) / 2)
+    return values.clamp_min(0).sqrt()[:, None] * U.T

@@ -114,34 +114,43 @@ def soft(A, Ss, ratios, activate_ratio):
     return values[keep][::-1], (vectors / np.linalg.norm(vectors, axis=0))[:, keep][:, ::-1]
 
 
-def answer(search, people, few):
+def answer(search, people, groups=1):
     """Drive a search with the dense rows of every person and term, people[p][i] (m_i, n) in float64.
 
-    Terms of at most `few` rows are answered exactly. Returns what it found and every (ask, sums) on the way.
+    People are dealt out to the groups. Returns what it found and every (ask, sums) on the way.
     """
     from ice_lightning.search import Sums
 
-    mean, terms = len(people) ** -0.5, range(len(people[0]))
-    rows = [torch.cat([person[i] for person in people]) * mean for i in terms]
-    small = [len(people[0][i]) <= few for i in terms]
     draw, said = torch.Generator().manual_seed(0), []
+
+    def energy(person, weights):
+        return torch.cat([R * w**0.5 for R, w in zip(person, weights, strict=True)])
+
+    def sums(group, ask):
+        rows, spent = [], 0
+        for each in ask.rows:
+            found = []
+            for person in group:
+                R = energy(person, each.weights)
+                if each.random is not None:
+                    R = torch.randn(each.random, len(R), generator=draw, dtype=R.dtype) @ R / each.random**0.5
+                found.append(R[R.abs().amax(1) > 0] * len(group) ** -0.5)
+            rows.append(torch.cat(found))
+            spent += len(found[0])
+        products = [sum(R.T @ (R @ each.V) for R in (energy(p, each.weights) for p in group)) for each in ask.products]
+        asked = [each.V for each in ask.products if any(each.weights)]
+        spent += sum({id(V): V.shape[1] for V in asked}.values()) + sum(V.shape[1] for V in asked)
+        grams = []
+        if ask.grams is not None:
+            grams = [sum((p[i] @ ask.grams).T @ (p[i] @ ask.grams) for p in group) for i in range(len(group[0]))]
+        means = [[each / len(group) for each in some] for some in (products, grams)]
+        return Sums(len(group), rows, *means, spent)
+
     try:
         ask = next(search)
         while True:
-            if ask.V is not None:
-                products = [None if few else R.T @ (R @ ask.V) for R, few in zip(rows, small, strict=True)]
-                sums = Sums(len(people), [], small, products, 0)
-            elif ask.rows is None:
-                sums = Sums(len(people), rows, [True for _ in terms], [None for _ in terms], rows[0].shape[1])
-            else:
-                factors = []
-                for i in terms:
-                    shape = ask.rows, len(people[0][i])
-                    draws = [torch.randn(shape, generator=draw, dtype=torch.float64) / shape[0] ** 0.5 for _ in people]
-                    sketch = torch.cat([S @ person[i] for S, person in zip(draws, people, strict=True)]) * mean
-                    factors.append(rows[i] if small[i] else sketch)
-                sums = Sums(len(people), factors, small, [None for _ in terms], ask.rows)
-            said.append((ask, sums))
-            ask = search.send([sums])
+            told = [sums(people[g::groups], ask) for g in range(groups)]
+            said.append((ask, told))
+            ask = search.send(told)
     except StopIteration as end:
         return end.value, said

@@ -9,7 +9,7 @@ from ice_lightning.run import build_criterion
 @pytest.fixture
 def module(compose, generator, faces):
     criterion = build_criterion(compose("criterion=paper/skin_color").criterion, faces)
-    return Discovery(generator, faces, criterion, Whole(), "w")
+    return Discovery(generator, faces, criterion, Whole(), 8, "w")
 
 
 def test_an_odd_person_is_left_out_and_named(module, generator):

@@ -93,11 +93,11 @@ def discover(configs: dict[str, DictConfig], done: Callable[[str, Discovery, flo
         print(f"person {person + 1} of {len(u)}: {shared:.0f} s images, {sum(spent.values()):.0f} s terms", flush=True)
     for name, criterion in criterions.items():
         began = time.perf_counter()
-        module = Discovery(G, faces, criterion, Whole(), first.space, layers_of(configs[name]))
+        module = Discovery(G, faces, criterion, Whole(), len(u), first.space, layers_of(configs[name]))
         module.people_used = len(used[name])
         means = [factors[key][:, module.coordinates] * len(used[name]) ** -0.5 for key in keys[name]]
         try:
-            rows = Sums(len(used[name]), means, [True] * len(means), [None] * len(means), len(module.coordinates))
+            rows = Sums(len(used[name]), means, [], [], len(module.coordinates))
             module.search.send([rows])
         except StopIteration as end:
             module.finish(end.value)

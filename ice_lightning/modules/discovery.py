@@ -22,12 +22,9 @@ from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.operators import probe
 from ice_lightning.products import Batch, Linear, as_bytes, batch_size, graph_bytes, linearise
-from ice_lightning.search import Found, Problem, Sums, together
+from ice_lightning.search import Ask, Found, Problem, Rows, Sums, together
 from ice_lightning.solvers import EigenResult, thin_factor
 from ice_lightning.stability import GROUPS
-
-FEW = 48
-"""A term that declares at most so many features is summed exactly, by one backward pass each; others are large."""
 
 HALVED = 8
 """From so many people on, sums are kept by groups, for the stability figure."""
@@ -43,24 +40,42 @@ class Tally:
     """What has been added up over a group of people.
 
     Attributes:
-        factors: (r_i, n) of every term; the energies are the sums of R^T R.
-        products: (n, b) of every term, None where none is asked.
+        rows: see Sums, as are products and grams; here sums, not means.
+        products: (n, b) each.
+        grams: (b, b) each.
         people: how many.
+        spent: products with a Jacobian that the last one took.
     """
 
-    factors: list[Tensor] = field(default_factory=list)
-    products: list[Tensor | None] = field(default_factory=list)
+    rows: list[Tensor] = field(default_factory=list)
+    products: list[Tensor] = field(default_factory=list)
+    grams: list[Tensor] = field(default_factory=list)
     people: int = 0
+    spent: int = 0
 
-    def add(self, factors: list[Tensor], products: list[Tensor | None], people: int = 1) -> None:
-        """Add someone, or a group; an empty list adds nothing."""
-        if factors:
-            old = self.factors or [R[:0] for R in factors]
-            self.factors = [thin_factor(list(pair)) for pair in zip(old, factors, strict=True)]
-        if products:
-            had = self.products or [None if G is None else torch.zeros_like(G) for G in products]
-            self.products = [None if a is None or b is None else a + b for a, b in zip(had, products, strict=True)]
-        self.people += people
+    def add(self, other: Tally) -> None:
+        """Add someone, or a group."""
+        if not self.people:
+            self.rows, self.products, self.grams = other.rows, other.products, other.grams
+        elif other.people:
+            self.rows = [thin_factor(list(pair)) for pair in zip(self.rows, other.rows, strict=True)]
+            self.products = [a + b for a, b in zip(self.products, other.products, strict=True)]
+            self.grams = [a + b for a, b in zip(self.grams, other.grams, strict=True)]
+        self.people += other.people
+        self.spent = max(self.spent, other.spent)
+
+    def mean(self) -> Sums:
+        """Per person."""
+        share = 1 / self.people
+        rows = [R * share**0.5 for R in self.rows]
+        products, grams = ([each * share for each in sums] for sums in (self.products, self.grams))
+        return Sums(self.people, rows, products, grams, self.spent)
+
+
+def used_terms(ask: Ask, count: int) -> list[int]:
+    """Which of the terms an ask looks at."""
+    weights = [each.weights for each in ask.rows] + [each.weights for each in ask.products]
+    return [i for i in range(count) if ask.grams is not None or any(each[i] for each in weights)]
 
 
 class Discovery(pl.LightningModule):
@@ -71,6 +86,7 @@ class Discovery(pl.LightningModule):
         faces: face models; the analysis of each person comes from them.
         criterion: what to change, and what to leave.
         solver: whose search it is.
+        people: how many there are.
         space: of the latents in the batches.
         layers: which of the space's layers may move, such as "4-8" or "coarse"; None for all.
         precision: of the generator while products are taken, see PRECISIONS.
@@ -88,6 +104,7 @@ class Discovery(pl.LightningModule):
         faces: Faces,
         criterion: Criterion,
         solver: Whole | BlockKrylov,
+        people: int,
         space: str = "s",
         layers: str | None = None,
         precision: str = "float32",
@@ -112,8 +129,6 @@ class Discovery(pl.LightningModule):
         wanted, unwanted = criterion.activate.values(), criterion.suppress.values()
         terms = [each.term for each in wanted] + [each.term for each in unwanted]
         self.terms = nn.ModuleList(terms)
-        self.small = [term.features is not None and term.features <= FEW for term in terms]
-        self.few = sum(term.features or 0 for term, small in zip(terms, self.small, strict=True) if small)
         self.forward_mode = all(term.forward_mode for term in terms)
         for term in terms:
             if term.size is not None and term.size > generator.img_resolution:
@@ -130,6 +145,8 @@ class Discovery(pl.LightningModule):
             late=criterion.late,
             activate_ratio=criterion.activate_ratio,
             rank=criterion.rank,
+            sizes=tuple(term.features for term in terms),
+            people=people,
         )
         self.strict_loading = False
         self.unused = nn.Parameter(torch.zeros(()))  # DistributedDataParallel refuses a module that trains nothing
@@ -179,24 +196,21 @@ class Discovery(pl.LightningModule):
             self.people_skipped[analysis] += 1
             return
         analysis = analysis._replace(parse=analysis.parse.long())
-        large_only = self.ask.V is not None
+        used = used_terms(self.ask, len(self.terms))
 
         def features(v: Tensor) -> list[Tensor]:
             image = self.draw(v, u)
-            terms = zip(self.terms, self.small, strict=True)
-            return [term(image, analysis) for term, small in terms if not (small and large_only)]
+            return [self.terms[i](image, analysis) for i in used]
 
-        tally = self.tallies[person % GROUPS]
         with self.stage("products", person):
             v = u[:, self.coordinates]
             linear = linearise(features, v, self.forward_mode, self.batch_for(features, v))
-            if self.ask.V is not None:
-                tally.add([], self.products(linear, self.ask.V.to(v)))
-            else:
-                rows = self.rows(linear, person, self.ask.rows)
-                weighted = zip(rows, self.problem.weights, strict=False)
-                self.energies[person] = sum(float(R.square().sum()) * w for R, w in weighted)
-                tally.add(rows, [])
+            told = self.answer(linear, used, person)
+            self.tallies[person % GROUPS].add(told)
+        wanted = [(each, R) for each, R in zip(self.ask.rows, told.rows, strict=True) if self.is_wanted(each)]
+        for each, R in wanted:
+            part = float(R.square().sum()) * self.scale(each)
+            self.energies[person] = self.energies.get(person, 0.0) + part
         self.people_used += 1
 
     def draw(self, v: Tensor, u: Tensor) -> Tensor:
@@ -238,38 +252,55 @@ class Discovery(pl.LightningModule):
                 probe(features, [term(self.generator(u, self.space), analysis) for term in self.terms])
         return analysis._replace(parse=analysis.parse.to(torch.uint8))  # bytes: it is kept for every person
 
-    def rows(self, linear: Linear, person: int, count: int | None) -> list[Tensor]:
-        """J_i (m_i, n) of every term, or where `count` says so, random combinations of its rows for the large ones."""
+    def answer(self, linear: Linear, used: list[int], person: int) -> Tally:
+        """What is asked of one person, whose `used` terms are the parts of `linear`."""
+        ask, place, spent = self.ask, {term: i for i, term in enumerate(used)}, 0
         sizes = [part.shape[1] for part in linear.parts]
-        if count is None:
-            return list(self.jacobian(linear, person).split(sizes))
-        draw = torch.Generator().manual_seed(person)
-        found = []
-        for index, (small, size) in enumerate(zip(self.small, sizes, strict=True)):
-            Y = torch.eye(size) if small else torch.randn(size, count, generator=draw) / count**0.5
-            found.append(linear.pull(index, Y.to(linear.parts[index])).T.double())
-        return found
+        like, n = linear.parts[0], self.problem.n
+        if ask.rows and all(each.random is None for each in ask.rows) and not ask.products and sum(sizes) > n:
+            J = torch.cat(linear.push(torch.eye(n).to(like))).double().split(sizes)
+            parts = [[J[place[i]] * w**0.5 for i, w in enumerate(each.weights) if w] for each in ask.rows]
+            return Tally([torch.cat(each) for each in parts], people=1, spent=n)
+        draw = torch.Generator().manual_seed(person + 1_000_003 * len(self.told))
+        rows = []
+        for each in ask.rows:
+            weights = {place[i]: w**0.5 for i, w in enumerate(each.weights) if w}
+            if each.random is None:
+                found = [linear.pull({i: torch.eye(sizes[i]).to(like) * w}).T for i, w in weights.items()]
+            else:
+                scale = each.random**-0.5
+                random = {
+                    i: torch.randn(sizes[i], each.random, generator=draw) * (w * scale) for i, w in weights.items()
+                }
+                found = [linear.pull({i: Y.to(like) for i, Y in random.items()}).T] if random else []
+            spent += sum(len(R) for R in found)
+            rows.append(torch.cat(found).double() if found else like.new_zeros(0, n).double())
+        moved: dict[int, list[Tensor]] = {}
+        products = []
+        for wanted in ask.products:
+            V, weights = wanted.V, {i: w for i, w in enumerate(wanted.weights) if w}
+            if not weights or not V.shape[1]:
+                products.append(torch.zeros_like(V))
+                continue
+            if id(V) not in moved:
+                moved[id(V)] = linear.push(V.to(like))
+                spent += V.shape[1]
+            products.append(linear.pull({place[i]: moved[id(V)][place[i]] * w for i, w in weights.items()}).double())
+            spent += V.shape[1]
+        grams = []
+        if ask.grams is not None:
+            grams = [JQ.T @ JQ for JQ in (part.double() for part in linear.push(ask.grams.to(like)))]
+            spent += ask.grams.shape[1]
+        return Tally(rows, products, grams, 1, spent)
 
-    def jacobian(self, linear: Linear, person: int) -> Tensor:
-        """The whole Jacobian (m, n) of all terms, by whichever is fewer of columns and rows."""
-        sizes, like = [part.shape[1] for part in linear.parts], linear.parts[0]
-        total, step = self.problem.n, max(8, self.batch.size if self.batch else 1)
-        if sum(sizes) < total:
-            eyes = [torch.eye(size).to(like) for size in sizes]
-            return torch.cat([linear.pull(index, eye).T for index, eye in enumerate(eyes)]).double()
-        columns = []
-        for done, part in enumerate(torch.eye(total).to(like).split(step, 1)):
-            self.tell("products", person, done * step / total)
-            columns.append(torch.cat(linear.push(part)))
-        return torch.cat(columns, 1).double()
+    def is_wanted(self, rows: Rows) -> bool:
+        """Whether only activated terms count in some rows."""
+        split = len(self.problem.weights)
+        return any(rows.weights[:split]) and not any(rows.weights[split:])
 
-    def products(self, linear: Linear, V: Tensor) -> list[Tensor | None]:
-        """J_i^T J_i V (n, b) of every large term, whose parts these are; None for the others."""
-        found: list[Tensor | None] = [None] * len(self.small)
-        large = [index for index, small in enumerate(self.small) if not small]
-        for place, (index, JV) in enumerate(zip(large, linear.push(V), strict=True)):
-            found[index] = linear.pull(place, JV).double()
-        return found
+    def scale(self, rows: Rows) -> float:
+        """What turns the energy of rows of activated terms into what their weights make of it."""
+        return next(w / asked for w, asked in zip(self.problem.weights, rows.weights, strict=False) if asked)
 
     def gather(self) -> None:
         """Give every rank what all of them have added up."""
@@ -279,7 +310,7 @@ class Discovery(pl.LightningModule):
         self.clear()
         for tallies, used, skipped, energies in everyone:
             for tally, other in zip(self.tallies, tallies, strict=True):
-                tally.add(other.factors, other.products, other.people)
+                tally.add(other)
             self.people_used += used
             self.people_skipped += skipped
             self.energies |= energies
@@ -334,20 +365,7 @@ class Discovery(pl.LightningModule):
 
     def groups(self) -> list[Sums]:
         """The means over people of this pass, by groups, or all in one where they are few."""
-        whole = self.ask.rows is None and self.ask.V is None
-        spent = self.problem.n if whole else self.few + self.small.count(False) * (self.ask.rows or 0)
-        exact = [whole or small for small in self.small]
-        sums = [
-            Sums(
-                each.people,
-                [R * each.people**-0.5 for R in each.factors],
-                exact,
-                [None if G is None else G / each.people for G in each.products],
-                spent,
-            )
-            for each in self.tallies
-            if each.people
-        ]
+        sums = [each.mean() for each in self.tallies if each.people]
         return sums if len(sums) == GROUPS and self.people_used >= HALVED else [together(sums)]
 
     def finish(self, found: Found) -> None:

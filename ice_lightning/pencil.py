@@ -1,0 +1,265 @@
+"""The search under soft projection: the strongest eigenpairs of a pencil, from few products.
+
+Wanted are pairs of (A, I + S): A is the energy of the activated terms, S what the suppressed ones charge,
+sum_i S_i / (r_i lambda_max(S_i)). Random combinations of rows (a sketch; Halko et al. 2011) estimate S closely enough
+that its inverse is a good preconditioner; the residuals through it are the next directions, and the pencil is solved
+anew in the span of all of them (Golub & Ye 2002), where A and S are exact. S is one operator, so that a direction costs
+one product forward and one back however many terms there are. The largest eigenvalues of the terms, to which the ratios
+refer, are found beside it, a residual at a time (Lanczos).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ice_lightning.metric import Metric, ritz_pairs, strongest
+from ice_lightning.search import (
+    Ask,
+    Found,
+    Problem,
+    Products,
+    Rows,
+    Sums,
+    TooMany,
+    energy_of,
+    found,
+    root,
+    steady,
+    together,
+)
+from ice_lightning.solvers import thin_factor
+
+WANTED = -1
+"""The number of the activated terms with many features, which are estimated together."""
+
+SPARE = 0.7
+"""Directions down to this share of the threshold are carried along, lest one crosses it unseen."""
+
+TOPS = 3
+"""So many vectors begin the search for a largest eigenvalue."""
+
+KEPT = 0.9
+"""Down to this share of the threshold they have to converge."""
+
+
+class Side(NamedTuple):
+    """A or S, as far as a search knows it.
+
+    Attributes:
+        exact: (r, n), the factor of the terms with few features.
+        sketch: (r, n), an estimate of a factor of the others.
+        GD: (n, d), the energy of these others times the directions so far.
+    """
+
+    exact: Tensor
+    sketch: Tensor
+    GD: Tensor
+
+    def times(self, D: Tensor) -> Tensor:
+        """The energy times the directions so far."""
+        return self.exact.T @ (self.exact @ D) + self.GD
+
+    def estimate(self) -> Tensor:
+        """(r, n), a factor of an estimate of the energy."""
+        return thin_factor([self.exact, self.sketch])
+
+    def extended(self, products: Tensor) -> Side:
+        """With products (n, b) with further directions."""
+        return self._replace(GD=torch.cat([self.GD, products], 1))
+
+    def gram(self, D: Tensor, W: Tensor) -> Tensor:
+        """Q^T G Q for Q = [D, W], W being new directions: exact, but estimated between columns of W."""
+        GD, outside = self.times(D), self.estimate() @ W
+        above = torch.cat([D.T @ GD, GD.T @ W], 1)
+        F = root(torch.cat([above, torch.cat([W.T @ GD, outside.T @ outside], 1)]))
+        return F.T @ F
+
+
+class Told(NamedTuple):
+    """What a search knows of a group of people.
+
+    Attributes:
+        people: how many.
+        A: the energy of the activated terms.
+        S: what the suppressed ones charge.
+    """
+
+    people: int
+    A: Side
+    S: Side
+
+    def extended(self, products: list[Tensor]) -> Told:
+        """With the products of A's and of S's other terms with further directions."""
+        return self._replace(A=self.A.extended(products[0]), S=self.S.extended(products[1]))
+
+
+def join(groups: Sequence[Told]) -> Told:
+    """What is known of the people of several groups."""
+    sums = [Sums(g.people, [g.A.exact, g.A.sketch, g.S.exact, g.S.sketch], [g.A.GD, g.S.GD], [], 0) for g in groups]
+    people, (a, b, c, d), (e, f), *_ = together(sums)
+    return Told(people, Side(a, b, e), Side(c, d, f))
+
+
+class Top(NamedTuple):
+    """The search for a term's largest eigenvalue.
+
+    Attributes:
+        Q: (n, t), orthonormal directions so far.
+        GQ: (n, t), the term's energy times these.
+    """
+
+    Q: Tensor
+    GQ: Tensor
+
+    @classmethod
+    def of(cls, R: Tensor) -> Top:
+        """From the first right singular vectors of a factor of the energy (r, n), or of an estimate of it."""
+        Q = torch.linalg.svd(R, full_matrices=False).Vh[:TOPS].T if len(R) else R.T
+        return cls(Q, R.T @ (R @ Q))
+
+    def value(self) -> float:
+        """A lower bound of the largest eigenvalue, 0 where the energy is."""
+        return float(torch.linalg.matrix_norm(self.GQ, 2)) if self.GQ.numel() else 0.0
+
+    def ritz(self) -> tuple[Tensor, Tensor, float]:
+        """Unit vector (n, 1) with the most energy in the span, a new direction (n, 1), and the residual's length."""
+        theta, U = torch.linalg.eigh(self.Q.T @ self.GQ)
+        x, rest = self.Q @ U[:, -1:], (self.GQ - self.Q * theta[-1]) @ U[:, -1:]
+        size = float(rest.norm() / theta[-1])
+        for _ in range(2):
+            rest = rest - self.Q @ (self.Q.T @ rest)
+            rest = rest / rest.norm().clamp_min(1e-300)
+        return x, rest, size
+
+    def extended(self, q: Tensor, Gq: Tensor) -> Top:
+        """With a new direction (n, 1) and its product."""
+        return Top(torch.cat([self.Q, q], 1), torch.cat([self.GQ, Gq], 1))
+
+
+def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Generator[Ask, list[Sums], Found | TooMany]:
+    """Ask until every kept direction has a small residual; rows, tolerance and passes are BlockKrylov's."""
+    few, wanted = problem.few(), dict(enumerate(problem.weights))
+    ratios = dict(enumerate(problem.ratios.values(), len(wanted)))
+    wanted_many = {i: w for i, w in wanted.items() if i not in few}
+    many = [i for i in ratios if i not in few]
+    alone = {i: problem.only({i: 1.0}) for i in (*few, *many)}
+    each = problem.rows_each(rows)
+    groups = yield Ask(
+        (
+            *(Rows(alone[i]) for i in few),
+            Rows(problem.only(wanted_many), each),
+            *(Rows(alone[i], max(4, each // len(many))) for i in many),
+        )
+    )
+    total, spent, number = together(groups), groups[0].spent, 1
+    if not wanted_many and not many:
+        factors = total.rows[: len(few)]
+        return found(problem, factors, None, energy_of(problem, factors), passes=number, products=spent)
+    order = [*few, WANTED, *many]
+    estimates = [dict(zip(order, group.rows, strict=True)) for group in groups]
+    tops = {i: Top.of(R) for i, R in zip(order, total.rows, strict=True) if i in ratios}
+    many = [i for i in many if tops[i].value() > 0]
+    if many:
+        groups = yield Ask(products=tuple(Products(alone[i], tops[i].Q) for i in many))
+        tops |= {i: tops[i]._replace(GQ=GQ) for i, GQ in zip(many, together(groups).products, strict=True)}
+        spent, number = spent + groups[0].spent, number + 1
+    charges = {i: 1 / (r * tops[i].value()) for i, r in ratios.items() if tops[i].value() > 0}
+
+    told = [begin(group.people, of, problem, charges) for group, of in zip(groups, estimates, strict=True)]
+    everyone = join(told)
+    B, A = Metric(everyone.S.estimate()), everyone.A.estimate()
+    share, most = SPARE * problem.activate_ratio, None if problem.rank is None else problem.rank + 1
+    D, X, left = everyone.A.GD, strongest(A, B, share, most)[1], 0.0
+    W = X
+    while number < passes - 1:
+        W = B.orthonormal(W, D)
+        chased = {i: q for i, (_, q, size) in ((i, tops[i].ritz()) for i in many) if size > tolerance}
+        if not W.shape[1] and not chased:
+            now = charges | {i: 1 / (ratios[i] * tops[i].value()) for i in many}
+            if all(abs(now[i] / charges[i] - 1) <= tolerance for i in many):
+                break
+            charges, D, W = now, D[:, :0], B.orthonormal(X, D[:, :0])  # the products were with other charges
+            told = [begin(each.people, of, problem, charges) for each, of in zip(told, estimates, strict=True)]
+        summed = [problem.only(energy) for energy in (wanted_many, {i: charges[i] for i in many})]
+        if spent + W.shape[1] * (1 + sum(any(each) for each in summed)) + 2 * len(chased) > problem.n:
+            return TooMany(number, spent)
+        own = [Products(alone[i], q) for i, q in chased.items()]
+        groups = yield Ask(products=(*(Products(each, W) for each in summed), *own))
+        spent, number, D = spent + groups[0].spent, number + 1, torch.cat([D, W], 1)
+        told = [each.extended(group.products[:2]) for each, group in zip(told, groups, strict=True)]
+        for (i, q), Gq in zip(chased.items(), together(groups).products[2:], strict=True):
+            tops[i] = tops[i].extended(q, Gq)
+        everyone = join(told)
+        values, Y = pairs(everyone, D, share, most)
+        X, rest = D @ Y, missing(everyone, D, Y, values)
+        W = B.inverse(rest)
+        size = (rest * W).sum(0).clamp_min(0).sqrt() / (values * B.embed(X).norm(dim=0))
+        size[values < KEPT * problem.activate_ratio * values[0]] = 0
+        size[len(size) if problem.rank is None else problem.rank :] = 0
+        W, left = W[:, size > tolerance], float(size.max())
+    tip = [tops[i].ritz()[0] for i in tops if tops[i].value() > 0]
+    E = torch.linalg.qr(torch.cat([X, *tip], 1)).Q
+    groups = yield Ask(grams=E)
+    factors = [root(H) for H in together(groups).grams]
+    left = max([left, *(tops[i].ritz()[2] for i in many)])
+    stats = {
+        "passes": number + 1,
+        "products": spent + groups[0].spent,
+        "residual": left,
+        "stopped_early": "" if left <= tolerance else f"a residual of {left:.2g} after {number + 1} passes",
+    }
+    end = found(problem, factors, E, float(A.square().sum()), **stats)
+    return steady(end, told, lambda half: subspace_of(join(half), D, B, end.result.vectors.shape[1]))
+
+
+def begin(people: int, estimates: Mapping[int, Tensor], problem: Problem, charges: Mapping[int, float]) -> Told:
+    """What is known of a group before any direction, from the rows (r, n) of its terms and of WANTED."""
+    few = problem.few()
+    none = estimates[WANTED][:0]
+
+    def stacked(weights: Mapping[int, float], terms: Collection[int]) -> Tensor:
+        return torch.cat([none, *(estimates[i] * w**0.5 for i, w in weights.items() if i in terms)])
+
+    exact = stacked(dict(enumerate(problem.weights)), few)
+    charged = [stacked(charges, few), stacked(charges, [i for i in charges if i not in few])]
+    GD = none.T
+    return Told(people, Side(exact, estimates[WANTED], GD), Side(charged[0], charged[1], GD))
+
+
+def pairs(told: Told, D: Tensor, share: float, most: int | None) -> tuple[Tensor, Tensor]:
+    """Eigenpairs of (A, I + S) in the span of D (n, d): values (k,) and coefficients (d, k), see `strongest`."""
+    return ritz_pairs(D.T @ told.A.times(D), D.T @ (D + told.S.times(D)), share, most)
+
+
+def missing(told: Told, D: Tensor, Y: Tensor, values: Tensor) -> Tensor:
+    """A x - value (I + S) x (n, k) for x = D Y."""
+    return told.A.times(D) @ Y - (D + told.S.times(D)) @ Y * values
+
+
+def subspace_of(told: Told, D: Tensor, B: Metric, rank: int) -> Tensor:
+    """The subspace (n, rank) of some people near that of all of them, without a further product.
+
+    To the span of D (n, d) comes what these people miss there most, their residuals through B^-1; among these the
+    energies are estimates. Charges are those of everyone.
+    """
+    values, Y = pairs(told, D, 0.0, rank)
+    W = B.orthonormal(B.inverse(missing(told, D, Y, values)), D)
+    Q = torch.cat([D, W], 1)
+    return Q @ ritz_pairs(told.A.gram(D, W), told.S.gram(D, W) + Q.T @ Q, 0.0, rank)[1]
+
+
+def steady_whole(problem: Problem, end: Found, groups: list[Sums]) -> Found:
+    """The end of a search that knows whole Jacobians, with what halves of the people would have found."""
+    exact = problem._replace(sizes=tuple(0 for _ in problem.sizes))
+    tops = [Top.of(R).value() for R in end.factors]
+    ratios = enumerate(problem.ratios.values(), len(problem.weights))
+    charges = {i: 1 / (r * tops[i]) for i, r in ratios if tops[i] > 0}
+    told = [begin(g.people, {**dict(enumerate(g.rows)), WANTED: g.rows[0][:0]}, exact, charges) for g in groups]
+    B = Metric(join(told).S.estimate())
+    D = B.orthonormal(end.result.vectors, end.result.vectors[:, :0])
+    told = [each.extended([torch.zeros_like(D)] * 2) for each in told]
+    return steady(end, told, lambda half: subspace_of(join(half), D, B, end.result.vectors.shape[1]))
