@@ -28,7 +28,7 @@ class Whole:
     """Whole Jacobians in one pass: as many products per person as the latent has coordinates.
 
     Attributes:
-        chunk: products at a time; None for what suits the device (products.batch_size).
+        chunk: products at a time; None for what suits the device (products.at_once).
         memory: what products at a time may take, such as 4GB.
     """
 
@@ -55,12 +55,12 @@ class BlockKrylov:
         rows: random rows per person in an estimate; fewer where people are many.
         tolerance: largest residual of a kept direction, relative to its eigenvalue.
         passes: at most so many over the people.
-        chunk: products at a time; None for what suits the device (products.batch_size).
+        chunk: products at a time; None for what suits the device (products.at_once).
         memory: what products at a time may take, such as 4GB.
     """
 
     rows: int = 24
-    tolerance: float = 0.1
+    tolerance: float = 0.08
     passes: int = 20
     chunk: int | None = None
     memory: str = "4GB"

@@ -44,7 +44,7 @@ class LatentDataModule(pl.LightningDataModule):
         batch: people per step.
     """
 
-    def __init__(self, generator: Generator, space: str, count: int, seed: int = 0, batch: int = 1) -> None:
+    def __init__(self, generator: Generator, space: str, count: int, seed: int = 0, batch: int = 8) -> None:
         super().__init__()
         one_of("space", space, generator.spaces)
         at_least("latents.count", count, 1)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,13 +69,43 @@ def check_products(chunk: int | None, memory: str) -> None:
     as_bytes(memory)
 
 
-def batch_size(device: torch.device, memory: float, graph: float) -> int:
-    """How many products to take at once.
+class Share(NamedTuple):
+    """What is done at once.
 
-    On a CPU one, where batches outgrow the cache and forward mode computes the features anew (experiments/solver has
-    the measurement); elsewhere as many as `memory` holds copies of the `graph` of one forward pass, both in bytes.
+    Attributes:
+        products: with the Jacobian of one person.
+        people: each on a thread of its own.
     """
-    return 1 if device.type == "cpu" else max(1, min(64, int(memory / max(graph, 1))))
+
+    products: int
+    people: int
+
+
+def at_once(device: torch.device, chunk: int | None, memory: float, graph: float) -> Share:
+    """How much to do at once, where one forward pass keeps a graph and `memory` is there, both in bytes.
+
+    On a CPU one product, since batches outgrow its cache and forward mode computes the features anew, and a person per
+    thread, since the images of one are too small for all of them (experiments/solver has the measurements). Elsewhere
+    one person, and as many products as memory holds graphs.
+
+    Args:
+        device: where.
+        chunk: products that the user wants at once, None for what suits the device.
+        memory: see above.
+        graph: see above.
+    """
+    fit = max(1, int(memory / max(graph, 1)))
+    if device.type == "cpu":
+        return Share(chunk or 1, min(torch.get_num_threads(), fit))
+    return Share(chunk or min(64, fit), 1)
+
+
+def on_threads(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> list[Any]:
+    """[function(item) ...], each item on a thread of its own, of which torch uses no other."""
+    if threads == 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(function, items))
 
 
 def graph_bytes(f: Callable[[Tensor], list[Tensor]], u: Tensor) -> int:
@@ -123,15 +155,15 @@ def linearise(
     sizes = [part.shape[1] for part in parts]
     varied = [i for i, part in enumerate(parts) if part.requires_grad]
     at_once = batch or Batch()
-    graph: list[tuple[list[Tensor], Tensor]] = []
+
+    @cache
+    def transposed() -> tuple[list[Tensor], Tensor]:
+        ws = [torch.zeros_like(parts[i], requires_grad=True) for i in varied]
+        with torch.enable_grad():
+            return ws, torch.autograd.grad([parts[i] for i in varied], at, ws, create_graph=True)[0]
 
     def twice(v: Tensor) -> Tensor:
-        if not graph:
-            ws = [torch.zeros_like(parts[i], requires_grad=True) for i in varied]
-            with torch.enable_grad():
-                outputs = [parts[i] for i in varied]
-                graph.append((ws, torch.autograd.grad(outputs, at, ws, create_graph=True)[0]))
-        ws, g = graph[0]
+        ws, g = transposed()
         moved = torch.autograd.grad(g, ws, v.T, retain_graph=True)
         whole = [at.new_zeros(1, size) for size in sizes]
         for i, each in zip(varied, moved, strict=True):

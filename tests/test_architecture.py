@@ -12,8 +12,8 @@ LAYERS = [
     {"checks", "files"},
     {"ops", "products", "operators", "metrics", "synthetic"},
     {
-        "solvers", "projection", "search", "metric", "pencil", "thresholds", "krylov", "subspace", "stability",
-        "checkpoints", "modules.stylegan2",
+        "solvers", "projection", "search", "answer", "metric", "pencil", "thresholds", "krylov", "subspace",
+        "stability", "checkpoints", "modules.stylegan2",
         "modules.parser", "modules.landmarks", "modules.identity", "modules.classifier", "modules.layers",
         "modules.faces",
         "modules.sampling", "modules.bisenet", "modules.iresnet", "modules.pretrained",

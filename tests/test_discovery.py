@@ -13,7 +13,7 @@ def module(compose, generator, faces):
 
 
 def test_an_odd_person_is_left_out_and_named(module, generator):
-    module.add(0, torch.full((1, generator.dim("w")), torch.nan))
+    module.add({0: torch.full((1, generator.dim("w")), torch.nan)})
     assert module.people_used == 0
     assert module.people_skipped == {"a finite image": 1}
 
@@ -21,5 +21,5 @@ def test_an_odd_person_is_left_out_and_named(module, generator):
 def test_features_that_are_not_finite_are_named(module, generator, monkeypatch):
     u = generator.convert(generator.sample(1), "z", "w")
     monkeypatch.setattr(type(module.terms[0]), "forward", lambda self, image, analysis: image.mean((2, 3)) / 0 * 0)
-    module.add(0, u)
+    module.add({0: u})
     assert module.people_skipped == {f"finite {module.terms[0].label}": 1}

@@ -7,13 +7,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from ice_lightning.answer import Tally, answer, used_terms, wanted_energy
 from ice_lightning.checks import one_of, problem
 from ice_lightning.criterions import Analysis, Criterion
 from ice_lightning.krylov import BlockKrylov, Whole
@@ -21,9 +22,9 @@ from ice_lightning.latents import NOBODY
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.operators import probe
-from ice_lightning.products import Batch, Linear, as_bytes, batch_size, graph_bytes, linearise
-from ice_lightning.search import Ask, Found, Problem, Rows, Sums, together
-from ice_lightning.solvers import EigenResult, thin_factor
+from ice_lightning.products import Batch, as_bytes, at_once, graph_bytes, linearise, on_threads
+from ice_lightning.search import Found, Problem, Sums, together
+from ice_lightning.solvers import EigenResult
 from ice_lightning.stability import GROUPS
 
 HALVED = 8
@@ -33,49 +34,6 @@ HALVED = 8
 PRECISIONS = ("float32", "tf32", "bfloat16")
 """Of the generator, while products are taken: tf32 is for GPUs, and rounds what goes into convolutions to ten bits;
 bfloat16 has eight, of weights and activations. Face models, features and sums are not touched."""
-
-
-@dataclass
-class Tally:
-    """What has been added up over a group of people.
-
-    Attributes:
-        rows: see Sums, as are products and grams; here sums, not means.
-        products: (n, b) each.
-        grams: (b, b) each.
-        people: how many.
-        spent: products with a Jacobian that the last one took.
-    """
-
-    rows: list[Tensor] = field(default_factory=list)
-    products: list[Tensor] = field(default_factory=list)
-    grams: list[Tensor] = field(default_factory=list)
-    people: int = 0
-    spent: int = 0
-
-    def add(self, other: Tally) -> None:
-        """Add someone, or a group."""
-        if not self.people:
-            self.rows, self.products, self.grams = other.rows, other.products, other.grams
-        elif other.people:
-            self.rows = [thin_factor(list(pair)) for pair in zip(self.rows, other.rows, strict=True)]
-            self.products = [a + b for a, b in zip(self.products, other.products, strict=True)]
-            self.grams = [a + b for a, b in zip(self.grams, other.grams, strict=True)]
-        self.people += other.people
-        self.spent = max(self.spent, other.spent)
-
-    def mean(self) -> Sums:
-        """Per person."""
-        share = 1 / self.people
-        rows = [R * share**0.5 for R in self.rows]
-        products, grams = ([each * share for each in sums] for sums in (self.products, self.grams))
-        return Sums(self.people, rows, products, grams, self.spent)
-
-
-def used_terms(ask: Ask, count: int) -> list[int]:
-    """Which of the terms an ask looks at."""
-    weights = [each.weights for each in ask.rows] + [each.weights for each in ask.products]
-    return [i for i in range(count) if ask.grams is not None or any(each[i] for each in weights)]
 
 
 class Discovery(pl.LightningModule):
@@ -157,6 +115,7 @@ class Discovery(pl.LightningModule):
         self.energies: dict[int, float] = {}
         self.tallies = [Tally() for _ in range(GROUPS)]
         self.batch: Batch | None = None
+        self.threads = 1
         self.people_used = 0
         self.people_skipped: Counter[str] = Counter()
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -181,20 +140,34 @@ class Discovery(pl.LightningModule):
             self.seconds[name] += time.perf_counter() - began
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Add the energy of each person of a batch {"index": (B,), "u": (B, n)}."""
-        for person, u in zip(batch["index"].tolist(), batch["u"], strict=True):
-            if person != NOBODY:
-                self.add(person, u[None])
+        """Add what is asked of each person of a batch {"index": (B,), "u": (B, n)}."""
+        pairs = zip(batch["index"].tolist(), batch["u"].split(1), strict=True)
+        self.add({person: u for person, u in pairs if person != NOBODY})
 
-    def add(self, person: int, u: Tensor) -> None:
-        """Add what is asked of one person (u is (1, n)), or count why they were skipped."""
-        if person not in self.analyses:
-            with self.stage("analyse", person):
-                self.analyses[person] = self.analyse(u)
-        analysis = self.analyses[person]
-        if isinstance(analysis, str):
-            self.people_skipped[analysis] += 1
+    def add(self, people: Mapping[int, Tensor]) -> None:
+        """Add what is asked of some people, latents (1, n) by number, or count why they were skipped."""
+        new = [(person, u) for person, u in people.items() if person not in self.analyses]
+        if new:
+            with self.stage("analyse", new[0][0]):
+                self.analyses |= {person: self.analyse(u) for person, u in new}
+        for person in people:
+            if isinstance(why := self.analyses[person], str):
+                self.people_skipped[why] += 1
+        seen = [(p, u) for p, u in people.items() if not isinstance(self.analyses[p], str)]
+        if not seen:
             return
+        with self.stage("products", seen[0][0]):
+            told = on_threads(self.answer, seen, self.at_once(*seen[0]))
+            for (person, _), each in zip(seen, told, strict=True):
+                self.tallies[person % GROUPS].add(each)
+                energy = wanted_energy(self.ask, each, self.problem)
+                self.energies[person] = self.energies.get(person, 0.0) + energy
+        self.people_used += len(seen)
+
+    def features(self, person: int, u: Tensor) -> Callable[[Tensor], list[Tensor]]:
+        """The features that are asked of a person, by the coordinates that may move."""
+        analysis = self.analyses[person]
+        assert isinstance(analysis, Analysis)
         analysis = analysis._replace(parse=analysis.parse.long())
         used = used_terms(self.ask, len(self.terms))
 
@@ -202,16 +175,23 @@ class Discovery(pl.LightningModule):
             image = self.draw(v, u)
             return [self.terms[i](image, analysis) for i in used]
 
-        with self.stage("products", person):
-            v = u[:, self.coordinates]
-            linear = linearise(features, v, self.forward_mode, self.batch_for(features, v))
-            told = self.answer(linear, used, person)
-            self.tallies[person % GROUPS].add(told)
-        wanted = [(each, R) for each, R in zip(self.ask.rows, told.rows, strict=True) if self.is_wanted(each)]
-        for each, R in wanted:
-            part = float(R.square().sum()) * self.scale(each)
-            self.energies[person] = self.energies.get(person, 0.0) + part
-        self.people_used += 1
+        return features
+
+    def answer(self, one: tuple[int, Tensor]) -> Tally:
+        """What a person (number, latent) says to the ask."""
+        person, u = one
+        self.tell("products", person, 0.0)
+        linear = linearise(self.features(person, u), u[:, self.coordinates], self.forward_mode, self.batch)
+        seed = person + 1_000_003 * len(self.told)
+        return answer(self.ask, linear, used_terms(self.ask, len(self.terms)), self.problem.n, seed)
+
+    def at_once(self, person: int, u: Tensor) -> int:
+        """How many people at once; sets how many products."""
+        if self.batch is None:
+            graph = graph_bytes(self.features(person, u), u[:, self.coordinates])
+            share = at_once(u.device, self.solver.chunk, as_bytes(self.solver.memory), graph)
+            self.batch, self.threads = Batch(share.products), share.people
+        return self.threads
 
     def draw(self, v: Tensor, u: Tensor) -> Tensor:
         """The image of the latent u (1, n) with the coordinates that may move replaced by v (B, k)."""
@@ -222,17 +202,6 @@ class Discovery(pl.LightningModule):
         kept = u.expand(len(v), -1).split([width for width, _ in self.pieces], 1)
         layers = [next(moving) if moves else still for (_, moves), still in zip(self.pieces, kept, strict=True)]
         return self.drawer.draw([layer.to(like.dtype) for layer in layers], self.space).to(v.dtype)
-
-    def batch_for(self, features: Callable[[Tensor], list[Tensor]], v: Tensor) -> Batch:
-        """How many products at once: the user's choice, or what suits the device; halved for good when too many."""
-        if self.batch is None:
-            chunk = self.solver.chunk
-            if chunk is None and v.device.type == "cpu":
-                chunk = 1
-            if chunk is None:
-                chunk = batch_size(v.device, as_bytes(self.solver.memory), graph_bytes(features, v))
-            self.batch = Batch(chunk)
-        return self.batch
 
     def analyse(self, u: Tensor) -> Analysis | str:
         """What the face models see in a person, or what is missing there, for which the person is left out."""
@@ -251,56 +220,6 @@ class Discovery(pl.LightningModule):
             if not self.analyses:
                 probe(features, [term(self.generator(u, self.space), analysis) for term in self.terms])
         return analysis._replace(parse=analysis.parse.to(torch.uint8))  # bytes: it is kept for every person
-
-    def answer(self, linear: Linear, used: list[int], person: int) -> Tally:
-        """What is asked of one person, whose `used` terms are the parts of `linear`."""
-        ask, place, spent = self.ask, {term: i for i, term in enumerate(used)}, 0
-        sizes = [part.shape[1] for part in linear.parts]
-        like, n = linear.parts[0], self.problem.n
-        if ask.rows and all(each.random is None for each in ask.rows) and not ask.products and sum(sizes) > n:
-            J = torch.cat(linear.push(torch.eye(n).to(like))).double().split(sizes)
-            parts = [[J[place[i]] * w**0.5 for i, w in enumerate(each.weights) if w] for each in ask.rows]
-            return Tally([torch.cat(each) for each in parts], people=1, spent=n)
-        draw = torch.Generator().manual_seed(person + 1_000_003 * len(self.told))
-        rows = []
-        for each in ask.rows:
-            weights = {place[i]: w**0.5 for i, w in enumerate(each.weights) if w}
-            if each.random is None:
-                found = [linear.pull({i: torch.eye(sizes[i]).to(like) * w}).T for i, w in weights.items()]
-            else:
-                scale = each.random**-0.5
-                random = {
-                    i: torch.randn(sizes[i], each.random, generator=draw) * (w * scale) for i, w in weights.items()
-                }
-                found = [linear.pull({i: Y.to(like) for i, Y in random.items()}).T] if random else []
-            spent += sum(len(R) for R in found)
-            rows.append(torch.cat(found).double() if found else like.new_zeros(0, n).double())
-        moved: dict[int, list[Tensor]] = {}
-        products = []
-        for wanted in ask.products:
-            V, weights = wanted.V, {i: w for i, w in enumerate(wanted.weights) if w}
-            if not weights or not V.shape[1]:
-                products.append(torch.zeros_like(V))
-                continue
-            if id(V) not in moved:
-                moved[id(V)] = linear.push(V.to(like))
-                spent += V.shape[1]
-            products.append(linear.pull({place[i]: moved[id(V)][place[i]] * w for i, w in weights.items()}).double())
-            spent += V.shape[1]
-        grams = []
-        if ask.grams is not None:
-            grams = [JQ.T @ JQ for JQ in (part.double() for part in linear.push(ask.grams.to(like)))]
-            spent += ask.grams.shape[1]
-        return Tally(rows, products, grams, 1, spent)
-
-    def is_wanted(self, rows: Rows) -> bool:
-        """Whether only activated terms count in some rows."""
-        split = len(self.problem.weights)
-        return any(rows.weights[:split]) and not any(rows.weights[split:])
-
-    def scale(self, rows: Rows) -> float:
-        """What turns the energy of rows of activated terms into what their weights make of it."""
-        return next(w / asked for w, asked in zip(self.problem.weights, rows.weights, strict=False) if asked)
 
     def gather(self) -> None:
         """Give every rank what all of them have added up."""
