@@ -154,9 +154,13 @@ class SaveDiscovery(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write everything, the subspace first: what comes after it can be made again."""
-        assert isinstance(pl_module, Discovery)
-        if not trainer.is_global_zero:
-            return
+        if trainer.is_global_zero:
+            assert isinstance(pl_module, Discovery)
+            self.write(trainer, pl_module)
+        trainer.strategy.barrier()  # the other processes read what this one wrote
+
+    def write(self, trainer: pl.Trainer, pl_module: Discovery) -> None:
+        """Write the files of a run and tell the loggers."""
         name = pl_module.criterion.name
         self.subspace = Subspace(
             pl_module.result.vectors, pl_module.result.values, pl_module.space, self.provenance(pl_module)
@@ -196,7 +200,7 @@ class SaveDiscovery(pl.Callback):
         }
 
     def pictures(self, module: Discovery) -> dict[str, bytes]:
-        """Draw and write traversal.png and spectrum.png; caption -> PNG."""
+        """Draw and write traversal.png, spectrum.png and people.png; caption -> PNG."""
         G, space, name = module.generator, module.space, module.criterion.name
         seed = self.config["latents"]["seed"] + HELD_OUT
         with torch.no_grad():
@@ -211,6 +215,10 @@ class SaveDiscovery(pl.Callback):
             "spectrum": report.spectrum(
                 result.stats["projected"].tolist(), result.stats["unprojected"].tolist(), len(result.values),
                 f"{name.replace('_', ' ')}: {len(result.values)} directions",
+            ),
+            "people": report.people(
+                module.energies, module.metrics["odd_people"], result.stats["stability"],
+                f"{name.replace('_', ' ')}: who it was found on",
             ),
         }  # fmt: skip
         drawn = {caption: report.png(figure) for caption, figure in figures.items()}
@@ -228,6 +236,6 @@ class SaveDiscovery(pl.Callback):
             logger.log_hyperparams(self.config)
             logger.log_metrics(scalars | seconds | leakage)
             if isinstance(logger, WandbLogger):
-                for caption in ("traversal", "spectrum"):
+                for caption in ("traversal", "spectrum", "people"):
                     logger.log_image(caption, [str(self.folder / f"{caption}.png")])
             logger.save()

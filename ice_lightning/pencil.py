@@ -42,6 +42,9 @@ SPARE = 0.7
 TOPS = 3
 """So many vectors begin the search for a largest eigenvalue."""
 
+STEPS = 4
+"""So many blocks of residuals bring the subspace of all people to that of a half, where whole Jacobians are known."""
+
 KEPT = 0.9
 """Down to this share of the threshold they have to converge."""
 
@@ -260,6 +263,15 @@ def steady_whole(problem: Problem, end: Found, groups: list[Sums]) -> Found:
     charges = {i: 1 / (r * tops[i]) for i, r in ratios if tops[i] > 0}
     told = [begin(g.people, {**dict(enumerate(g.rows)), WANTED: g.rows[0][:0]}, exact, charges) for g in groups]
     B = Metric(join(told).S.estimate())
-    D = B.orthonormal(end.result.vectors, end.result.vectors[:, :0])
-    told = [each.extended([torch.zeros_like(D)] * 2) for each in told]
-    return steady(end, told, lambda half: subspace_of(join(half), D, B, end.result.vectors.shape[1]))
+    near = B.orthonormal(end.result.vectors, end.result.vectors[:, :0])
+    rank = near.shape[1]
+
+    def subspace(half: list[Told]) -> Tensor:
+        some, D = join(half).extended([torch.zeros_like(near)] * 2), near
+        for _ in range(STEPS):
+            values, Y = pairs(some, D, 0.0, rank)
+            W = B.orthonormal(B.inverse(missing(some, D, Y, values)), D)
+            some, D = some.extended([torch.zeros_like(W)] * 2), torch.cat([D, W], 1)
+        return D @ pairs(some, D, 0.0, rank)[1]
+
+    return steady(end, told, subspace)

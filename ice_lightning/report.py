@@ -133,6 +133,47 @@ def spectrum(values: Sequence[float], before: Sequence[float], kept: int, title:
     return figure
 
 
+def people(
+    energies: Mapping[int, float], odd: Sequence[int], stability: Mapping[str, Any] | None, title: str
+) -> Figure:
+    """Each person's energy, odd ones by number; beside it, by how much halves of the people disagree.
+
+    Args:
+        energies: of the activated terms, by person.
+        odd: who is far from the others.
+        stability: as in metrics.json; None where people are too few to halve.
+        title: one line.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=13)
+        left, right = figure.subplots(1, 2)
+        numbers = list(energies)
+        left.plot(numbers, [energies[i] for i in numbers], "o", color=MUTED, ms=5)
+        left.plot(odd, [energies[i] for i in odd], "o", color=ACCENT, ms=7)
+        for i in odd:
+            left.annotate(f"person {i}", (i, energies[i]), xytext=(6, -3), textcoords="offset points", fontsize=9)
+        left.set_ylim(bottom=0)
+        left.set_xlabel("person")
+        left.set_ylabel("activated energy")
+        left.grid(axis="y", alpha=0.25)
+        right.set_ylim(0, 90)
+        right.set_yticks(range(0, 91, 15), [f"{angle}°" for angle in range(0, 91, 15)])
+        right.set_ylabel("principal angle")
+        if stability is None:
+            right.text(
+                0.5, 0.5, "fewer than 8 people:\nnot halved", transform=right.transAxes, ha="center", va="center"
+            )
+            right.set_xticks([])
+        else:
+            angles, (low, high) = stability["angles"], stability["interval"]
+            right.bar(range(1, len(angles) + 1), angles, color=ACCENT, width=0.7)
+            right.plot([len(angles)] * 2, [low, high], color="black", lw=1.5)
+            right.set_xlabel(f"between subspaces of halves of {stability['people_per_half']} people, in order")
+        right.grid(axis="y", alpha=0.25)
+    return figure
+
+
 def png(figure: Figure) -> bytes:
     """The figure as a PNG."""
     buffer = io.BytesIO()
@@ -173,6 +214,17 @@ def picture(data: bytes, alt: str) -> str:
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
 
 
+def steadiness(stability: Mapping[str, Any] | None) -> str:
+    """The stability figure in words."""
+    if stability is None:
+        return "not measured: fewer than 8 people"
+    first, (low, high) = stability["angles"][0], stability["interval"]
+    return (
+        f"subspaces of halves of {stability['people_per_half']} people differ by {first:.0f}° where they agree most, "
+        f"by {stability['largest']:.0f}° ({low:.0f}° to {high:.0f}°) where least"
+    )
+
+
 def discovery_page(
     name: str, description: str, pictures: Mapping[str, bytes], metrics: Mapping[str, Any], config: str
 ) -> str:
@@ -190,7 +242,12 @@ def discovery_page(
         "directions cut off": f"{metrics['suppressed_rank']} of {metrics['coordinates']} coordinates that may move",
         "energy kept": metrics["explained_energy"],
         "people used": metrics["people_used"],
-        "people skipped (region empty)": metrics["people_skipped"],
+        "people left out": ", ".join(f"{n} for want of {what}" for what, n in metrics["skipped_for_want_of"].items())
+        or "none",
+        "odd people": ", ".join(map(str, metrics["odd_people"])) or "none",
+        "stability": steadiness(metrics["stability"]),
+        "search": f"{metrics['products_per_person']} products a person in {metrics['passes']} passes"
+        + (f"; {metrics['stopped_early']}" if metrics["stopped_early"] else ""),
         "peak memory": f"{metrics['peak_memory_mb']:.0f} MB",
     }
     seconds = {stage: f"{value:.1f} s" for stage, value in metrics["seconds"].items()}

@@ -69,6 +69,7 @@ def discover(cfg: DictConfig) -> Result:
     checkpoint = checkpoint_of(cfg.ckpt_path, folder)
     from ice_lightning.callbacks import SaveDiscovery, SavePass, StageProgress
     from ice_lightning.modules.discovery import Discovery
+    from ice_lightning.ranks import own_ranks
     from ice_lightning.subspace import load_subspace
 
     # Lightning expects an optimiser, worker processes and layers in train mode; a discovery has none of them.
@@ -93,7 +94,8 @@ def discover(cfg: DictConfig) -> Result:
     if trainer.world_size > len(data.latents):
         fix = "raise latents.count or lower trainer.devices"
         raise problem(f"at least as many people as processes ({trainer.world_size})", len(data.latents), fix)
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+    with own_ranks(folder):
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     (folder / LAST).unlink(missing_ok=True)
     # Forked processes keep what they hold to themselves: the files are what every way of running has in common.
     return Result(folder, load_subspace(folder), json.loads((folder / "metrics.json").read_text()))
@@ -202,6 +204,10 @@ def sentence(error: BaseException) -> str | None:
         if isinstance(cause, IceError):
             return str(cause)
         cause = cause.__cause__
+    if "terminated with signal" in str(error):  # ProcessExitedException of torch.multiprocessing
+        got = f"one that was killed ({' '.join(str(error).split())})"
+        fix = "give each less to do if memory ran out, then go on with ckpt_path=last"
+        return str(problem("every process to come to its end", got, fix))
     for line in str(error).splitlines():  # of a process that was forked, only the text of its traceback arrives
         if line.startswith(f"{IceError.__module__}.{IceError.__name__}: "):
             return line.partition(": ")[2]
@@ -259,7 +265,8 @@ def _hydra_main(cfg: DictConfig) -> None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # Hydra goes on with the other jobs, then says which one failed
         stop(error)
-    print(f"{result.metrics['rank']} directions: {result.folder / 'traversal.png'}")
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"{result.metrics['rank']} directions: {result.folder / 'traversal.png'}")
 
 
 def stop(error: Exception) -> NoReturn:

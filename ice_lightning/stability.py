@@ -1,9 +1,10 @@
-"""Whether other people would have given the same subspace: the angles between those of disjoint halves."""
+"""Whether other people would have given the same subspace, and who isn't like the others."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
@@ -56,3 +57,17 @@ def stability(groups: Sequence[Group], subspace: Callable[[list[Group]], Tensor]
         "interval": [min(largest), max(largest)],
         "people_per_half": min(people),
     }
+
+
+def odd_people(energies: Mapping[int, float], far: float = 5.0) -> list[int]:
+    """Who is further than `far` robust standard deviations (1.4826 times the median distance) from the median.
+
+    Args:
+        energies: by person.
+        far: see above.
+    """
+    if not energies:
+        return []
+    middle = statistics.median(energies.values())
+    scale = 1.4826 * statistics.median(abs(each - middle) for each in energies.values())
+    return [person for person, each in sorted(energies.items()) if scale and abs(each - middle) > far * scale]

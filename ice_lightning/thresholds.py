@@ -31,6 +31,9 @@ from ice_lightning.search import (
 )
 from ice_lightning.solvers import Exact
 
+STEPS = 3
+"""So many blocks of residuals bring the subspace of all people to that of a half, where whole Jacobians are known."""
+
 
 def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Generator[Ask, list[Sums], Found | TooMany]:
     """Ask until every strong pair of every term has a small residual; the arguments are BlockKrylov's."""
@@ -75,7 +78,14 @@ def steady_whole(problem: Problem, end: Found, groups: list[Sums]) -> Found:
     D = Metric(near[0][:, :0].T).orthonormal(torch.cat(near, 1), near[0][:, :0])
     sums = [Within(group.people, group.rows, [None for _ in near]) for group in groups]
     rank = end.result.vectors.shape[1]
-    return steady(end, sums, lambda half: subspace_of(problem, Within.together(half), D, rank))
+
+    def subspace(half: list[Within]) -> Tensor:
+        some, span = Within.together(half), D
+        for _ in range(STEPS):
+            span = widened(problem, some, span)
+        return subspace_of(problem, some, span, rank)
+
+    return steady(end, sums, subspace)
 
 
 def shares(problem: Problem) -> list[float]:
@@ -117,14 +127,19 @@ class Within(NamedTuple):
         return cls(both.people, both.rows, [None if G is None else next(products) for G in groups[0].GD])
 
 
+def widened(problem: Problem, group: Within, D: Tensor) -> Tensor:
+    """An orthonormal basis that begins with the span of D (n, d) and adds what the group misses there."""
+    ritz = Ritz.of(group.R, D, group.GD)
+    return torch.linalg.qr(torch.cat([ritz.Q, residuals(problem, ritz)[0]], 1)).Q
+
+
 def subspace_of(problem: Problem, group: Within, D: Tensor, rank: int) -> Tensor:
     """The subspace (n, rank) of a group of people, near that of all of them, without a further product.
 
     To the span of the directions D (n, d) comes what the group misses there most, its residuals; within these the
     energies of terms without exact factors are what R estimates.
     """
-    ritz = Ritz.of(group.R, D, group.GD)
-    Q = torch.linalg.qr(torch.cat([ritz.Q, residuals(problem, ritz)[0]], 1)).Q
+    ritz, Q = Ritz.of(group.R, D, group.GD), widened(problem, group, D)
     new = Q[:, D.shape[1] :]
     factors = []
     for R, GQ, GD in zip(group.R, ritz.GQ, group.GD, strict=True):

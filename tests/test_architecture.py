@@ -19,7 +19,7 @@ LAYERS = [
         "modules.sampling", "modules.bisenet", "modules.iresnet", "modules.pretrained",
     },
     {"criterions", "counterfactual", "latents", "report", "traversal"},
-    {"modules.discovery", "modules.explanation", "callbacks"},
+    {"modules.discovery", "modules.explanation", "callbacks", "ranks"},
     {"run"},
 ]  # fmt: skip
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

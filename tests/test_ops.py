@@ -3,9 +3,10 @@ import math
 import pytest
 import reference
 import torch
+from torch.nn import functional as F
 
 from ice_lightning.checks import IceError
-from ice_lightning.ops import ACTIVATIONS, bias_act, setup_filter, upfirdn2d
+from ice_lightning.ops import ACTIVATIONS, bias_act, conv2d, conv_transpose2d, setup_filter, upfirdn2d
 
 CASES = [
     (1, 1, (0, 0, 0, 0), False, 1.0),
@@ -36,6 +37,43 @@ def test_upsampling_keeps_the_mean_of_a_constant():
     x = torch.ones(1, 1, 8, 8)
     y = upfirdn2d(x, setup_filter([1, 3, 3, 1]), up=2, padding=(2, 1, 2, 1), gain=4)
     torch.testing.assert_close(y[:, :, 4:12, 4:12], torch.ones(1, 1, 8, 8))
+
+
+W = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+LINEAR = {
+    "conv2d": (lambda x: conv2d(x, W, padding=1), lambda x: F.conv2d(x, W, padding=1)),
+    "conv_transpose2d": (
+        lambda x: conv_transpose2d(x, W.transpose(0, 1), stride=2),
+        lambda x: F.conv_transpose2d(x, W.transpose(0, 1), stride=2),
+    ),
+    **{
+        f"upfirdn2d {case}": (
+            lambda x, c=case: upfirdn2d(x, W[0, 0], *c[:2], c[2], *c[3:]),
+            lambda x, c=case: reference.upfirdn2d(x, W[0, 0], *c[:2], *c[2], *c[3:]),
+        )
+        for case in CASES
+    },
+}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_linear_ops_are_differentiable_in_every_way(name):
+    ours, slow = LINEAR[name]
+    draw = torch.Generator().manual_seed(2)
+    x, t = (torch.randn(2, 3, 6, 5, generator=draw, dtype=torch.float64) for _ in range(2))
+    y = slow(x)
+    torch.testing.assert_close(ours(x), y)
+    torch.testing.assert_close(torch.func.jvp(ours, (x,), (t,))[1], slow(t))
+    columns = torch.func.vmap(lambda v: torch.func.jvp(ours, (x,), (v,))[1], in_dims=1)(torch.stack([t, x], 1))
+    torch.testing.assert_close(columns, torch.stack([slow(t), y]))
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(ours, x, check_forward_ad=True, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(ours, x)
+
+
+def test_a_weight_that_trains_has_a_gradient():
+    x, weight = torch.randn(1, 3, 5, 5, dtype=torch.float64), W.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda w: conv2d(x, w, padding=1), weight)
 
 
 def test_bias_act_is_bias_then_activation_then_gain_then_clamp():

@@ -63,6 +63,12 @@ def test_the_page_is_escaped_and_self_contained():
         "explained_energy": 0.12345,
         "people_used": 4,
         "people_skipped": 1,
+        "skipped_for_want_of": {"RegionColor <hat>": 1},
+        "odd_people": [3],
+        "products_per_person": 150,
+        "passes": 7,
+        "stopped_early": "",
+        "stability": {"angles": [2.0, 40.0], "largest": 40.0, "interval": [35.0, 45.0], "people_per_half": 4},
         "peak_memory_mb": 812.3,
         "leakage": {"Landmarks <x> & co": 0.001},
         "seconds": {"solve": 1.0},
@@ -70,6 +76,17 @@ def test_the_page_is_escaped_and_self_contained():
     page = report.discovery_page("skin_color", "a <b> c", {"traversal": b"png"}, metrics, "x: <1>")
     assert "a &lt;b&gt; c" in page
     assert "Landmarks &lt;x&gt; &amp; co" in page
+    assert "1 for want of RegionColor &lt;hat&gt;" in page
+    assert "differ by 2° where they agree most, by 40° (35° to 45°) where least" in page
     assert "<h1>skin color</h1>" in page
     assert "0.123" in page
     assert "data:image/png;base64,cG5n" in page
+
+
+def test_a_picture_of_people_shows_each_and_the_angles():
+    energies, steady = {0: 1.0, 1: 1.1, 2: 3.0}, {"angles": [5.0, 20.0], "interval": [15.0, 25.0], "people_per_half": 4}
+    before = pixels(report.people(energies, [], None, "skin color"))
+    others = [({**energies, 1: 2.0}, [], None), (energies, [2], None), (energies, [], steady)]
+    for arguments in others:
+        after = pixels(report.people(*arguments, "skin color"))
+        assert (after != before).any()

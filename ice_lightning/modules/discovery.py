@@ -25,7 +25,7 @@ from ice_lightning.operators import probe
 from ice_lightning.products import Batch, as_bytes, at_once, graph_bytes, linearise, on_threads
 from ice_lightning.search import Found, Problem, Sums, together
 from ice_lightning.solvers import EigenResult
-from ice_lightning.stability import GROUPS
+from ice_lightning.stability import GROUPS, odd_people
 
 HALVED = 8
 """From so many people on, sums are kept by groups, for the stability figure."""
@@ -315,6 +315,7 @@ class Discovery(pl.LightningModule):
             "people_skipped": self.people_skipped.total(),
             "skipped_for_want_of": dict(self.people_skipped),
             "energy_of_person": {str(person): self.energies[person] for person in sorted(self.energies)},
+            "odd_people": odd_people(self.energies),
             "stability": found.result.stats["stability"],
             "products_per_person": found.result.stats["products"],
             **{name: found.result.stats[name] for name in ("passes", "residual", "stopped_early")},
