@@ -52,16 +52,16 @@ class BlockKrylov:
     Where they would take more products than whole Jacobians, those are taken instead, and the result says so.
 
     Attributes:
-        rows: random rows per person in an estimate; fewer where people are many.
+        rows: at most so many random rows per person in an estimate; fewer where people are many.
         tolerance: largest residual of a kept direction, relative to its eigenvalue.
         passes: at most so many over the people.
         chunk: products at a time; None for what suits the device (products.at_once).
         memory: what products at a time may take, such as 4GB.
     """
 
-    rows: int = 24
+    rows: int = 64
     tolerance: float = 0.08
-    passes: int = 20
+    passes: int = 40
     chunk: int | None = None
     memory: str = "4GB"
 

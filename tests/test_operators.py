@@ -3,7 +3,8 @@ import reference
 import torch
 
 from ice_lightning.checks import IceError
-from ice_lightning.operators import Dense, Jacobian, Projected, Whitened, remove
+from ice_lightning.operators import Dense, GaussNewton, Jacobian, Projected, Sum, Whitened, remove
+from ice_lightning.products import Batch
 
 draw = torch.Generator().manual_seed(0)
 W1 = torch.randn(7, 5, generator=draw, dtype=torch.float64)
@@ -20,6 +21,9 @@ OPERATORS = {
     "Dense": lambda: Dense(W1),
     "Jacobian": lambda: Jacobian(f, U),
     "Jacobian without forward mode": lambda: Jacobian(f, U, forward=False),
+    "Jacobian, several products at once": lambda: Jacobian(f, U, batch=Batch(2)),
+    "GaussNewton": lambda: GaussNewton([Jacobian(f, U), Dense(W1)]),
+    "Sum": lambda: Sum([Jacobian(f, U), Dense(W1)], (2.0, 0.5)),
     "Whitened": lambda: Whitened(Jacobian(f, U), Q, torch.tensor([0.5, 0.01], dtype=torch.float64)),
     "Projected": lambda: Projected(Jacobian(f, U), Q),
     "Projected by nothing": lambda: Projected(Dense(W1), torch.zeros(5, 0, dtype=torch.float64)),
@@ -40,9 +44,22 @@ def test_jacobian_equals_finite_differences():
     torch.testing.assert_close(J, reference.dense_jacobian(f, U), rtol=1e-7, atol=1e-8)
 
 
+def test_the_published_rows_are_the_jacobian():
+    J = Jacobian(f, U).matmat(torch.eye(5, dtype=torch.float64))
+    torch.testing.assert_close(reference.published_rows(f, U, range(9)), J)
+
+
+def test_energies_of_people_and_of_terms():
+    eye = torch.eye(5, dtype=torch.float64)
+    J = reference.dense_jacobian(f, U)
+    torch.testing.assert_close(GaussNewton([Jacobian(f, U), Dense(W1)]).matmat(eye), (J.T @ J + W1.T @ W1) / 2)
+    stacked = Sum([Jacobian(f, U), Dense(W1)], (2.0, 0.5))
+    torch.testing.assert_close(stacked.adjoint(stacked.matmat(eye)), 2 * J.T @ J + 0.5 * W1.T @ W1)
+
+
 def test_two_backward_passes_give_the_same_columns_as_forward_mode():
     V = torch.randn(5, 3, generator=draw, dtype=torch.float64)
-    torch.testing.assert_close(Jacobian(f, U, forward=False).matmat(V), Jacobian(f, U).matmat(V))
+    torch.testing.assert_close(Jacobian(f, U).matmat(V), Jacobian(f, U, batch=Batch(2)).matmat(V))
 
 
 def test_whitened_is_the_inverse_root():

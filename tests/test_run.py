@@ -1,13 +1,18 @@
 import json
 import math
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import hydra
 import numpy as np
 import pytest
 import torch
+from hydra import initialize_config_module
 from hydra.utils import instantiate
 from PIL import Image
 
@@ -44,11 +49,11 @@ def whole_run(tmp_path_factory):
 
 def test_a_run_leaves_what_it_promises(whole_run):
     folder, done = whole_run
-    for name in ("subspace.safetensors", "metrics.json", "traversal.png", "spectrum.png", "report.html"):
+    for name in ("subspace.safetensors", "metrics.json", "traversal.png", "spectrum.png", "people.png", "report.html"):
         assert (folder / name).stat().st_size > 0, name
     assert "traversal.png" in done.stdout
     assert list(folder.glob("wandb/offline-run-*/*.wandb"))
-    assert len(list(folder.glob("wandb/offline-run-*/files/media/images/*.png"))) == 2
+    assert len(list(folder.glob("wandb/offline-run-*/files/media/images/*.png"))) == 3
     assert not list(folder.glob(".*part*"))
 
 
@@ -127,7 +132,7 @@ def test_an_interrupted_run_goes_on_to_the_same_directions(compose, tmp_path, mo
     once = run(compose(*settings, f"run_dir={tmp_path}/once"))
     assert once.metrics["passes"] > 2
     assert not (tmp_path / "once" / LAST).exists()
-    answer, calls = Discovery.sums, []
+    answer, calls = Discovery.groups, []
 
     def dies(module):
         calls.append(module)
@@ -135,12 +140,12 @@ def test_an_interrupted_run_goes_on_to_the_same_directions(compose, tmp_path, mo
             raise KeyboardInterrupt
         return answer(module)
 
-    monkeypatch.setattr(Discovery, "sums", dies)
+    monkeypatch.setattr(Discovery, "groups", dies)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         run(compose(*settings, f"run_dir={tmp_path}/twice"))
     monkeypatch.undo()
     assert not (tmp_path / "twice" / "subspace.safetensors").exists()
-    with pytest.raises(IceError, match="a checkpoint of the same criterion and space, got another"):
+    with pytest.raises(IceError, match=r"the same settings \(criterion.rank: 3\), got one with 2: set it to that"):
         run(compose(*settings, "criterion.rank=3", f"run_dir={tmp_path}/twice", "ckpt_path=last"))
     again = run(compose(*settings, f"run_dir={tmp_path}/twice", "ckpt_path=last"))
     assert torch.equal(again.subspace.directions, once.subspace.directions)
@@ -218,7 +223,7 @@ SENTENCES = {
     "space=w+ layers=4-12": r"layers from 0 to 11 in w\+, got '4-12'",
     "space=s layers=corse": "layers such as 4-8, 32px-, coarse, middle or fine, got 'corse'",
     "faces=pretrained": r"a face parser \(BiSeNet .* 79999_iter.pth .*got no path: set faces.parser",
-    "trainer=cpuu": "a trainer out of cpu, ddp_cpu, gpu, got 'cpuu': did you mean 'cpu'",
+    "trainer=cpuu": "a trainer out of cpu, ddp, ddp_cpu, gpu, got 'cpuu': did you mean 'cpu'",
 }
 
 
@@ -327,3 +332,45 @@ class Shifted(RegionColor):
 def test_a_term_without_forward_mode_takes_two_backward_passes(compose):
     target = f"criterion.activate.color.term._target_={__name__}.Shifted"
     assert run(compose(*QUICK, "latents.count=1", target)).metrics["rank"] >= 1
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_a_sweep_runs_under_other_launchers(tmp_path, launcher):
+    settings = (*QUICK, "latents.count=1", "latents.seed=0,1", "logger=none", f"hydra/launcher={launcher}")
+    local = {"joblib": "hydra.launcher.n_jobs=1", "submitit_local": "hydra.launcher.timeout_min=5"}[launcher]
+    done = command("-m", *settings, local, f"hydra.sweep.dir={tmp_path}/sweep", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.rglob("subspace.safetensors"))) == 2
+
+
+def test_the_slurm_launcher_composes():
+    settings = ["hydra/launcher=submitit_slurm", "trainer=ddp", "trainer.num_nodes=2"]
+    with initialize_config_module("ice_lightning.conf", version_base="1.3"):
+        launcher = hydra.compose("config", settings, return_hydra_config=True).hydra.launcher
+    assert launcher._target_.endswith("SlurmLauncher")
+
+
+def test_ranks_of_a_sweep_belong_to_their_own_job(tmp_path):
+    settings = (*QUICK, "latents.seed=0,1", "logger=none", "trainer=ddp", "trainer.accelerator=cpu")
+    done = command("-m", *settings, "trainer.devices=2", f"hydra.sweep.dir={tmp_path}/sweep", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for seed in (0, 1):
+        (folder,) = tmp_path.glob(f"sweep/{seed}_*")
+        S = load_subspace(folder)
+        assert (S.provenance["seed"], S.provenance["people_used"]) == (seed, 2)
+
+
+def test_a_process_that_is_killed_ends_the_others_with_a_sentence(tmp_path):
+    settings = (*QUICK[:3], "latents.count=200", "trainer=ddp_cpu", "logger=none", f"hydra.run.dir={tmp_path}/out")
+    with open(tmp_path / "said", "w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ice_lightning.run", *settings], cwd=tmp_path, stdout=said, stderr=said
+        )
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while len(ranks := children.read_text().split()) < 2 and process.poll() is None:
+            time.sleep(0.2)
+        os.kill(int(ranks[-1]), signal.SIGKILL)
+        assert process.wait(60) == 2
+    last = (tmp_path / "said").read_text().splitlines()[-1]
+    assert last.startswith("ice_lightning: expected every process to come to its end, got one that was killed")
+    assert "SIGKILL" in last

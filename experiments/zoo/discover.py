@@ -47,8 +47,9 @@ def term_rows(term: Term, image: Tensor, analysis: Analysis, image_jacobian: Ten
 
 def presets(names: list[str], space: str = "s") -> dict[str, DictConfig]:
     """The composed settings of a run of each preset."""
+    common = (f"space={space}", "solver=exact", "latents.count=8", "logger=none", "run_dir=.")
     with initialize_config_module("ice_lightning.conf", version_base="1.3"):
-        return {n: compose("config", [f"criterion={n}", f"space={space}", "logger=none", "run_dir=."]) for n in names}
+        return {name: compose("config", [f"criterion={name}", *common]) for name in names}
 
 
 def discover(configs: dict[str, DictConfig], done: Callable[[str, Discovery, float], None]) -> None:

@@ -1,0 +1,75 @@
+import pytest
+import reference
+import torch
+
+from ice_lightning.answer import Tally, answer, used_terms, wanted_energy
+from ice_lightning.products import linearise
+from ice_lightning.search import Ask, Problem, Products, Rows
+
+draw = torch.Generator().manual_seed(0)
+SIZES, N = (2, 9, 4), 6
+J = [torch.randn(size, N, generator=draw, dtype=torch.float64) for size in SIZES]
+U = torch.randn(1, N, generator=draw, dtype=torch.float64)
+V, Q = (torch.randn(N, k, generator=draw, dtype=torch.float64) for k in (3, 2))
+PROBLEM = Problem(N, (2.0, 0.5), {"a": 0.1}, "soft", (), 0.01, None, SIZES, 1)
+
+ASKS = {
+    "rows": Ask((Rows((1.0, 0.0, 0.0)), Rows((0.0, 0.0, 3.0)))),
+    "whole Jacobians": Ask(tuple(Rows(PROBLEM.only({i: 1.0})) for i in range(3))),
+    "products that share a vector": Ask(products=(Products((0.0, 2.0, 0.0), V), Products((0.0, 1.0, 3.0), V))),
+    "nothing of some": Ask(
+        (Rows((0.0, 0.0, 0.0)),), (Products((0.0, 0.0, 0.0), V), Products((1.0, 0.0, 0.0), V[:, :0]))
+    ),
+    "Gram matrices": Ask(grams=Q),
+}
+
+
+def told(ask, seed=0):
+    used = used_terms(ask, 3)
+    return answer(ask, linearise(lambda u: [u @ J[i].T for i in used], U), used, N, seed)
+
+
+@pytest.mark.parametrize("name", ASKS)
+def test_an_answer_is_what_dense_rows_say(name):
+    ask = ASKS[name]
+
+    def search():
+        yield ask
+
+    ((_, (expected,)),) = reference.answer(search(), [J])[1]
+    ours = told(ask).mean()
+    for R, S in zip(ours.rows, expected.rows, strict=True):
+        torch.testing.assert_close(R.T @ R, S.T @ S)
+    torch.testing.assert_close(ours.products, expected.products)
+    torch.testing.assert_close(ours.grams, expected.grams)
+
+
+def test_random_rows_estimate_the_energy():
+    weights = (1.0, 0.0, 3.0)
+    R = told(Ask((Rows(weights, 20_000),))).rows[0]
+    G = J[0].T @ J[0] + 3 * J[2].T @ J[2]
+    assert (R.T @ R - G).norm() < 0.05 * G.norm()
+
+
+def test_random_rows_follow_from_the_seed():
+    one, same, other = (told(Ask((Rows((1.0, 1.0, 1.0), 5),)), seed).rows[0] for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.allclose(one, other)
+
+
+def test_the_wanted_energy_is_the_weighted_trace():
+    expected = float(2 * J[0].square().sum() + 0.5 * J[1].square().sum())
+    alone = Ask(tuple(Rows(PROBLEM.only({i: 1.0})) for i in range(3)))
+    summed = Ask((Rows((2.0, 0.5, 0.0)), Rows((0.0, 0.0, 1.0))))
+    for ask in (alone, summed):
+        assert wanted_energy(ask, told(ask), PROBLEM) == pytest.approx(expected)
+
+
+def test_a_tally_adds_people_and_gives_their_mean():
+    total, ask = Tally(), Ask((Rows((1.0, 1.0, 1.0)),), (Products((0.0, 1.0, 0.0), V),), Q)
+    for _ in range(2):
+        total.add(told(ask))
+    one, mean = told(ask), total.mean()
+    assert mean.people == 2
+    torch.testing.assert_close(mean.rows[0].T @ mean.rows[0], one.rows[0].T @ one.rows[0])
+    torch.testing.assert_close(mean.products + mean.grams, one.products + one.grams)
