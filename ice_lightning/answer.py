@@ -71,7 +71,7 @@ def answer(ask: Ask, linear: Linear, used: list[int], n: int, seed: int) -> Tall
     if ask.rows and all(each.random is None for each in ask.rows) and not ask.products and sum(sizes) > n:
         J = torch.cat(linear.push(torch.eye(n).to(like))).double().split(sizes)
         parts = [[J[place[i]] * w**0.5 for i, w in enumerate(each.weights) if w] for each in ask.rows]
-        return Tally([torch.cat(each) for each in parts], people=1, spent=n)
+        return Tally([thin_factor(each) for each in parts], people=1, spent=n)
     draw = torch.Generator().manual_seed(seed)
     rows = []
     for each in ask.rows:

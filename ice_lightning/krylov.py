@@ -79,5 +79,7 @@ class BlockKrylov:
         if isinstance(end, Found):
             return end
         groups = yield everything(problem)
-        why = "whole Jacobians take fewer products"
+        ratios = {"activate_ratio": problem.activate_ratio, **problem.ratios}
+        too_many = ", ".join(f"{name} {share:g}" for name, share in ratios.items())
+        why = f"whole Jacobians take fewer products, so many directions are above the ratios ({too_many})"
         return whole(problem, groups, passes=end.passes + 1, products=end.spent + groups[0].spent, stopped_early=why)

@@ -201,9 +201,9 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         X, rest = D @ Y, missing(everyone, D, Y, values)
         W = B.inverse(rest)
         size = (rest * W).sum(0).clamp_min(0).sqrt() / (values * B.embed(X).norm(dim=0))
-        size[values < KEPT * problem.activate_ratio * values[0]] = 0
+        size[values < KEPT * problem.activate_ratio * values[:1]] = 0
         size[len(size) if problem.rank is None else problem.rank :] = 0
-        W, left = W[:, size > tolerance], float(size.max())
+        W, left = W[:, size > tolerance], max(size.tolist(), default=0.0)
     tip = [tops[i].ritz()[0] for i in tops if tops[i].value() > 0]
     E = torch.linalg.qr(torch.cat([X, *tip], 1)).Q
     groups = yield Ask(grams=E)

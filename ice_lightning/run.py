@@ -266,6 +266,8 @@ def _hydra_main(cfg: DictConfig) -> None:
             raise  # Hydra goes on with the other jobs, then says which one failed
         stop(error)
     if os.environ.get("LOCAL_RANK", "0") == "0":
+        if result.metrics["stopped_early"]:
+            print(f"the search stopped early: {result.metrics['stopped_early']}", file=sys.stderr)
         print(f"{result.metrics['rank']} directions: {result.folder / 'traversal.png'}")
 
 

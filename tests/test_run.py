@@ -374,3 +374,9 @@ def test_a_process_that_is_killed_ends_the_others_with_a_sentence(tmp_path):
     last = (tmp_path / "said").read_text().splitlines()[-1]
     assert last.startswith("ice_lightning: expected every process to come to its end, got one that was killed")
     assert "SIGKILL" in last
+
+
+def test_a_generator_in_bfloat16_finds_about_the_same(compose, tmp_path):
+    settings = (*QUICK, "latents.count=1", "criterion.rank=1")
+    exactly, roughly = (run(compose(*settings, f"precision={p}")).subspace for p in ("float32", "bfloat16"))
+    assert 0 < exactly.angles(roughly).max() < 0.1

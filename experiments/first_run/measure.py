@@ -145,7 +145,7 @@ def yardsticks(people: People, step: float = 0.25) -> dict[str, object]:
 def main() -> None:
     """Discover as a user would, measure, write results.json."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--people", nargs="*", type=int, default=[8], help="how many people to discover with")
+    parser.add_argument("--people", nargs="*", type=int, default=[32], help="how many people to discover with")
     args = parser.parse_args()
     file, found = HERE / "results.json", {}
     for count in args.people:

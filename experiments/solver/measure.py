@@ -104,6 +104,18 @@ def against() -> dict[str, Any]:
     }
 
 
+def wide() -> dict[str, Any]:
+    """Seconds per person of whole Jacobians and of the search in all coordinates of S."""
+    rounds = []
+    for number in range(3):
+        settings = (*SKIN, "layers=all")
+        _, slow = discovered(f"wide_exact_{number}", *settings, "latents.count=2", "solver=exact")
+        _, fast = discovered(f"wide_krylov_{number}", *settings)
+        rounds.append({"exact": slow["seconds"]["products"] / 2, "krylov": fast["seconds"]["products"] / 32})
+        print(rounds[-1], fast["products_per_person"], flush=True)
+    return {"rounds": rounds, "times_exact": median(r["exact"] / r["krylov"] for r in rounds)}
+
+
 def random_generator(side: int) -> Generator:
     """With random weights, narrow enough for this study: 64 channels at most."""
     torch.manual_seed(0)
@@ -266,7 +278,7 @@ def broken() -> dict[str, Any]:
     return {"angles": angles, "with_checkpoint": before, "lost_rank": ended}
 
 
-PARTS = {"against": against, "growth": growth, "same": same, "memory": memory, "broken": broken}
+PARTS = {"against": against, "wide": wide, "growth": growth, "same": same, "memory": memory, "broken": broken}
 
 
 def main() -> None:

@@ -160,8 +160,8 @@ class Discovery(pl.LightningModule):
             told = on_threads(self.answer, seen, self.at_once(*seen[0]))
             for (person, _), each in zip(seen, told, strict=True):
                 self.tallies[person % GROUPS].add(each)
-                energy = wanted_energy(self.ask, each, self.problem)
-                self.energies[person] = self.energies.get(person, 0.0) + energy
+                if energy := wanted_energy(self.ask, each, self.problem):
+                    self.energies[person] = energy
         self.people_used += len(seen)
 
     def features(self, person: int, u: Tensor) -> Callable[[Tensor], list[Tensor]]:
@@ -295,10 +295,8 @@ class Discovery(pl.LightningModule):
         split, c = len(self.problem.weights), found.coefficients
         leakage = {}
         for (name, each), R in zip(self.criterion.suppress.items(), found.factors[split:], strict=True):
-            first = (
-                float(torch.linalg.matrix_norm(R, 2).square()) if len(R) else 0.0
-            )  # nothing, where no one has its region
-            share = (R @ c).square().sum(0).max() / first if first > 0 else 0.0
+            first = float(torch.linalg.matrix_norm(R, 2).square()) if len(R) else 0.0
+            share = (R @ c).square().sum(0).max() / first if first > 0 else 0.0  # nothing, where no one has its region
             leakage[f"{name} ({each.term.label}), ratio {each.ratio:g}"] = float(share)
         orthonormal = torch.linalg.qr(c).Q
         weighted = list(zip(found.factors, self.problem.weights, strict=False))
