@@ -96,7 +96,8 @@ def at_once(device: torch.device, chunk: int | None, memory: float, graph: float
     """
     fit = max(1, int(memory / max(graph, 1)))
     if device.type == "cpu":
-        return Share(chunk or 1, min(torch.get_num_threads(), fit))
+        several = chunk is not None and chunk > 1  # torch.func.vmap mixes up threads
+        return Share(chunk or 1, 1 if several else min(torch.get_num_threads(), fit))
     return Share(chunk or min(64, fit), 1)
 
 

@@ -26,11 +26,11 @@ def visible_strength(
 
     It is found by doubling and then bisection, to 3 %; both signs count half each.
     """
+    original = generator(u, subspace.space).clamp(0, 1)
 
     def effect(strength: float) -> float:
-        original = generator(u, subspace.space)
         sides = [generator(subspace.edit(u, direction, sign * strength), subspace.space) for sign in (-1, 1)]
-        clamped = [most_changed(side.clamp(0, 1), original.clamp(0, 1)).mean() for side in sides]
+        clamped = [most_changed(side.clamp(0, 1), original).mean() for side in sides]
         return float(torch.stack(clamped).mean())
 
     low, high = 0.0, 1e-3

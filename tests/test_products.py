@@ -70,6 +70,7 @@ def test_memory_bounds_what_is_done_at_once():
     assert at_once(GPU, 5, 100, 30).products == 5
     assert at_once(CPU, None, 10, 30) == (1, 1)
     assert at_once(CPU, None, 1e9, 30).people == torch.get_num_threads()
+    assert at_once(CPU, 8, 1e9, 30) == (8, 1)
 
 
 def test_a_graph_counts_what_it_keeps_once():

@@ -149,7 +149,10 @@ class Discovery(pl.LightningModule):
         new = [(person, u) for person, u in people.items() if person not in self.analyses]
         if new:
             with self.stage("analyse", new[0][0]):
-                self.analyses |= {person: self.analyse(u) for person, u in new}
+                if not self.analyses:
+                    self.probe(new[0][1])
+                found = on_threads(self.analyse, [u for _, u in new], torch.get_num_threads())
+                self.analyses |= {person: each for (person, _), each in zip(new, found, strict=True)}
         for person in people:
             if isinstance(why := self.analyses[person], str):
                 self.people_skipped[why] += 1
@@ -203,6 +206,15 @@ class Discovery(pl.LightningModule):
         layers = [next(moving) if moves else still for (_, moves), still in zip(self.pieces, kept, strict=True)]
         return self.drawer.draw([layer.to(like.dtype) for layer in layers], self.space).to(v.dtype)
 
+    def probe(self, u: Tensor) -> None:
+        """Refuse networks that see something else in the same latent (1, n) the second time."""
+        with torch.no_grad():
+            image = self.generator(u, self.space)
+            analysis = Analysis(*self.faces.analyse(image))
+            one, other = ([term(self.draw(u[:, self.coordinates], u), analysis) for term in self.terms] for _ in "12")
+        if all(bool(part.isfinite().all()) for part in one):  # else this person is left out
+            probe(one, other)
+
     def analyse(self, u: Tensor) -> Analysis | str:
         """What the face models see in a person, or what is missing there, for which the person is left out."""
         with torch.no_grad():
@@ -217,8 +229,6 @@ class Discovery(pl.LightningModule):
             for term, part in zip(self.terms, features, strict=True):
                 if not bool(part.isfinite().all()):
                     return f"finite {term.label}"
-            if not self.analyses:
-                probe(features, [term(self.generator(u, self.space), analysis) for term in self.terms])
         return analysis._replace(parse=analysis.parse.to(torch.uint8))  # bytes: it is kept for every person
 
     def gather(self) -> None:
