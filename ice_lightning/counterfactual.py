@@ -1,0 +1,270 @@
+"""Counterfactuals: the smallest move along some directions that changes a classifier's mind, for many people at once.
+
+Everything is in units of spread: people are at u (N, n), `spread` says where they may go, and a move t (N, k) takes
+them to u + spread t. Its columns are directions times the standard deviation of the population along each, so that the
+norm of t is an effort that can be compared between subspaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ice_lightning.checks import at_least, problem
+
+Score = Callable[[Tensor], Tensor]
+"""Latents (M, n) -> (M,), whose sign is the decision; differentiable, each row on its own."""
+
+
+class Moves(NamedTuple):
+    """What a search found.
+
+    Attributes:
+        t: (N, k) the smallest move found that flips, else the last one tried.
+        before: (N,) score of the original.
+        after: (N,) score at t.
+        flipped: (N,) bool: whether the decision changed, by at least the margin.
+        evaluations: (N,) how often each person's image was made.
+    """
+
+    t: Tensor
+    before: Tensor
+    after: Tensor
+    flipped: Tensor
+    evaluations: Tensor
+
+
+class Method(Protocol):
+    """A way to search."""
+
+    def __call__(self, score: Score, u: Tensor, spread: Tensor) -> Moves:
+        """Search for people u (N, n) within `spread`, see `moved`."""
+
+
+def moved(u: Tensor, spread: Tensor, t: Tensor) -> Tensor:
+    """u + spread t, (N, n).
+
+    Args:
+        u: (N, n).
+        spread: (n, k) for everyone, (N, n, k) with a basis for each, or (n,) where every coordinate moves by itself.
+        t: (N, k).
+    """
+    if spread.ndim == 1:
+        return u + t * spread
+    return u + (t @ spread.T if spread.ndim == 2 else torch.einsum("nik,nk->ni", spread, t))
+
+
+def only(spread: Tensor, rows: Tensor) -> Tensor:
+    """The spread of some people."""
+    return spread[rows] if spread.ndim == 3 else spread
+
+
+def smallest_step(g: Tensor, drop: Tensor, bound: float) -> Tensor:
+    """The smallest t in the box |t_j| <= bound with g . t <= -drop, or the corner that goes furthest; (N, k).
+
+    Minimal norm under one linear constraint and a box is clamp(-a g) for some a >= 0 (the conditions of Karush, Kuhn
+    and Tucker), and g . t falls with a: a is found by bisection.
+
+    Args:
+        g: (N, k).
+        drop: (N,).
+        bound: above 0.
+    """
+    low = torch.zeros_like(drop)
+    high = bound / g.abs().clamp_min(1e-30).min(1).values
+    for _ in range(60):
+        middle = torch.where(low > 0, (low * high).sqrt(), high * 1e-12)
+        enough = ((-middle[:, None] * g).clamp(-bound, bound) * g).sum(1) <= -drop
+        low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
+    return (-high[:, None] * g).clamp(-bound, bound)
+
+
+class Tried:
+    """Signed scores of people on the way: positive while the decision is the original one."""
+
+    def __init__(self, score: Score, u: Tensor, spread: Tensor, margin: float) -> None:
+        self.score, self.u, self.spread, self.margin = score, u, spread, margin
+        k = len(spread) if spread.ndim == 1 else spread.shape[-1]
+        with torch.no_grad():
+            self.before = score(u)
+        self.sign = torch.where(self.before >= 0, 1.0, -1.0).to(self.before)
+        self.best = u.new_zeros(len(u), k)
+        self.after = self.before.clone()
+        self.flipped = torch.zeros(len(u), dtype=torch.bool, device=u.device)
+        self.evaluations = torch.ones(len(u), dtype=torch.long, device=u.device)
+
+    def at(self, t: Tensor, rows: Tensor, gradient: bool = False) -> tuple[Tensor, Tensor]:
+        """Signed scores (M,) of some people at t (M, k), and with `gradient` their gradients (M, k); keeps the best."""
+        t = t.detach().requires_grad_(gradient)
+        with torch.set_grad_enabled(gradient):
+            raw = self.score(moved(self.u[rows], only(self.spread, rows), t))
+        g = torch.autograd.grad(raw.sum(), t)[0] * self.sign[rows, None] if gradient else torch.empty(0)
+        self.evaluations[rows] += 1
+        self.keep(t.detach(), raw.detach(), rows)
+        return raw.detach() * self.sign[rows], g
+
+    def flips(self, signed: Tensor) -> Tensor:
+        """Whether signed scores are on the other side, by the margin; 0 itself is on neither."""
+        return (signed <= -self.margin) & (signed < 0)
+
+    def keep(self, t: Tensor, raw: Tensor, rows: Tensor) -> None:
+        """Take t (M, k) where it flips and is smaller than what flipped before, or where nothing has flipped yet."""
+        flips = self.flips(raw * self.sign[rows])
+        better = torch.where(self.flipped[rows], flips & (t.norm(dim=1) < self.best[rows].norm(dim=1)), True)
+        taken = rows[better]
+        self.best[taken], self.after[taken] = t[better], raw[better]
+        self.flipped[taken] |= flips[better]
+
+    def back(self, halvings: int) -> None:
+        """Walk from everyone's flip straight back towards the original, to the boundary, by bisection."""
+        rows = self.flipped.nonzero()[:, 0]
+        whole = self.best[rows]
+        low, high = torch.zeros_like(whole[:, 0]), torch.ones_like(whole[:, 0])
+        for _ in range(halvings if len(rows) else 0):
+            middle = (low + high) / 2
+            signed, _ = self.at(middle[:, None] * whole, rows)
+            flips = self.flips(signed)
+            low, high = torch.where(flips, low, middle), torch.where(flips, middle, high)
+
+    def moves(self) -> Moves:
+        """What came of it."""
+        return Moves(self.best, self.before, self.after, self.flipped, self.evaluations)
+
+
+def check(bound: float, margin: float) -> None:
+    """Refuse a box without room, or a margin below 0."""
+    if not bound > 0:
+        raise problem("method.bound above 0, in standard deviations", bound, "3 is usual")
+    if not margin >= 0:
+        raise problem("method.margin of at least 0, in units of the score", margin, "0.1 is usual for logits")
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The smallest move to the linearised boundary, again and again (DeepFool, Moosavi-Dezfooli et al. 2016, eq. 6).
+
+    Here in a box, with a bounded step; then straight back to the boundary.
+
+    Attributes:
+        bound: no coordinate moves further, in standard deviations of the population.
+        margin: by how much the score has to change sides.
+        steps: gradients at most.
+        improve: gradients spent on a shorter move once someone has flipped.
+        halvings: of the way back.
+    """
+
+    bound: float = 3.0
+    margin: float = 0.1
+    steps: int = 12
+    improve: int = 2
+    halvings: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse settings that allow no search."""
+        check(self.bound, self.margin)
+        at_least("method.steps", self.steps, 1)
+
+    def __call__(self, score: Score, u: Tensor, spread: Tensor) -> Moves:
+        """See Method."""
+        tried = Tried(score, u, spread, self.margin)
+        rows = torch.arange(len(u), device=u.device)
+        t, left = torch.zeros_like(tried.best), torch.full((len(u),), self.improve + 1, device=u.device)
+        aim = 1.05 * self.margin + 1e-3  # just beyond, or the last steps would stop short of the boundary
+        for _ in range(self.steps + 1):
+            signed, g = tried.at(t, rows, gradient=True)
+            left[rows[tried.flipped[rows]]] -= 1
+            drop = signed + aim - (g * t).sum(1)
+            aimed = torch.where((drop > 0)[:, None], smallest_step(g, drop, self.bound), t - newton(g, signed + aim))
+            step = aimed.clamp(-self.bound, self.bound) - t
+            length = step.norm(dim=1)
+            t = t + step * (self.bound / length.clamp_min(1e-12)).clamp(max=1)[:, None]
+            stays = (length > 0.01 * t.norm(dim=1)) & (left[rows] > 0)
+            rows, t = rows[stays], t[stays]
+            if not len(rows):
+                break
+        tried.back(self.halvings)
+        return tried.moves()
+
+
+def newton(g: Tensor, value: Tensor) -> Tensor:
+    """The shortest step along g (N, k) over which a function of this value and gradient falls to 0."""
+    return g * (value / g.square().sum(1).clamp_min(1e-30))[:, None]
+
+
+@dataclass(frozen=True)
+class Line:
+    """The single direction that flips with the smallest move, by bisection.
+
+    Attributes:
+        bound: how far, in standard deviations of the population.
+        margin: by how much the score has to change sides.
+        halvings: of each bracket.
+    """
+
+    bound: float = 3.0
+    margin: float = 0.1
+    halvings: int = 7
+
+    def __post_init__(self) -> None:
+        """Refuse settings that allow no search."""
+        check(self.bound, self.margin)
+        at_least("method.halvings", self.halvings, 1)
+
+    def __call__(self, score: Score, u: Tensor, spread: Tensor) -> Moves:
+        """See Method; a direction is searched on the side to which the score falls."""
+        tried = Tried(score, u, spread, self.margin)
+        everyone = torch.arange(len(u), device=u.device)
+        _, g = tried.at(torch.zeros_like(tried.best), everyone, gradient=True)
+        for j in range(tried.best.shape[1]):
+            rows, side = everyone, -torch.sign(g[:, j])
+            low, high = torch.zeros_like(side), torch.full_like(side, self.bound)
+            # Shorter than the best so far, or not at all.
+            high = torch.where(tried.flipped, tried.best.norm(dim=1), high)
+            for halving in range(self.halvings):
+                at = high if halving == 0 else (low + high) / 2
+                t = torch.zeros_like(tried.best[rows])
+                t[:, j] = at * side
+                flips = tried.flips(tried.at(t, rows)[0])
+                if halving == 0:
+                    rows, side, low, high = rows[flips], side[flips], low[flips], high[flips]
+                else:
+                    low, high = torch.where(flips, low, at), torch.where(flips, at, high)
+                if not len(rows):
+                    break
+        return tried.moves()
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A fixed number of steps of gradient descent on the score (Li et al. 2022, released notebook), in latent units.
+
+    Attributes:
+        steps: 10 to 50 there.
+        margin: by how much the score has to change sides.
+        lr: step size.
+        momentum: of the steps.
+        weight_decay: towards the original.
+    """
+
+    steps: int = 20
+    margin: float = 0.0
+    lr: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 1e-3
+
+    def __call__(self, score: Score, u: Tensor, spread: Tensor) -> Moves:
+        """See Method; the last step counts, whatever came before."""
+        tried = Tried(score, u, spread, self.margin)
+        rows, lengths = torch.arange(len(u), device=u.device), spread if spread.ndim == 1 else spread.norm(dim=-2)
+        t, velocity = torch.zeros_like(tried.best), torch.zeros_like(tried.best)
+        for _ in range(self.steps):
+            _, g = tried.at(t, rows, gradient=True)
+            velocity = self.momentum * velocity + g / lengths + self.weight_decay * t * lengths
+            t = t - self.lr * velocity / lengths
+        with torch.no_grad():
+            after = score(moved(u, spread, t))
+        return Moves(t, tried.before, after, tried.flips(after * tried.sign), tried.evaluations + 1)
