@@ -102,7 +102,8 @@ class Tried:
         t = t.detach().requires_grad_(gradient)
         with torch.set_grad_enabled(gradient):
             raw = self.score(moved(self.u[rows], only(self.spread, rows), t))
-        g = torch.autograd.grad(raw.sum(), t)[0] * self.sign[rows, None] if gradient else torch.empty(0)
+        g = torch.autograd.grad(raw.sum(), t)[0] * self.sign[rows, None] if gradient else t.new_empty(0)
+        g = g.nan_to_num(0, 0, 0)  # whose score breaks down on the way stays where it did
         self.evaluations[rows] += 1
         self.keep(t.detach(), raw.detach(), rows)
         return raw.detach() * self.sign[rows], g

@@ -57,6 +57,10 @@ class LatentDataModule(pl.LightningDataModule):
         ranks, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer is not None else (1, 0)
         return DataLoader(share_of(People(self.latents), ranks, rank), self.batch)
 
+    def test_dataloader(self) -> DataLoader:
+        """The same."""
+        return self.train_dataloader()
+
 
 def share_of(people: People, ranks: int, rank: int) -> Dataset:
     """Every ranks-th person from rank on; NOBODY where the others have one more, since ranks count their steps."""

@@ -174,6 +174,82 @@ def people(
     return figure
 
 
+def counterfactuals(pairs: Tensor, labels: Sequence[str], title: str, columns: int = 2) -> Figure:
+    """People beside their counterfactuals and what differs, several people in a row.
+
+    Args:
+        pairs: (N, 2, 3, H, W) in 0..1: original, counterfactual.
+        labels: (N,) under the people.
+        title: one line.
+        columns: people in a row.
+    """
+    rows = -(-len(pairs) // columns)
+    width, height = columns * 5.0 + 0.2, rows * 1.95 + 0.85
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height))
+        figure.suptitle(title, x=0.1 / width, ha="left", fontweight="bold", fontsize=13)
+        outer = figure.add_gridspec(
+            rows, columns, wspace=0.05, hspace=0.24, left=0.1 / width, right=1 - 0.1 / width, bottom=0.3 / height,
+            top=1 - 0.7 / height,
+        )  # fmt: skip
+        for index, pair in enumerate(pairs):
+            inner = outer[index // columns, index % columns].subgridspec(1, 3, wspace=0.03)
+            cells = [figure.add_subplot(inner[0, column]) for column in range(3)]
+            for axes, image in zip(cells, pair, strict=False):
+                axes.imshow(image.permute(1, 2, 0).cpu().numpy())
+            distance = (pair[1] - pair[0]).square().sum(0).sqrt()
+            cells[2].imshow(distance.cpu().numpy(), cmap="magma", vmin=0, vmax=FULL_CHANGE)
+            for axes in cells:
+                _frame(axes, None)
+            cells[0].set_xlabel(labels[index], loc="left", fontsize=10)
+            if index < columns:
+                for axes, heading in zip(cells, ("original", "counterfactual", "difference"), strict=True):
+                    axes.set_title(heading, fontsize=10, fontweight="normal")
+    return figure
+
+
+def verdict(judged: Mapping[str, Any]) -> Figure:
+    """Flip rates of the named subspaces with their intervals and controls; beside it, what they reach together.
+
+    Args:
+        judged: as in verdict.json, of one classifier.
+    """
+    subspaces = judged["subspaces"]
+    names = [each["criterion"].replace("_", " ") for each in subspaces]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(11, 1.7 + 0.55 * len(names)), layout="constrained")
+        figure.suptitle(f"What {judged['classifier']} looks at", x=0.01, ha="left", fontweight="bold", fontsize=13)
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=[2.2, 1])
+        places = list(range(len(names)))
+        rates = [100 * each["rate"] for each in subspaces]
+        colours = [ACCENT if each["counts"] else MUTED for each in subspaces]
+        left.barh(places, rates, color=colours, height=0.6)
+        for place, each in zip(places, subspaces, strict=True):
+            low, high = (100 * bound for bound in each["interval"])
+            left.plot([low, high], [place] * 2, color="black", lw=1.5)
+        markers = {"random": ("|", "random subspace, same size"), "weights": ("x", "random weights"),
+                   "unrestricted": (".", "every coordinate at once")}  # fmt: skip
+        for control, (marker, label) in markers.items():
+            shown = [(p, 100 * each["controls"][control]["rate"]) for p, each in zip(places, subspaces, strict=True)
+                     if control in each["controls"]]  # fmt: skip
+            if shown:
+                ys, xs = zip(*shown, strict=True)
+                size, width = (16, 2.5) if marker == "|" else (8, 1.5)
+                left.plot(xs, ys, marker, color="#1e293b", ms=size, mew=width, ls="", label=label)
+        left.set_yticks(places, names)
+        left.invert_yaxis()
+        left.set_xlim(0, 103)
+        left.set_xlabel(f"flipped, % of {judged['people']} people; in colour what clears chance")
+        left.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
+        left.grid(axis="x", alpha=0.25)
+        right.plot([100 * share for share in judged["sufficiency"]], places, "-o", color=ACCENT)
+        right.set_xlim(0, 103)
+        right.set_xlabel("flipped by this one or those above, %")
+        right.grid(axis="x", alpha=0.25)
+        right.tick_params(left=False)
+    return figure
+
+
 def png(figure: Figure) -> bytes:
     """The figure as a PNG."""
     buffer = io.BytesIO()
@@ -262,3 +338,62 @@ def discovery_page(
         ("Settings", f"<details><summary>config.yaml</summary><pre>{html.escape(config)}</pre></details>"),
     ]
     return page(name.replace("_", " "), description, sections)
+
+
+def share(told: Mapping[str, Any]) -> str:
+    """A flip rate, its interval and denominator in words."""
+    low, high = told["interval"]
+    return f"{100 * told['rate']:.1f} % ({100 * low:.1f} to {100 * high:.1f}) of {told['of']}"
+
+
+def explanation_page(
+    title: str,
+    lead: str,
+    pictures: Mapping[str, bytes],
+    summary: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    config: str,
+) -> str:
+    """The page of an explanation run.
+
+    Args:
+        title: one line.
+        lead: one sentence.
+        pictures: caption -> PNG.
+        summary: flip rates, see verdict.summary.
+        metrics: as in metrics.json.
+        config: YAML that repeats the run.
+    """
+    rates = {"flipped": share(summary)} | {
+        f"control: {name}": share(each) for name, each in summary["controls"].items()
+    }
+    measured = {
+        name.replace("_", " "): f"{number(each['value'])} ({each['over']}: {each['of']})"
+        for name, each in metrics["measured"].items()
+    }
+    sections = [(caption, picture(data, caption)) for caption, data in pictures.items()]
+    sections += [
+        ("How many change sides", table(rates)),
+        ("In parts of the population", table({name: share(each) for name, each in summary["slices"].items()})),
+        ("What changes with it", table(measured)),
+        ("Settings", f"<details><summary>config.yaml</summary><pre>{html.escape(config)}</pre></details>"),
+    ]
+    return page(title, lead, sections)
+
+
+def verdict_page(judged: Sequence[Mapping[str, Any]], pictures: Mapping[str, bytes]) -> str:
+    """The page of a sweep's verdicts.
+
+    Args:
+        judged: as in verdict.json, a verdict for each classifier.
+        pictures: classifier -> PNG.
+    """
+    sections = []
+    for each in judged:
+        body = f"<p>{html.escape(each['sentence'])}</p>" + picture(pictures[each["classifier"]], each["classifier"])
+        for subspace in each["subspaces"]:
+            rates = {"everyone": share(subspace)} | {name: share(part) for name, part in subspace["slices"].items()}
+            name = html.escape(subspace["criterion"].replace("_", " "))
+            body += f"<details><summary>{name}, by parts of the population</summary>{table(rates)}</details>"
+        sections.append((each["classifier"], body))
+    return page("Verdict", "What each classifier looks at, by what flips it.", sections)

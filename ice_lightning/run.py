@@ -6,13 +6,14 @@ Only Hydra is imported up here, so that `--help` answers at once.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import logging
 import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from ice_lightning.modules.faces import Faces
     from ice_lightning.subspace import Subspace
 
-TASKS = ("discover",)
+TASKS = ("discover", "explain", "verdict")
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,15 @@ class Result:
 
     Attributes:
         folder: where its files lie.
-        subspace: the directions.
-        metrics: as in metrics.json.
+        metrics: as in metrics.json, or for a verdict as in verdict.json.
+        said: what to tell the user at the end, in a line or several.
+        subspace: the directions that were found or explained with; a verdict has none of its own.
     """
 
     folder: Path
-    subspace: Subspace
     metrics: dict[str, Any]
+    said: str
+    subspace: Subspace | None = None
 
 
 def run(cfg: DictConfig) -> Result:
@@ -59,7 +62,7 @@ def run(cfg: DictConfig) -> Result:
         IceError: for bad input, in one sentence.
     """
     one_of("task", cfg.task.name, TASKS)
-    return discover(cfg)
+    return {"discover": discover, "explain": explain, "verdict": judge}[cfg.task.name](cfg)
 
 
 def discover(cfg: DictConfig) -> Result:
@@ -72,11 +75,7 @@ def discover(cfg: DictConfig) -> Result:
     from ice_lightning.ranks import own_ranks
     from ice_lightning.subspace import load_subspace
 
-    # Lightning expects an optimiser, worker processes and layers in train mode; a discovery has none of them.
-    for message in ("num_workers", "configure_optimizers", "in eval mode", "LeafSpec", "returned `None`"):
-        warnings.filterwarnings("ignore", message=f"(?s).*{message}.*")
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-
+    quieten()
     generator = instantiate(cfg.generator)
     faces = instantiate(cfg.faces)
     criterion = build_criterion(cfg.criterion, faces)
@@ -91,14 +90,126 @@ def discover(cfg: DictConfig) -> Result:
     trainer = instantiate(cfg.trainer, _partial_=True)(
         logger=instantiate(cfg.logger), callbacks=[StageProgress(), save, SavePass(folder)]
     )
-    if trainer.world_size > len(data.latents):
-        fix = "raise latents.count or lower trainer.devices"
-        raise problem(f"at least as many people as processes ({trainer.world_size})", len(data.latents), fix)
+    check_shares(trainer.world_size, len(data.latents), "latents.count")
     with own_ranks(folder):
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     (folder / LAST).unlink(missing_ok=True)
     # Forked processes keep what they hold to themselves: the files are what every way of running has in common.
-    return Result(folder, load_subspace(folder), json.loads((folder / "metrics.json").read_text()))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    early = f"the search stopped early: {metrics['stopped_early']}\n" if metrics["stopped_early"] else ""
+    said = f"{early}{metrics['rank']} directions: {folder / 'traversal.png'}"
+    return Result(folder, metrics, said, load_subspace(folder))
+
+
+def explain(cfg: DictConfig) -> Result:
+    """Flip a classifier within a subspace, person by person, and write what was found into cfg.run_dir.
+
+    A run folder with people in it goes on where it stopped; a finished one is read.
+    """
+    folder = writable(Path(cfg.run_dir))
+    if cfg.classifier is None:
+        raise problem("a classifier to explain", "none", "add classifier=smiling or another one")
+    from ice_lightning.checks import at_least
+    from ice_lightning.latents import LatentDataModule
+    from ice_lightning.modules import classifier as classifiers
+    from ice_lightning.modules.explanation import Explanation
+    from ice_lightning.ranks import own_ranks
+    from ice_lightning.save_explanation import SaveExplanation, finished, lead
+    from ice_lightning.subspace import load_subspace
+    from ice_lightning.verdict import load_explained, summary
+
+    quieten()
+    people = at_least("explain.people", cfg.explain.people, 1)
+    generator = instantiate(cfg.generator)
+    faces, classifier = instantiate(cfg.faces), instantiate(cfg.classifier)
+    oracles = {name: classifiers.embedded(name) for name in cfg.explain.oracles}
+    subspace = load_subspace(cfg.subspace or found_before(cfg, generator.fingerprint))
+    if subspace.provenance["generator_sha256"] != generator.fingerprint:
+        got = f"one of {subspace.provenance['generator']} ({subspace.provenance['generator_sha256'][:12]})"
+        fix = "set generator.checkpoint to that, or find the subspace again"
+        raise problem(f"a subspace of this generator ({generator.fingerprint[:12]})", got, fix)
+    decisive = settings(cfg, ("generator", "faces", "classifier", "method"))
+    decisive |= {"explain.seed": cfg.explain.seed, "explain.controls": list(cfg.explain.controls)}
+    decisive |= {"explain.oracles": list(oracles), "subspace": digest(subspace.directions.numpy().tobytes())}
+    facts = {
+        "classifier": str(cfg.classifier.get("name", cfg.classifier._target_)),
+        "criterion": subspace.provenance["criterion"],
+        "directions": subspace.directions.shape[1],
+        "oracles": list(oracles),
+        "settings": decisive,
+    }
+    done = {number: row for number, row in finished(folder, decisive).items() if number < people}
+    if not (folder / "metrics.json").exists() or len(done) < people:
+        criterion = build_criterion(OmegaConf.create(subspace.provenance["config"]["criterion"]), faces)
+        population = generator.convert(generator.sample(POPULATION, cfg.explain.seed), "z", subspace.space)
+        method = instantiate(cfg.method)
+        module = Explanation(
+            generator, classifier, faces, subspace, method, population, criterion, oracles, tuple(cfg.explain.controls)
+        )
+        module.done = done
+        data = LatentDataModule(generator, subspace.space, people, cfg.explain.seed, cfg.explain.batch)
+        config = OmegaConf.to_container(cfg, resolve=True)
+        save = SaveExplanation(folder, facts, config, OmegaConf.to_yaml(cfg, resolve=True))  # type: ignore[arg-type]
+        trainer = instantiate(cfg.trainer, _partial_=True)(
+            logger=instantiate(cfg.logger), callbacks=[save], inference_mode=False
+        )
+        check_shares(trainer.world_size, people, "explain.people")
+        with own_ranks(folder):
+            trainer.test(module, datamodule=data, verbose=False)
+    told = summary(load_explained(folder))
+    said = f"{lead(told)} {folder / 'report.html'}"
+    return Result(folder, json.loads((folder / "metrics.json").read_text()), said, subspace)
+
+
+POPULATION = 512
+"""People whose spread in the latent space is the unit of moves."""
+
+
+def found_before(cfg: DictConfig, fingerprint: str) -> Path:
+    """The folder of the subspace that the settings of a discovery lead to; it is found now unless it was before."""
+    what = settings(cfg) | {"fingerprint": fingerprint}
+    folder = Path(cfg.explain.subspaces) / f"{cfg.criterion.name}_{digest(json.dumps(what, sort_keys=True).encode())}"
+    if not (folder / "metrics.json").is_file():
+        alone = {"run_dir": str(folder), "logger": None, "ckpt_path": "last" if (folder / LAST).is_file() else None}
+        parts = OmegaConf.merge(cfg, alone)
+        assert isinstance(parts, DictConfig)
+        OmegaConf.update(parts, "trainer", {"devices": 1, "strategy": "auto", "num_nodes": 1})
+        print(f"finding {cfg.criterion.name} first, into {folder}", file=sys.stderr)
+        discover(parts)
+    return folder
+
+
+def judge(cfg: DictConfig) -> Result:
+    """Rank the named subspaces of a folder's explanations, for each classifier."""
+    from ice_lightning.save_explanation import write_verdicts
+    from ice_lightning.verdict import verdicts
+
+    if cfg.runs is None:
+        raise problem("the folder of a sweep of explanations", "none", "set runs=DIR")
+    folder = writable(Path(cfg.run_dir))
+    judged = verdicts(cfg.runs)
+    write_verdicts(folder, judged)
+    said = "\n".join(each["sentence"] for each in judged)
+    return Result(folder, {"verdicts": judged}, f"{said}\n{folder / 'verdict.html'}")
+
+
+def digest(data: bytes) -> str:
+    """A short name for some content."""
+    return hashlib.sha256(data).hexdigest()[:12]
+
+
+def quieten() -> None:
+    """Drop what Lightning says of runs without an optimiser, worker processes and layers in train mode."""
+    for message in ("num_workers", "configure_optimizers", "in eval mode", "LeafSpec", "returned `None`"):
+        warnings.filterwarnings("ignore", message=f"(?s).*{message}.*")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+
+
+def check_shares(processes: int, people: int, name: str) -> None:
+    """Refuse more processes than people."""
+    if processes > people:
+        fix = f"raise {name} or lower trainer.devices"
+        raise problem(f"at least as many people as processes ({processes})", people, fix)
 
 
 def checkpoint_of(path: str | None, folder: Path) -> Path | None:
@@ -112,9 +223,12 @@ def checkpoint_of(path: str | None, folder: Path) -> Path | None:
     return file
 
 
-def settings(cfg: DictConfig) -> dict[str, Any]:
-    """What decides a search's answer, by dotted names."""
-    parts = ("generator", "criterion", "faces", "solver", "space", "layers", "precision", "latents")
+DECISIVE = ("generator", "criterion", "faces", "solver", "space", "layers", "precision", "latents")
+"""What decides a search's answer."""
+
+
+def settings(cfg: DictConfig, parts: Sequence[str] = DECISIVE) -> dict[str, Any]:
+    """Some parts of the settings, flat, by dotted names."""
 
     def flat(node: Any, name: str) -> Iterator[tuple[str, Any]]:
         pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else None
@@ -236,14 +350,22 @@ def job_number(file: Path) -> str:
 
 
 class Comparison(Callback):
-    """At the end of a multirun, `comparison.png`: what each run found, on the same person (conf: hydra.callbacks)."""
+    """At the end of a multirun, its verdict or `comparison.png` (conf: hydra.callbacks)."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Draw the runs that left a subspace, each under the settings that tell it from the others."""
+        """Judge explanations; draw what discoveries found on the same person, by the settings that tell them apart."""
+        sweep = Path(config.hydra.sweep.dir)
+        if list(sweep.rglob("counterfactuals.safetensors")):
+            from ice_lightning.save_explanation import write_verdicts
+            from ice_lightning.verdict import verdicts
+
+            judged = verdicts(sweep)
+            write_verdicts(sweep, judged)
+            print("\n".join([*(each["sentence"] for each in judged), str(sweep / "verdict.html")]))
+            return
         from ice_lightning.callbacks import comparison
         from ice_lightning.files import whole
 
-        sweep = Path(config.hydra.sweep.dir)
         given = {
             file.parent: list(OmegaConf.load(file.parent / ".hydra" / "overrides.yaml"))
             for file in sorted(sweep.glob("*/subspace.safetensors"), key=job_number)
@@ -266,9 +388,7 @@ def _hydra_main(cfg: DictConfig) -> None:
             raise  # Hydra goes on with the other jobs, then says which one failed
         stop(error)
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        if result.metrics["stopped_early"]:
-            print(f"the search stopped early: {result.metrics['stopped_early']}", file=sys.stderr)
-        print(f"{result.metrics['rank']} directions: {result.folder / 'traversal.png'}")
+        print(result.said)
 
 
 def stop(error: Exception) -> NoReturn:

@@ -18,8 +18,8 @@ LAYERS = [
         "modules.faces",
         "modules.sampling", "modules.bisenet", "modules.iresnet", "modules.pretrained",
     },
-    {"criterions", "counterfactual", "latents", "report", "traversal"},
-    {"modules.discovery", "modules.explanation", "callbacks", "ranks"},
+    {"criterions", "counterfactual", "spreads", "verdict", "latents", "report", "traversal"},
+    {"modules.discovery", "modules.explanation", "callbacks", "save_explanation", "ranks"},
     {"run"},
 ]  # fmt: skip
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

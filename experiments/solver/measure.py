@@ -26,6 +26,7 @@ from ice_lightning.modules.discovery import Discovery
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.products import Batch, linearise
 from ice_lightning.run import build_criterion, keep_freed_memory, layers_of
+from ice_lightning.solvers import EigenResult
 from ice_lightning.subspace import principal_angles
 
 HERE = Path(__file__).parent
@@ -80,30 +81,14 @@ def a_person(*settings: str, generator: Generator | None = None, people: int = 1
 
 def against() -> dict[str, Any]:
     """Seconds per person of the published algorithm, of whole Jacobians and of the search, in three rounds."""
-    from reference import published_rows
-
     module, U = a_person(people=3)
     rounds, rows = [], 0
     for number in range(3):
-        u = U[number : number + 1]
-        analysis = module.analyse(u)
-        features = [term.features for term in module.terms]
-
-        def f(v: torch.Tensor, u: torch.Tensor = u, analysis: Any = analysis) -> torch.Tensor:
-            image = module.draw(v, u)
-            seen = analysis._replace(parse=analysis.parse.long())
-            return torch.cat([term(image, seen) for term in module.terms], 1)
-
-        v = u[:, module.coordinates]
-        rows = f(v).shape[1]
-        some = torch.randperm(rows, generator=torch.Generator().manual_seed(number))[:150].tolist()
-        began = time.perf_counter()
-        published_rows(f, v, some)
-        published = (time.perf_counter() - began) / len(some) * rows
+        published, rows = seconds_of_rows(module, U[number : number + 1], 150, number)
         exact = discovered(f"exact_{number}", *SKIN, "solver=exact", "latents.count=4")[1]["seconds"]["products"] / 4
         krylov = discovered(f"krylov_{number}", *SKIN)[1]["seconds"]["products"] / 32
         rounds.append({"published": published, "exact": exact, "krylov": krylov})
-        print(number, features, rounds[-1], flush=True)
+        print(number, rounds[-1], flush=True)
     folder, truth = discovered("exact_32", *SKIN, "solver=exact")
     ours, metrics = discovered("krylov_32", *SKIN)
     one, other = load_subspace(ours), load_subspace(folder)
@@ -141,8 +126,8 @@ def random_generator(side: int) -> Generator:
     return G.eval().requires_grad_(False)
 
 
-def drive(module: Discovery, U: torch.Tensor) -> tuple[float, dict[str, Any]]:
-    """Seconds and stats of a search over all people, without a trainer."""
+def drive(module: Discovery, U: torch.Tensor) -> tuple[float, EigenResult]:
+    """Seconds and result of a search over all people, without a trainer."""
     began = time.perf_counter()
     while True:
         module.add(dict(enumerate(U.split(1))))
@@ -150,7 +135,7 @@ def drive(module: Discovery, U: torch.Tensor) -> tuple[float, dict[str, Any]]:
             module.ask = module.search.send(module.groups())
             module.clear()
         except StopIteration as end:
-            return time.perf_counter() - began, end.value.result.stats | {"rank": len(end.value.result.values)}
+            return time.perf_counter() - began, end.value.result
 
 
 PIXELS = (
@@ -164,6 +149,51 @@ PIXELS = (
 )
 
 
+def seconds_of_rows(module: Discovery, u: torch.Tensor, count: int, seed: int) -> tuple[float, int]:
+    """Seconds of the published algorithm on one person, from some of its rows, and how many rows there are."""
+    from reference import published_rows
+
+    analysis = module.analyse(u)
+
+    def f(v: torch.Tensor) -> torch.Tensor:
+        image = module.draw(v, u)
+        seen = analysis._replace(parse=analysis.parse.long())
+        return torch.cat([term(image, seen) for term in module.terms], 1)
+
+    v = u[:, module.coordinates]
+    rows = f(v).shape[1]
+    some = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))[:count].tolist()
+    began = time.perf_counter()
+    published_rows(f, v, some)
+    return (time.perf_counter() - began) / count * rows, rows
+
+
+def random() -> dict[str, Any]:
+    """The published algorithm, whole Jacobians and the search on generators with random weights, two people each."""
+    found = {}
+    for side in (64, 256):
+        G = random_generator(side)
+        fast, U = a_person(*PIXELS, generator=G, people=2)
+        slow, _ = a_person(*PIXELS, "solver=exact", generator=G, people=2)
+        (seconds, one), (whole, other) = drive(fast, U), drive(slow, U)
+        published, rows = seconds_of_rows(fast, U[:1], 60, 0)
+        kept = min(len(one.values), len(other.values))
+        found[str(side)] = {
+            "coordinates": fast.problem.n,
+            "rows": rows,
+            "published": published,
+            "exact": whole / 2,
+            "krylov": seconds / 2,
+            "products": one.stats["products"],
+            "rank": [len(one.values), len(other.values)],
+            "smallest_cosine": float(principal_angles(one.vectors, other.vectors).max().cos()),
+            "largest_eigenvalue_error": float((one.values[:kept] / other.values[:kept] - 1).abs().max()),
+            "stopped_early": one.stats["stopped_early"],
+        }
+        print(side, found[str(side)], flush=True)
+    return found
+
+
 def growth() -> dict[str, Any]:
     """Seconds of searches that differ in one number, and the slope of their logarithms."""
     found: dict[str, Any] = {}
@@ -171,10 +201,10 @@ def growth() -> dict[str, Any]:
     def series(name: str, xs: list[float], runs: list[tuple[Discovery, torch.Tensor]]) -> None:
         rows = []
         for x, (module, U) in zip(xs, runs, strict=True):
-            seconds, stats = drive(module, U)
-            why = stats["stopped_early"]
+            seconds, result = drive(module, U)
+            stats, why = result.stats, result.stats["stopped_early"]
             rows.append({"x": x or module.problem.n, "seconds": seconds, "products": stats["products"], "why": why})
-            rows[-1]["rank"] = stats["rank"]
+            rows[-1]["rank"] = len(result.values)
             print(name, rows[-1], flush=True)
         first, last = rows[0], rows[-1]
         slope = math.log(last["seconds"] / first["seconds"]) / math.log(last["x"] / first["x"])
@@ -296,7 +326,15 @@ def broken() -> dict[str, Any]:
     return {"angles": angles, "with_checkpoint": before, "lost_rank": ended}
 
 
-PARTS = {"against": against, "wide": wide, "growth": growth, "same": same, "memory": memory, "broken": broken}
+PARTS = {
+    "against": against,
+    "wide": wide,
+    "random": random,
+    "growth": growth,
+    "same": same,
+    "memory": memory,
+    "broken": broken,
+}
 
 
 def main() -> None:

@@ -119,6 +119,10 @@ def gaze_of(image: Tensor, eyes: Tensor, sharpness: float = 6.0) -> dict[str, Te
     }
 
 
+NEAR = 0.06
+"""Radius around a landmark within which an image counts as its own, in image sides."""
+
+
 class Landmarks(Term):
     """Positions of landmarks, in image sides.
 
@@ -136,6 +140,14 @@ class Landmarks(Term):
         self.features = 2 * len(self.ids)
         self.landmarks = landmarks
         self.label = f"{type(self).__name__} {'not ' if complement else ''}{indices}"
+
+    def where(self, analysis: Analysis) -> Tensor:
+        """(N, H, W), 0 or 1: what lies within NEAR of a point."""
+        side = analysis.parse.shape[-1]
+        axis = torch.arange(side, device=analysis.landmarks.device, dtype=analysis.landmarks.dtype)
+        x, y = (analysis.landmarks[:, self.ids, i, None] - axis for i in (0, 1))
+        distance = x.square()[:, :, None] + y.square()[..., None]
+        return (distance.amin(1) <= (NEAR * side) ** 2).to(axis)
 
     def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
         """(N, 3, H, W) -> (N, 2 k)."""

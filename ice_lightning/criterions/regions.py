@@ -120,6 +120,10 @@ class Region(Term):
         mask = region_mask(analysis.parse, self.regions, **self.shape)
         return F.interpolate(mask[:, None], (self.size, self.size), mode="area")[:, 0]
 
+    def where(self, analysis: Analysis) -> Tensor:
+        """(N, H, W), 0 or 1: the region."""
+        return region_mask(analysis.parse, self.regions, **self.shape)
+
     def empty(self, analysis: Analysis) -> Tensor:
         """(N,) whose region has less than one pixel."""
         return self.weight(analysis).sum((1, 2)) < 1

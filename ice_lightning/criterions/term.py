@@ -50,6 +50,10 @@ class Term(nn.Module):
         """(N,) bool: who lacks what this term looks at, and is left out; nobody, unless a term says otherwise."""
         return torch.zeros(len(analysis.parse), dtype=torch.bool, device=analysis.parse.device)
 
+    def where(self, analysis: Analysis) -> Tensor | None:
+        """(N, H, W) in 0..1: where in the image this term looks; None for everywhere, unless a term says otherwise."""
+        return None
+
 
 @dataclass(frozen=True)
 class Activate:

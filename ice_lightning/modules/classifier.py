@@ -1,14 +1,21 @@
-"""The embedded attribute classifiers: one image, one logit."""
+"""Classifiers: an image in, one signed score out, whose sign is the decision."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ice_lightning.checkpoints import ASSETS, load_network
-from ice_lightning.checks import one_of
+from ice_lightning.checks import one_of, problem
 from ice_lightning.modules.layers import Trunk, resize
 
 EMBEDDED = ("smiling", "smiling_biased", "narrow_eyes", "glasses")
+KINDS = ("binary", "multiclass", "regression")
 
 
 class Classifier(nn.Module):
@@ -40,3 +47,169 @@ def embedded(name: str) -> Classifier:
     network = load_network(ASSETS / f"{name}.safetensors", name, Classifier)
     assert isinstance(network, Classifier)
     return network
+
+
+class Scored(nn.Module):
+    """Anybody's classifier behind its own preprocessing, as one signed score.
+
+    Args:
+        network: (N, 3, size, size), normalised -> (N,) or (N, 1) logits, (N, C) logits or (N,) numbers, by `kind`.
+        size: side at which it works; None for that of the image.
+        mean: of the normalisation, per channel, of values in 0..1.
+        std: of the normalisation.
+        kind: binary (the logit), multiclass (the target's logit less the largest other), regression (less the target).
+        target: the class, from 0, or the number from which on the decision is positive.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        size: int | None = None,
+        mean: Sequence[float] = (0.0, 0.0, 0.0),
+        std: Sequence[float] = (1.0, 1.0, 1.0),
+        kind: str = "binary",
+        target: float | None = None,
+    ) -> None:
+        super().__init__()
+        one_of("classifier.kind", kind, KINDS)
+        if (kind == "binary") != (target is None):
+            fix = "set classifier.target to a class or a number with multiclass and regression, and leave it out else"
+            raise problem(f"a target that suits classifier.kind={kind}", target, fix)
+        self.network, self.size, self.kind, self.target = network, size, kind, target
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> Scored:
+        """Nothing: the network stays in the mode in which it was read, and an exported one knows no other."""
+        return self
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) in 0..1 -> (N,)."""
+        seen = (resize(image, self.size or image.shape[-1]) - self.mean) / self.std
+        out = self.network(seen).reshape(len(image), -1)
+        columns = out.shape[1]
+        if self.kind == "multiclass":
+            index = int(self.target or 0)
+            if not (columns > 1 and 0 <= index < columns):
+                raise problem(f"a class from 0 to {columns - 1}", self.target, "set classifier.target to one of them")
+            others = torch.cat([out[:, :index], out[:, index + 1 :]], 1)
+            return out[:, index] - others.amax(1)
+        if columns != 1:
+            fix = "set classifier.kind=multiclass and classifier.target to a class"
+            raise problem(f"one number per image of a {self.kind} classifier", columns, fix)
+        return out[:, 0] - (self.target or 0.0)
+
+
+def own(
+    path: str | None,
+    network: nn.Module | None = None,
+    size: int | None = None,
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    std: Sequence[float] = (1.0, 1.0, 1.0),
+    kind: str = "binary",
+    target: float | None = None,
+    name: str = "own",
+) -> Scored:
+    """A classifier of one's own, frozen, in eval mode; the file decides how it is read.
+
+    Args:
+        path: TorchScript (.pt, .ts), an exported program (.pt2), or weights (.safetensors) for `network`.
+        network: an instance, for .safetensors; in a config, its `_target_` and arguments.
+        size: see Scored.
+        mean: see Scored.
+        std: see Scored.
+        kind: see Scored.
+        target: see Scored.
+        name: what reports call it.
+
+    Raises:
+        IceError: for a missing or unreadable file, or weights that don't fit.
+    """
+    if path is None or not Path(path).is_file():
+        raise problem("a classifier's file (.pt, .pt2 or .safetensors)", path or "none", "set classifier.path")
+    read = {".pt2": exported, ".safetensors": filled_with}.get(Path(path).suffix, scripted)
+    module = read(Path(path), network)
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    return Scored(module, size, tuple(mean), tuple(std), kind, target)
+
+
+def scripted(path: Path, network: nn.Module | None = None) -> nn.Module:
+    """A TorchScript file."""
+    try:
+        return torch.jit.load(str(path), map_location="cpu").eval()
+    except RuntimeError as error:
+        fix = "write it by torch.jit.script(network).save, or by torch.export.save, or its weights as .safetensors"
+        raise problem(f"a TorchScript file at {path}", "another one", fix) from error
+
+
+def exported(path: Path, network: nn.Module | None = None) -> nn.Module:
+    """A file by torch.export.save."""
+    try:
+        return torch.export.load(str(path)).module()
+    except Exception as error:  # whatever its reader stumbles on
+        fix = "write it by torch.export.save, with a dynamic first dimension"
+        raise problem(f"an exported program at {path}", type(error).__name__, fix) from error
+
+
+def filled_with(path: Path, network: nn.Module | None = None) -> nn.Module:
+    """The network with the weights of a .safetensors file."""
+    if network is None:
+        raise problem("a network for these weights", "none", "set classifier.network._target_ to its class")
+    try:
+        network.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        got = " ".join(str(error).split())
+        raise problem(
+            f"weights at {path} for {type(network).__name__}", got, "pass the file that it was saved to"
+        ) from error
+    return network.eval()
+
+
+def reinitialised(classifier: nn.Module, seed: int) -> nn.Module | None:
+    """A copy with random weights, by each layer's own initialisation; None where none of its layers has one."""
+    import copy
+
+    twin = copy.deepcopy(classifier)
+    layers = [layer for layer in twin.modules() if callable(getattr(layer, "reset_parameters", None))]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for layer in layers:
+            layer.reset_parameters()  # type: ignore[operator]
+    return twin.requires_grad_(False).eval() if layers else None
+
+
+def probe(classifier: nn.Module, image: Tensor) -> None:
+    """Refuse a classifier that can't be explained, seen on images (N, 3, H, W) of several people.
+
+    Raises:
+        IceError: unless it gives one score per image, the same each time, alone or in a batch, finite for someone,
+            and with a gradient.
+    """
+    try:
+        with torch.enable_grad():
+            seen = image.detach().clone().requires_grad_()
+            score = classifier(seen)
+    except RuntimeError as error:
+        fix = "set classifier.size to the side that it takes, and export it with a dynamic first dimension"
+        raise problem(
+            f"a classifier that takes images of shape {tuple(image.shape)}", str(error).splitlines()[0], fix
+        ) from error
+    if score.shape != (len(image),):
+        raise problem(f"one score per image, ({len(image)},)", tuple(score.shape), "return a single logit")
+    with torch.no_grad():
+        again, alone = classifier(image), classifier(image[:1])
+    known = score.detach().isfinite()
+    if not known.any():
+        raise problem("a finite score for someone", "none", "check the classifier's size, mean and std")
+    if not torch.equal(score.detach()[known], again[known]):
+        fix = "put it into eval mode and switch its randomness off"
+        raise problem("a classifier that says the same twice", "another score for the same image", fix)
+    if known[0] and (alone - score[:1]).abs() > 1e-3 * (1 + score[:1].abs()):
+        fix = "put its batch normalisation into eval mode"
+        raise problem("a classifier that sees each image by itself", "another score beside other images", fix)
+    g = torch.autograd.grad(score[known].sum(), seen)[0] if score.requires_grad else torch.zeros(1)
+    if not g[g.isfinite()].any():
+        same = len(score) > 1 and bool((score[known] == score[known][0]).all())
+        got = "a constant" if same else "one without a gradient"
+        raise problem("a classifier whose score changes with the image", got, "pass its logits, before any threshold")

@@ -1,0 +1,250 @@
+"""Explanation: people in, the smallest moves that change a classifier's mind, within a named subspace and controls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from ice_lightning import metrics
+from ice_lightning.checks import one_of, problem
+from ice_lightning.counterfactual import Gradient, Method, Moves, Score, moved
+from ice_lightning.criterions import Analysis, Criterion
+from ice_lightning.latents import NOBODY
+from ice_lightning.modules.classifier import probe, reinitialised
+from ice_lightning.modules.faces import Faces
+from ice_lightning.modules.stylegan2 import Generator
+from ice_lightning.spreads import deviations, matching_factor, named, random_bases
+from ice_lightning.subspace import Subspace
+
+CONTROLS = ("random", "weights", "unrestricted")
+"""What a subspace is compared with: random ones of its dimension that change images as much, the same classifier with
+random weights, and every coordinate of the space at once, the upper bound."""
+
+Rows = dict[str, Tensor]
+"""What is known of some people, by name, a row each."""
+
+
+class Explanation(pl.LightningModule):
+    """Searches counterfactuals for every person of a population, and measures them.
+
+    Args:
+        generator: frozen.
+        classifier: image in 0..1 -> (N,) score, whose sign is the decision.
+        faces: face models, for what is measured.
+        subspace: where people may move.
+        method: how to search.
+        population: latents (P, n), whose deviations are the unit of moves.
+        criterion: of the subspace; its activated terms say where a change belongs.
+        oracles: classifiers by name, for attributes that change as well and for slices of the population.
+        controls: out of CONTROLS.
+        seed: of the controls.
+
+    After the test, `rows` holds what was found of everyone, in the order of their numbers, `unknown` who has no finite
+    score, and `measured` value, denominator and who is meant for each metric.
+    """
+
+    rows: Rows
+    people: int
+    unknown: list[int]
+    measured: dict[str, dict[str, Any]]
+
+    def __init__(
+        self,
+        generator: Generator,
+        classifier: nn.Module,
+        faces: Faces,
+        subspace: Subspace,
+        method: Method,
+        population: Tensor,
+        criterion: Criterion,
+        oracles: Mapping[str, nn.Module],
+        controls: Sequence[str] = CONTROLS,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for control in controls:
+            one_of("control", control, CONTROLS)
+        self.generator, self.classifier, self.faces = generator, classifier, faces
+        self.space, self.method, self.criterion = subspace.space, method, criterion
+        self.oracles, self.controls, self.seed = nn.ModuleDict(oracles), tuple(controls), seed
+        self.population: Tensor
+        self.spread: Tensor
+        self.register_buffer("population", population, persistent=False)
+        self.register_buffer("spread", named(subspace.directions, population), persistent=False)
+        self.register_buffer("deviation", deviations(population), persistent=False)
+        self.random_factor = 1.0
+        self.twin: nn.Module | None = None
+        self.twin_scale = (0.0, 1.0)
+        self.done: dict[int, Rows] = {}
+        measured: dict[str, Metric] = {
+            "flip_rate": metrics.FlipRate(),
+            "effort": metrics.Effort(),
+            "image_l1": metrics.ImageDistance(1),
+            "image_l2": metrics.ImageDistance(2),
+            "image_linf": metrics.ImageDistance(torch.inf),
+            "locality": metrics.Locality(),
+            "mnac": metrics.MNAC(),
+            "cd": metrics.CD(1 + len(oracles)),
+            "cout": metrics.COUT(),
+        }
+        if faces.identity is not None:
+            with torch.no_grad():
+                features = faces.identity(torch.zeros(1, 3, generator.img_resolution, generator.img_resolution))
+            measured |= {"identity_cosine": metrics.IdentityCosine(), "fva": metrics.FVA()}
+            measured["frechet"] = metrics.Frechet(features.shape[1])
+        self.metrics = nn.ModuleDict(measured)
+
+    def draw(self, v: Tensor) -> Tensor:
+        """Latents (N, n) -> images (N, 3, H, W) as they are shown, in 0..1."""
+        return self.generator(v, self.space).clamp(0, 1)
+
+    def score(self, v: Tensor) -> Tensor:
+        """Latents (N, n) -> (N,)."""
+        return self.classifier(self.draw(v))
+
+    def on_test_start(self) -> None:
+        """Probe the classifier, and scale the controls, alike on every rank."""
+        some = self.population[:16]
+        with torch.no_grad():
+            images = self.draw(some)
+        probe(self.classifier, images)
+        if "random" in self.controls:
+            bases = random_bases(self.spread, self.deviation, range(len(some)), self.seed + 1)
+            bound = getattr(self.method, "bound", 3.0)
+            self.random_factor = matching_factor(self.draw, some, self.spread, bases, bound)
+        if "weights" in self.controls:
+            self.twin = reinitialised(self.classifier, self.seed)
+            if self.twin is not None:
+                with torch.no_grad():
+                    many = torch.cat([self.draw(part) for part in self.population[:64].split(16)])
+                    theirs, own = (torch.cat([f(p) for p in many.split(16)]) for f in (self.twin, self.classifier))
+                width = float(own[own.isfinite()].std() / theirs.std().clamp_min(1e-12))
+                self.twin_scale = float(theirs.median()), width
+
+    def twin_score(self, v: Tensor) -> Tensor:
+        """The randomised classifier, which calls half of the people positive, with the spread of the true one."""
+        assert self.twin is not None
+        centre, width = self.twin_scale
+        return (self.twin(self.draw(v)) - centre) * width
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> Rows:
+        """Search for people {"index": (B,), "u": (B, n)} who aren't done, and measure all of them."""
+        here = batch["index"] != NOBODY
+        numbers, U = batch["index"][here].tolist(), batch["u"][here]
+        new = [i for i, number in enumerate(numbers) if number not in self.done]
+        if new:
+            found = self.explain([numbers[i] for i in new], U[new])
+            for i, number in enumerate(found["number"].tolist()):
+                self.done[number] = {name: column[i : i + 1] for name, column in found.items()}
+        if not numbers:
+            return {}
+        rows = joined([self.done[number] for number in numbers])
+        self.measure(U, rows)
+        return rows
+
+    def explain(self, numbers: Sequence[int], U: Tensor) -> Rows:
+        """Search in the subspace and in the controls, people U (N, n)."""
+        with torch.no_grad():
+            images = self.draw(U)
+            before = self.classifier(images)
+            asked = [oracle(images) for oracle in self.oracles.values()]
+        known = before.isfinite()
+        rows: Rows = {
+            "number": torch.tensor(numbers),
+            "u": U,
+            "oracles": torch.stack(asked, 1) if asked else U.new_zeros(len(U), 0),
+        }
+        searches: dict[str, tuple[Score, Tensor]] = {"": (self.score, self.spread)}
+        if "random" in self.controls:
+            bases = random_bases(self.spread, self.deviation, numbers, self.seed) * self.random_factor
+            searches["random_"] = self.score, bases[known]
+        if self.twin is not None:
+            searches["weights_"] = self.twin_score, self.spread
+        if "unrestricted" in self.controls:
+            searches["unrestricted_"] = self.score, self.deviation
+        for prefix, (score, spread) in searches.items():
+            # The upper bound is a gradient's, since a method that tries each direction would try every coordinate.
+            method = Gradient() if spread.ndim == 1 and not isinstance(self.method, Gradient) else self.method
+            moves = method(score, U[known], spread)
+            rows |= {prefix + name: spread_out(column, known) for name, column in columns(moves, prefix).items()}
+        return rows
+
+    @torch.no_grad()
+    def measure(self, U: Tensor, rows: Rows) -> None:
+        """Add what is measured of people U (N, n) and their rows."""
+        known = rows["before"].isfinite()
+        if not known.any():
+            return
+        U, rows = U[known], {name: column[known] for name, column in rows.items()}
+        flipped = rows["flipped"].bool()
+        m: Any = self.metrics
+        x, other = self.draw(U), self.draw(moved(U, self.spread, rows["t"].to(U)))
+        m["flip_rate"].update(flipped)
+        m["effort"].update(rows["t"], flipped)
+        for name in ("image_l1", "image_l2", "image_linf"):
+            m[name].update(x, other, flipped)
+        analysis = Analysis(*self.faces.analyse(x))
+        terms = [each.term for each in self.criterion.activate.values()]
+        masks = [mask for term in terms if (mask := term.where(analysis)) is not None]
+        if masks:
+            m["locality"].update(x, other, torch.stack(masks).amax(0), flipped)
+        if self.faces.identity is not None:
+            e, e_other = self.faces.identity(x), self.faces.identity(other)
+            m["identity_cosine"].update(e, e_other, flipped)
+            m["fva"].update(e, e_other, flipped)
+            m["frechet"].update(e, e_other, rows["number"], flipped)
+        asked = [self.classifier, *self.oracles.values()]
+        before, after = (torch.stack([f(image) for f in asked], 1) for image in (x, other))
+        m["mnac"].update(before[:, 1:], after[:, 1:], flipped)
+        m["cd"].update(before, after, flipped)
+        if flipped.any():
+            along = metrics.transition(self.classifier, x[flipped], other[flipped])
+            m["cout"].update(along, torch.ones_like(along, dtype=torch.bool))
+
+    def on_test_epoch_end(self) -> None:
+        """Bring together what every rank has found."""
+        measured: dict[str, Any] = dict(self.metrics.items())
+        own = self.done, Counter({name: int(metric.count) for name, metric in measured.items()})
+        everyone: list[Any] = [own]
+        if self.trainer.world_size > 1:
+            everyone = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(everyone, own)
+        people = {number: row for done, _ in everyone for number, row in done.items()}
+        counts: Counter[str] = sum((counts for _, counts in everyone), Counter())
+        self.rows = joined([people[number] for number in sorted(people)])
+        unknown = self.rows["number"][~self.rows["before"].isfinite()].tolist()
+        if len(unknown) == len(people):
+            raise problem("people of whom the classifier has a finite score", "none", "check its size, mean and std")
+        self.people, self.unknown, self.measured = len(people), unknown, {}
+        for name, metric in measured.items():
+            value = metric.compute()
+            for key, each in (value if isinstance(value, dict) else {name: value}).items():
+                if counts[name]:
+                    self.measured[key] = {"value": float(each), "of": counts[name], "over": metric.over}
+
+
+def columns(moves: Moves, prefix: str) -> Rows:
+    """What is kept of a search: everything of that in the subspace, effort and outcome of a control."""
+    kept = {"flipped": moves.flipped, "effort": moves.t.norm(dim=1)}
+    if not prefix:
+        kept |= {"t": moves.t, "before": moves.before, "after": moves.after, "evaluations": moves.evaluations}
+    return kept
+
+
+def spread_out(column: Tensor, known: Tensor) -> Tensor:
+    """Rows of the known people (M, ...) among all of them (N, ...): NaN, 0 or False for the others."""
+    nothing = torch.nan if column.is_floating_point() else 0
+    whole = column.new_full((len(known), *column.shape[1:]), nothing)
+    whole[known] = column.detach()
+    return whole
+
+
+def joined(rows: Sequence[Rows]) -> Rows:
+    """Rows of several people, one after the other."""
+    return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}

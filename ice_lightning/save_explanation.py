@@ -1,0 +1,199 @@
+"""What an explanation keeps while it runs, so that no one is searched twice, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import WandbLogger
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ice_lightning import report
+from ice_lightning.checks import problem
+from ice_lightning.counterfactual import moved
+from ice_lightning.files import whole
+from ice_lightning.modules.explanation import Explanation, Rows
+from ice_lightning.verdict import FILE, load_explained, percent, summary
+
+KEPT = "people"
+"""Folder of an unfinished run that holds a file for each batch of people."""
+
+
+def write(path: Path, rows: Rows, facts: Mapping[str, Any]) -> None:
+    """Rows of some people, with what made them in the header."""
+    tensors = {name: column.detach().cpu().contiguous() for name, column in rows.items()}
+    with whole(path) as part:
+        save_file(tensors, part, metadata={"explanation": json.dumps(facts, sort_keys=True)})
+
+
+def finished(folder: Path, settings: Mapping[str, Any]) -> dict[int, Rows]:
+    """Rows of the people whom earlier runs in this folder have finished, by number; broken files count for nothing.
+
+    Raises:
+        IceError: when they were found with other settings.
+    """
+    done: dict[int, Rows] = {}
+    for file in [folder / FILE, *sorted((folder / KEPT).glob("*.safetensors"))]:
+        if not file.is_file():
+            continue
+        try:
+            with safe_open(file, "pt") as reader:
+                facts = json.loads((reader.metadata() or {})["explanation"])
+                rows = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118 (not a dict)
+        except (SafetensorError, KeyError):
+            continue
+        other = facts["settings"]
+        for key in {**settings, **other}:
+            if settings.get(key) != other.get(key):
+                got = f"people found with {other.get(key)}"
+                fix = "set it to that, or choose another hydra.run.dir"
+                raise problem(f"a run folder of the same settings ({key}: {settings.get(key)})", got, fix)
+        for i, number in enumerate(rows["number"].tolist()):
+            done[number] = {name: column[i : i + 1] for name, column in rows.items()}
+    return done
+
+
+class SaveExplanation(pl.Callback):
+    """Every batch of people at once; at the end rows, metrics, pictures and page, and numbers to the loggers.
+
+    Args:
+        folder: of the run.
+        facts: what stands in the files' header: classifier, criterion, directions, oracles, settings.
+        config: the resolved settings of the run.
+        yaml: the same as text, for the page.
+        shown: people in the picture.
+    """
+
+    def __init__(
+        self, folder: Path, facts: Mapping[str, Any], config: dict[str, Any], yaml: str, shown: int = 8
+    ) -> None:
+        self.folder, self.facts, self.config, self.yaml, self.shown = folder, dict(facts), config, yaml, shown
+        self.before: set[int] = set()
+        self.began = time.monotonic()
+        self.said = 0.0
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """See who is done already."""
+        assert isinstance(pl_module, Explanation)
+        self.before, self.began = set(pl_module.done), time.monotonic()
+        if self.before and trainer.is_global_zero:
+            print(f"{len(self.before)} people were done before", file=sys.stderr)
+
+    def on_test_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Keep the people of a batch, unless all of them were done before, and say how far it is."""
+        assert isinstance(pl_module, Explanation)
+        numbers = outputs["number"].tolist() if outputs else []
+        if set(numbers) - self.before:
+            write(self.folder / KEPT / f"{numbers[0]:09d}.safetensors", outputs, self.facts)
+        new = len(pl_module.done) - len(self.before)
+        now = time.monotonic()
+        if trainer.is_global_zero and new and (now - self.said > 5 or batch_idx + 1 == trainer.num_test_batches[0]):
+            self.said = now
+            left = (now - self.began) / (batch_idx + 1) * (trainer.num_test_batches[0] - batch_idx - 1)
+            flips = sum(bool(row["flipped"]) for row in pl_module.done.values())
+            print(f"{len(pl_module.done)} people, {flips} flipped, about {left:.0f} s left", file=sys.stderr)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write everything, the rows first: what comes after them can be made again."""
+        assert isinstance(pl_module, Explanation)
+        if trainer.is_global_zero:
+            write(self.folder / FILE, pl_module.rows, self.facts)
+            told = summary(load_explained(self.folder))
+            metrics = self.metrics(pl_module, told)
+            pictures = self.pictures(pl_module)
+            title = f"{self.facts['classifier']} and {self.facts['criterion']}".replace("_", " ")
+            page = report.explanation_page(title, lead(told), pictures, told, metrics, self.yaml)
+            with whole(self.folder / "report.html") as part:
+                part.write_text(page)
+            with whole(self.folder / "metrics.json") as part:
+                part.write_text(json.dumps(metrics, indent=2) + "\n")
+            shutil.rmtree(self.folder / KEPT, ignore_errors=True)
+            self.track(trainer, metrics)
+        trainer.strategy.barrier()
+
+    def metrics(self, module: Explanation, told: Mapping[str, Any]) -> dict[str, Any]:
+        """What stands in metrics.json."""
+        return {
+            "classifier": self.facts["classifier"],
+            "criterion": self.facts["criterion"],
+            "flip_rate": told["rate"],
+            "interval": told["interval"],
+            "of": told["of"],
+            "effort": told["effort"],
+            "counts": told["counts"],
+            "controls": told["controls"],
+            "slices": told["slices"],
+            "people": module.people,
+            "without_a_finite_score": module.unknown,
+            "measured": module.measured,
+            "images_per_person": float(module.rows["evaluations"].double().mean()),
+            "seconds": round(time.monotonic() - self.began, 2),
+        }
+
+    @torch.no_grad()
+    def pictures(self, module: Explanation) -> dict[str, bytes]:
+        """Draw and write counterfactuals.png; caption -> PNG."""
+        rows = module.rows
+        flipped = rows["flipped"].bool().nonzero()[:, 0]
+        order = flipped[rows["effort"][flipped].argsort()]
+        # Evenly from the least effort to the greatest, so that hard people are seen as well.
+        places = torch.linspace(0, len(order) - 1, min(self.shown, len(order))).round().long()
+        some = order[places]
+        stem = f"{self.facts['classifier']}: {self.facts['criterion']}".replace("_", " ")
+        if not len(some):
+            return {}
+        u, t = rows["u"][some].to(module.device), rows["t"][some].to(module.device)
+        pairs = torch.stack([module.draw(u), module.draw(moved(u, module.spread, t))], 1)
+        columns = [rows[name][some].tolist() for name in ("effort", "before", "after")]
+        labels = [f"{e:.2f} deviations, score {a:.1f} to {b:.1f}" for e, a, b in zip(*columns, strict=True)]
+        title = f"{stem}: {len(flipped)} of {len(rows['number'])} flip, least effort first"
+        data = report.png(report.counterfactuals(pairs, labels, title))
+        with whole(self.folder / "counterfactuals.png") as part:
+            part.write_bytes(data)
+        return {"counterfactuals": data}
+
+    def track(self, trainer: pl.Trainer, metrics: Mapping[str, Any]) -> None:
+        """Numbers to every logger, the picture to W&B."""
+        scalars = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
+        scalars |= {k: v["value"] for k, v in metrics["measured"].items()}
+        scalars |= {f"control/{k}": v["rate"] for k, v in metrics["controls"].items()}
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self.config)
+            logger.log_metrics(scalars)
+            picture = self.folder / "counterfactuals.png"
+            if isinstance(logger, WandbLogger) and picture.exists():
+                logger.log_image("counterfactuals", [str(picture)])
+            logger.save()
+
+
+def lead(told: Mapping[str, Any]) -> str:
+    """One sentence."""
+    low, high = told["interval"]
+    return (
+        f"Within {told['directions']} directions of {told['criterion'].replace('_', ' ')}, {percent(told['rate'])} % "
+        f"({percent(low)}-{percent(high)} %) of {told['of']} people change sides."
+    )
+
+
+def write_verdicts(folder: Path, judged: list[dict[str, Any]]) -> None:
+    """verdict.json, verdict.html, and a picture for each classifier."""
+    pictures: dict[str, bytes] = {}
+    for each in judged:
+        pictures[each["classifier"]] = report.png(report.verdict(each))
+        with whole(folder / f"verdict_{each['classifier']}.png") as part:
+            part.write_bytes(pictures[each["classifier"]])
+    with whole(folder / "verdict.html") as part:
+        part.write_text(report.verdict_page(judged, pictures))
+    with whole(folder / "verdict.json") as part:
+        part.write_text(json.dumps(judged, indent=2) + "\n")

@@ -1,0 +1,146 @@
+"""Anybody's classifier, from any file, or a sentence."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from ice_lightning.checks import IceError
+from ice_lightning.modules.classifier import Classifier, Scored, embedded, own, probe, reinitialised
+
+
+class Mean(nn.Module):
+    """Logits that grow with the mean of some channels; smooth, small."""
+
+    def __init__(self, classes: int = 1):
+        super().__init__()
+        self.head = nn.Linear(3, classes)
+
+    def forward(self, x):
+        return self.head(x.mean((2, 3)))
+
+
+def written(tmp_path, kind):
+    torch.manual_seed(0)
+    network = Mean().eval()
+    path = tmp_path / f"c.{kind}"
+    if kind == "pt":
+        torch.jit.script(network).save(str(path))
+    elif kind == "pt2":
+        batch = torch.export.Dim("batch", min=1, max=1024)
+        program = torch.export.export(network, (torch.zeros(2, 3, 8, 8),), dynamic_shapes={"x": {0: batch}})
+        torch.export.save(program, str(path))
+    else:
+        save_file(network.state_dict(), path)
+    return network, path
+
+
+@pytest.mark.parametrize("kind", ["pt", "pt2", "safetensors"])
+def test_every_file_says_what_its_network_says(tmp_path, kind):
+    network, path = written(tmp_path, kind)
+    scored = own(str(path), Mean() if kind == "safetensors" else None, size=8, mean=(0.5,) * 3, std=(0.25,) * 3)
+    image = torch.rand(5, 3, 8, 8)
+    torch.testing.assert_close(scored(image), network((image - 0.5) / 0.25)[:, 0])
+    assert not any(p.requires_grad for p in scored.parameters())
+    probe(scored, image)
+
+
+def test_a_class_is_its_logit_less_the_largest_other():
+    image = torch.rand(4, 3, 8, 8)
+    network = Mean(3)
+    z = network(image)
+    expected = z[:, 1] - torch.maximum(z[:, 0], z[:, 2])
+    torch.testing.assert_close(Scored(network, kind="multiclass", target=1)(image), expected)
+    assert torch.equal(expected > 0, z.argmax(1) == 1)
+
+
+def test_a_regression_is_positive_beyond_its_target():
+    image = torch.rand(4, 3, 8, 8)
+    network = Mean()
+    torch.testing.assert_close(Scored(network, kind="regression", target=0.3)(image), network(image)[:, 0] - 0.3)
+
+
+@pytest.mark.parametrize(
+    "make,told",
+    [
+        (lambda: own(None), r"a classifier's file .*, got none: set classifier.path"),
+        (lambda: Scored(Mean(), kind="multiclass"), "a target that suits classifier.kind=multiclass, got None"),
+        (lambda: Scored(Mean(), target=1.0), "a target that suits classifier.kind=binary, got 1.0"),
+        (lambda: Scored(Mean(3))(torch.rand(2, 3, 8, 8)), "one number per image of a binary classifier, got 3"),
+        (lambda: Scored(Mean(3), kind="multiclass", target=3)(torch.rand(2, 3, 8, 8)), "a class from 0 to 2, got 3"),
+        (lambda: Scored(Mean(), kind="ordinal"), "a classifier.kind out of binary, multiclass, regression"),
+    ],
+)
+def test_settings_that_do_not_fit_are_told(make, told):
+    with pytest.raises(IceError, match=told):
+        make()
+
+
+@pytest.mark.parametrize(
+    "name,told",
+    [
+        ("c.pt", "a TorchScript file"),
+        ("c.pt2", "an exported program"),
+        ("c.safetensors", "a network for these weights"),
+    ],
+)
+def test_broken_files_are_told(tmp_path, name, told):
+    (tmp_path / name).write_bytes(b"nothing")
+    with pytest.raises(IceError, match=told):
+        own(str(tmp_path / name))
+
+
+def test_weights_that_do_not_fit_are_told(tmp_path):
+    save_file(Mean(2).state_dict(), tmp_path / "c.safetensors")
+    with pytest.raises(IceError, match=r"weights at .* for Mean, got .*size mismatch"):
+        own(str(tmp_path / "c.safetensors"), Mean())
+
+
+class Says(nn.Module):
+    def __init__(self, says):
+        super().__init__()
+        self.says = says
+
+    def forward(self, image):
+        return self.says(image)
+
+
+@pytest.mark.parametrize(
+    "says,told",
+    [
+        (lambda x: x.mean((1, 2, 3)).round(), "changes with the image, got one without a gradient"),
+        (lambda x: (x.mean((1, 2, 3)) > 0.5).float(), "changes with the image, got one without a gradient"),
+        (lambda x: 0 * x.sum((1, 2, 3)) + 1, "changes with the image, got a constant"),
+        (lambda x: x.mean((1, 2, 3)) * torch.nan, "a finite score for someone"),
+        (lambda x: x.mean((1, 2, 3)) + torch.rand(len(x)), "says the same twice"),
+        (lambda x: x.mean((1, 2, 3)) - x.mean(), "sees each image by itself"),
+        (lambda x: x.mean((2, 3)), r"one score per image, \(4,\), got \(4, 3\)"),
+        (
+            lambda x: nn.functional.conv2d(x, torch.ones(1, 4, 1, 1))[:, 0, 0, 0],
+            r"takes images of shape \(4, 3, 8, 8\)",
+        ),
+    ],
+    ids="rounded threshold constant nan random batch shape channels".split(),
+)
+def test_the_probe_says_what_is_wrong(says, told):
+    torch.manual_seed(0)
+    with pytest.raises(IceError, match=told):
+        probe(Says(says), torch.rand(4, 3, 8, 8))
+
+
+def test_the_probe_lets_someone_be_nan():
+    def says(x):
+        score = x.mean((1, 2, 3))
+        return torch.where(torch.arange(len(x)) == 1, torch.nan, score)
+
+    probe(Says(says), torch.rand(4, 3, 8, 8))
+
+
+def test_random_weights_are_another_network_and_the_same_each_time():
+    classifier, image = embedded("smiling"), torch.rand(3, 3, 64, 64)
+    one, same, other = (reinitialised(classifier, seed)(image) for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.allclose(one, other)
+    assert not torch.allclose(one, classifier(image))
+    assert isinstance(reinitialised(classifier, 0), Classifier)
+    assert reinitialised(Says(torch.sin), 0) is None
