@@ -63,24 +63,29 @@ def only(spread: Tensor, rows: Tensor) -> Tensor:
     return spread[rows] if spread.ndim == 3 else spread
 
 
-def smallest_step(g: Tensor, drop: Tensor, bound: float) -> Tensor:
-    """The smallest t in the box |t_j| <= bound with g . t <= -drop, or the corner that goes furthest; (N, k).
+def smallest_step(g: Tensor, drop: Tensor, bound: float, start: Tensor | None = None) -> Tensor:
+    """The smallest step s from `start` in the box |t_j| <= bound with g . s <= -drop, or to the corner; (N, k).
 
     Minimal norm under one linear constraint and a box is clamp(-a g) for some a >= 0 (the conditions of Karush, Kuhn
-    and Tucker), and g . t falls with a: a is found by bisection.
+    and Tucker), and g . s falls with a: a is found by bisection.
 
     Args:
         g: (N, k).
         drop: (N,).
         bound: above 0.
+        start: (N, k) within the box; 0 where it is left out.
     """
-    low = torch.zeros_like(drop)
-    high = bound / g.abs().clamp_min(1e-30).min(1).values
+    start = torch.zeros_like(g) if start is None else start
+    low, high = torch.zeros_like(drop), 2 * bound / g.abs().clamp_min(1e-30).min(1).values
+
+    def step(a: Tensor) -> Tensor:
+        return torch.minimum(torch.maximum(-a[:, None] * g, -bound - start), bound - start)
+
     for _ in range(60):
         middle = torch.where(low > 0, (low * high).sqrt(), high * 1e-12)
-        enough = ((-middle[:, None] * g).clamp(-bound, bound) * g).sum(1) <= -drop
+        enough = (step(middle) * g).sum(1) <= -drop
         low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
-    return (-high[:, None] * g).clamp(-bound, bound)
+    return step(high)
 
 
 class Tried:
@@ -146,23 +151,25 @@ def check(bound: float, margin: float) -> None:
 
 @dataclass(frozen=True)
 class Gradient:
-    """The smallest move to the linearised boundary, again and again (DeepFool, Moosavi-Dezfooli et al. 2016, eq. 6).
+    """Newton steps down to the boundary, back along the straight line to it, and from there shorter moves.
 
-    Here in a box, with a bounded step; then straight back to the boundary.
+    The steps are those of DeepFool (Moosavi-Dezfooli et al. 2016, algorithm 1) in a box and a trust region: the
+    smallest that would reach the boundary if the score were linear. A shorter move is the smallest in the box on the boundary
+    as it looks from the last one.
 
     Attributes:
         bound: no coordinate moves further, in standard deviations of the population.
         margin: by how much the score has to change sides.
-        steps: gradients at most.
-        improve: gradients spent on a shorter move once someone has flipped.
+        steps: gradients at most on the way to the boundary.
         halvings: of the way back.
+        improve: how often a shorter move is looked for.
     """
 
     bound: float = 3.0
     margin: float = 0.1
-    steps: int = 12
-    improve: int = 2
+    steps: int = 16
     halvings: int = 4
+    improve: int = 1
 
     def __post_init__(self) -> None:
         """Refuse settings that allow no search."""
@@ -172,28 +179,56 @@ class Gradient:
     def __call__(self, score: Score, u: Tensor, spread: Tensor) -> Moves:
         """See Method."""
         tried = Tried(score, u, spread, self.margin)
-        rows = torch.arange(len(u), device=u.device)
-        t, left = torch.zeros_like(tried.best), torch.full((len(u),), self.improve + 1, device=u.device)
-        aim = 1.05 * self.margin + 1e-3  # just beyond, or the last steps would stop short of the boundary
-        for _ in range(self.steps + 1):
-            signed, g = tried.at(t, rows, gradient=True)
-            left[rows[tried.flipped[rows]]] -= 1
-            drop = signed + aim - (g * t).sum(1)
-            aimed = torch.where((drop > 0)[:, None], smallest_step(g, drop, self.bound), t - newton(g, signed + aim))
-            step = aimed.clamp(-self.bound, self.bound) - t
-            length = step.norm(dim=1)
-            t = t + step * (self.bound / length.clamp_min(1e-12)).clamp(max=1)[:, None]
-            stays = (length > 0.01 * t.norm(dim=1)) & (left[rows] > 0)
-            rows, t = rows[stays], t[stays]
-            if not len(rows):
-                break
+        self.descend(tried)
         tried.back(self.halvings)
+        for _ in range(self.improve):
+            self.shorten(tried)
+            tried.back(self.halvings // 2)
         return tried.moves()
 
+    def aim(self, signed: Tensor) -> Tensor:
+        """By how much a score (M,) should fall: to just beyond the margin, or the last step would stop short of it."""
+        return signed + 1.1 * self.margin + 1e-3
 
-def newton(g: Tensor, value: Tensor) -> Tensor:
-    """The shortest step along g (N, k) over which a function of this value and gradient falls to 0."""
-    return g * (value / g.square().sum(1).clamp_min(1e-30))[:, None]
+    def descend(self, tried: Tried) -> None:
+        """Step until everyone has flipped, or gets no further."""
+        rows = torch.arange(len(tried.u), device=tried.u.device)
+        t = torch.zeros_like(tried.best)
+        signed, g = tried.at(t, rows, gradient=True)
+        radius = torch.full_like(signed, self.bound)
+        for _ in range(self.steps):
+            step = smallest_step(g, self.aim(signed), self.bound, t)
+            length = step.norm(dim=1)
+            going = ~tried.flipped[rows] & (length > 1e-6) & (radius > 1e-3 * self.bound)
+            rows, t, signed, g, radius = rows[going], t[going], signed[going], g[going], radius[going]
+            step, length = step[going], length[going]
+            if not len(rows):
+                return
+            step = step * (radius / length).clamp(max=1)[:, None]
+            ahead, g_ahead = tried.at(t + step, rows, gradient=True)
+            # How much of the promised fall came decides how far the next step may trust the gradient.
+            kept = (signed - ahead) / -(g * step).sum(1).clamp(max=-1e-12)
+            taken = ahead < signed
+            t = torch.where(taken[:, None], t + step, t)
+            signed, g = torch.where(taken, ahead, signed), torch.where(taken[:, None], g_ahead, g)
+            length = torch.minimum(radius, length)
+            radius = torch.where(kept > 0.5, 2 * radius, torch.where(kept < 0.2, length / 3, radius))
+
+    def shorten(self, tried: Tried) -> None:
+        """Look for a smaller move on the boundary as it looks from the best one, all of the way and then half of it."""
+        rows = tried.flipped.nonzero()[:, 0]
+        if not len(rows):
+            return
+        t = tried.best[rows]
+        signed, g = tried.at(t, rows, gradient=True)
+        there = smallest_step(g, self.aim(signed) - (g * t).sum(1), self.bound)
+        for part in (1.0, 0.5):
+            before = tried.best[rows].norm(dim=1)
+            tried.at(t + part * (there - t), rows)
+            left = tried.best[rows].norm(dim=1) == before
+            rows, t, there = rows[left], t[left], there[left]
+            if not len(rows):
+                return
 
 
 @dataclass(frozen=True)

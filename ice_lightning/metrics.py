@@ -50,7 +50,7 @@ class FlipRate(Average):
 class Effort(Average):
     """L2 norm of the move in standard deviations of the population (proximity in the latent; Wachter et al. 2017)."""
 
-    def update(self, t: Tensor, flipped: Tensor) -> None:  # type: ignore[override]
+    def update(self, t: Tensor, flipped: Tensor) -> None:
         """Add moves t (N, k)."""
         super().update(t.double().norm(dim=1), flipped)
 
@@ -111,7 +111,7 @@ class MNAC(Average):
 class COUT(Average):
     """Counterfactual transition (Khorram & Fuxin 2022), in [-1, 1]; see `transition`."""
 
-    def update(self, transition: Tensor, flipped: Tensor) -> None:  # type: ignore[override]
+    def update(self, transition: Tensor, flipped: Tensor) -> None:
         """Add values (N,) of `transition`."""
         super().update(transition, flipped)
 
@@ -254,7 +254,7 @@ class Diversity(Average):
 
     over = "people with two counterfactuals or more"
 
-    def update(self, features: Tensor, valid: Tensor) -> None:  # type: ignore[override]
+    def update(self, features: Tensor, valid: Tensor) -> None:
         """Add perceptual features (N, C, d) of C counterfactuals each, of which valid (N, C) bool count."""
         distance = torch.cdist(features.double(), features.double())
         pair = (valid[:, :, None] & valid[:, None]).triu(1)

@@ -124,6 +124,8 @@ def explain(cfg: DictConfig) -> Result:
     faces, classifier = instantiate(cfg.faces), instantiate(cfg.classifier)
     oracles = {name: classifiers.embedded(name) for name in cfg.explain.oracles}
     subspace = load_subspace(cfg.subspace or found_before(cfg, generator.fingerprint))
+    if cfg.explain.directions is not None:
+        subspace = subspace.strongest(at_least("explain.directions", cfg.explain.directions, 1))
     if subspace.provenance["generator_sha256"] != generator.fingerprint:
         got = f"one of {subspace.provenance['generator']} ({subspace.provenance['generator_sha256'][:12]})"
         fix = "set generator.checkpoint to that, or find the subspace again"
@@ -170,10 +172,15 @@ def found_before(cfg: DictConfig, fingerprint: str) -> Path:
     what = settings(cfg) | {"fingerprint": fingerprint}
     folder = Path(cfg.explain.subspaces) / f"{cfg.criterion.name}_{digest(json.dumps(what, sort_keys=True).encode())}"
     if not (folder / "metrics.json").is_file():
-        alone = {"run_dir": str(folder), "logger": None, "ckpt_path": "last" if (folder / LAST).is_file() else None}
-        parts = OmegaConf.merge(cfg, alone)
+        alone: dict[str, Any] = {
+            "run_dir": str(folder),
+            "logger": {"_target_": "builtins.bool"},
+            "ckpt_path": "last" if (folder / LAST).is_file() else None,
+        }
+        alone["trainer"] = {"devices": 1, "strategy": "auto", "num_nodes": 1}  # ranks come when people are explained
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        parts = OmegaConf.merge(OmegaConf.create(plain), alone)
         assert isinstance(parts, DictConfig)
-        OmegaConf.update(parts, "trainer", {"devices": 1, "strategy": "auto", "num_nodes": 1})
         print(f"finding {cfg.criterion.name} first, into {folder}", file=sys.stderr)
         discover(parts)
     return folder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,10 @@ class Subspace:
             raise problem(f"a direction from 0 to {k - 1}", direction, "the subspace has no more")
         step = torch.as_tensor(strength, dtype=u.dtype, device=u.device).reshape(-1, 1)
         return u + step * self.directions[:, direction].to(u)
+
+    def strongest(self, count: int) -> Subspace:
+        """The subspace of the first `count` directions, or of all where they are fewer."""
+        return replace(self, directions=self.directions[:, :count], eigenvalues=self.eigenvalues[:count])
 
     def angles(self, other: Subspace) -> Tensor:
         """Principal angles in radians to another subspace of the same space, ascending, (min(k, k'),)."""

@@ -87,14 +87,14 @@ def test_each_person_is_searched_as_if_alone(name):
 @pytest.mark.parametrize("name", ["gradient", "line"])
 def test_flips_reach_the_margin_and_stay_in_the_box(name):
     u, B = people(30), basis()
-    method = {"gradient": Gradient(bound=1.5, margin=0.2), "line": Line(bound=1.5, margin=0.2)}[name]
+    method = {"gradient": Gradient(bound=0.4, margin=0.2), "line": Line(bound=0.4, margin=0.2)}[name]
 
     def score(v):
         return (v.sin() * torch.arange(1.0, 6, dtype=torch.float64)).sum(1)
 
     found = method(score, u, B)
     assert 0 < found.flipped.sum() < 30
-    assert (found.t.abs() <= 1.5 + 1e-9).all()
+    assert (found.t.abs() <= 0.4 + 1e-9).all()
     after = score(moved(u, B, found.t))
     assert torch.allclose(after, found.after)
     assert ((after * found.before.sign())[found.flipped] <= -0.2).all()

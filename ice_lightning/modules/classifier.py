@@ -76,6 +76,8 @@ class Scored(nn.Module):
             fix = "set classifier.target to a class or a number with multiclass and regression, and leave it out else"
             raise problem(f"a target that suits classifier.kind={kind}", target, fix)
         self.network, self.size, self.kind, self.target = network, size, kind, target
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
@@ -208,7 +210,8 @@ def probe(classifier: nn.Module, image: Tensor) -> None:
     if known[0] and (alone - score[:1]).abs() > 1e-3 * (1 + score[:1].abs()):
         fix = "put its batch normalisation into eval mode"
         raise problem("a classifier that sees each image by itself", "another score beside other images", fix)
-    g = torch.autograd.grad(score[known].sum(), seen)[0] if score.requires_grad else torch.zeros(1)
+    with torch.enable_grad():
+        g = torch.autograd.grad(score[known].sum(), seen)[0] if score.requires_grad else torch.zeros(1)
     if not g[g.isfinite()].any():
         same = len(score) > 1 and bool((score[known] == score[known][0]).all())
         got = "a constant" if same else "one without a gradient"

@@ -13,12 +13,13 @@ from torchmetrics import Metric
 
 from ice_lightning import metrics
 from ice_lightning.checks import one_of, problem
-from ice_lightning.counterfactual import Gradient, Method, Moves, Score, moved
+from ice_lightning.counterfactual import Gradient, Method, Moves, Score, moved, only
 from ice_lightning.criterions import Analysis, Criterion
 from ice_lightning.latents import NOBODY
 from ice_lightning.modules.classifier import probe, reinitialised
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.stylegan2 import Generator
+from ice_lightning.products import on_threads
 from ice_lightning.spreads import deviations, matching_factor, named, random_bases
 from ice_lightning.subspace import Subspace
 
@@ -77,6 +78,7 @@ class Explanation(pl.LightningModule):
         self.spread: Tensor
         self.register_buffer("population", population, persistent=False)
         self.register_buffer("spread", named(subspace.directions, population), persistent=False)
+        self.deviation: Tensor
         self.register_buffer("deviation", deviations(population), persistent=False)
         self.random_factor = 1.0
         self.twin: nn.Module | None = None
@@ -171,7 +173,7 @@ class Explanation(pl.LightningModule):
         for prefix, (score, spread) in searches.items():
             # The upper bound is a gradient's, since a method that tries each direction would try every coordinate.
             method = Gradient() if spread.ndim == 1 and not isinstance(self.method, Gradient) else self.method
-            moves = method(score, U[known], spread)
+            moves = in_parts(method, score, U[known], spread)
             rows |= {prefix + name: spread_out(column, known) for name, column in columns(moves, prefix).items()}
         return rows
 
@@ -227,6 +229,16 @@ class Explanation(pl.LightningModule):
             for key, each in (value if isinstance(value, dict) else {name: value}).items():
                 if counts[name]:
                     self.measured[key] = {"value": float(each), "of": counts[name], "over": metric.over}
+
+
+def in_parts(method: Method, score: Score, U: Tensor, spread: Tensor) -> Moves:
+    """The method on people U (N, n), on a CPU a part of them on each thread: the images of a few are small."""
+    threads = min(torch.get_num_threads(), len(U)) if U.device.type == "cpu" else 1
+    if threads < 2:
+        return method(score, U, spread)
+    parts = torch.arange(len(U)).tensor_split(threads)
+    found = on_threads(lambda rows: method(score, U[rows], only(spread, rows)), parts, threads)
+    return Moves(*(torch.cat(column) for column in zip(*found, strict=True)))
 
 
 def columns(moves: Moves, prefix: str) -> Rows:
