@@ -107,7 +107,7 @@ class Tried:
         t = t.detach().requires_grad_(gradient)
         with torch.set_grad_enabled(gradient):
             raw = self.score(moved(self.u[rows], only(self.spread, rows), t))
-        g = torch.autograd.grad(raw.sum(), t)[0] * self.sign[rows, None] if gradient else t.new_empty(0)
+            g = torch.autograd.grad(raw.sum(), t)[0] * self.sign[rows, None] if gradient else t.new_empty(0)
         g = g.nan_to_num(0, 0, 0)  # whose score breaks down on the way stays where it did
         self.evaluations[rows] += 1
         self.keep(t.detach(), raw.detach(), rows)
@@ -154,8 +154,8 @@ class Gradient:
     """Newton steps down to the boundary, back along the straight line to it, and from there shorter moves.
 
     The steps are those of DeepFool (Moosavi-Dezfooli et al. 2016, algorithm 1) in a box and a trust region: the
-    smallest that would reach the boundary if the score were linear. A shorter move is the smallest in the box on the boundary
-    as it looks from the last one.
+    smallest that would reach the boundary if the score were linear. A shorter move is the smallest in the box on the
+    boundary as it looks from the last one.
 
     Attributes:
         bound: no coordinate moves further, in standard deviations of the population.

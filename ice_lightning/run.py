@@ -107,7 +107,7 @@ def explain(cfg: DictConfig) -> Result:
     A run folder with people in it goes on where it stopped; a finished one is read.
     """
     folder = writable(Path(cfg.run_dir))
-    if cfg.classifier is None:
+    if cfg.get("classifier") is None:
         raise problem("a classifier to explain", "none", "add classifier=smiling or another one")
     from ice_lightning.checks import at_least
     from ice_lightning.latents import LatentDataModule

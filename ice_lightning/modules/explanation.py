@@ -232,12 +232,15 @@ class Explanation(pl.LightningModule):
 
 
 def in_parts(method: Method, score: Score, U: Tensor, spread: Tensor) -> Moves:
-    """The method on people U (N, n), on a CPU a part of them on each thread: the images of a few are small."""
-    threads = min(torch.get_num_threads(), len(U)) if U.device.type == "cpu" else 1
-    if threads < 2:
+    """The method on people U (N, n): all at once, but on a CPU one by one, a person per thread.
+
+    There a batch gains little, since even a few images fill the cores, and its rounding depends on who else is in it:
+    one by one, everyone's counterfactual is the same to the bit however people are divided.
+    """
+    if U.device.type != "cpu":
         return method(score, U, spread)
-    parts = torch.arange(len(U)).tensor_split(threads)
-    found = on_threads(lambda rows: method(score, U[rows], only(spread, rows)), parts, threads)
+    each = torch.arange(len(U)).split(1)
+    found = on_threads(lambda rows: method(score, U[rows], only(spread, rows)), each, torch.get_num_threads())
     return Moves(*(torch.cat(column) for column in zip(*found, strict=True)))
 
 
