@@ -69,7 +69,7 @@ class BlockKrylov:
         """Refuse settings that can't end."""
         check_products(self.chunk, self.memory)
         at_least("solver.rows", self.rows, 1)
-        at_least("solver.passes", self.passes, 3)
+        at_least("solver.passes", self.passes, 4)
         ratio("solver.tolerance", self.tolerance)
 
     def search(self, problem: Problem) -> Search:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytorch_lightning as pl
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ice_lightning.checks import at_least, one_of
+from ice_lightning.checks import at_least, one_of, problem
 from ice_lightning.modules.stylegan2 import Generator
 
 NOBODY = -1
@@ -42,15 +47,25 @@ class LatentDataModule(pl.LightningDataModule):
         count: number of people, at least 1.
         seed: person i is drawn from seed + i.
         batch: people per step.
+        file: of latents by task=invert, whose people are taken instead, all of them.
     """
 
-    def __init__(self, generator: Generator, space: str, count: int, seed: int = 0, batch: int = 8) -> None:
+    def __init__(
+        self, generator: Generator, space: str, count: int, seed: int = 0, batch: int = 8, file: str | None = None
+    ) -> None:
         super().__init__()
         one_of("space", space, generator.spaces)
         at_least("latents.count", count, 1)
         self.batch = at_least("latents.batch", batch, 1)
-        with torch.no_grad():
-            self.latents = generator.convert(generator.sample(count, seed), "z", space).cpu()
+        if file is None:
+            with torch.no_grad():
+                self.latents = generator.convert(generator.sample(count, seed), "z", space).cpu()
+            return
+        self.latents, facts = read_latents(file)
+        if (facts["space"], facts["generator_sha256"]) != (space, generator.fingerprint):
+            got = f"latents in {facts['space']} of {facts['generator_sha256'][:12]}"
+            fix = "invert the pictures again with this generator and space"
+            raise problem(f"latents in {space} of this generator ({generator.fingerprint[:12]})", got, fix)
 
     def train_dataloader(self) -> DataLoader:
         """In order, each rank its own share, no person twice; shares that would be shorter end with nobody."""
@@ -60,6 +75,19 @@ class LatentDataModule(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         """The same."""
         return self.train_dataloader()
+
+
+def read_latents(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
+    """Latents (N, n) of a file by task=invert, and its facts: space, generator_sha256, names.
+
+    Raises:
+        IceError: for a missing or broken file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return file.get_tensor("u"), json.loads((file.metadata() or {})["latents"])
+    except (SafetensorError, OSError, KeyError) as error:
+        raise problem(f"latents at {path}", type(error).__name__, "write them by task=invert image=DIR") from error
 
 
 def share_of(people: People, ranks: int, rank: int) -> Dataset:

@@ -174,7 +174,10 @@ def people(
     return figure
 
 
-def counterfactuals(pairs: Tensor, labels: Sequence[str], title: str, columns: int = 2) -> Figure:
+def counterfactuals(
+    pairs: Tensor, labels: Sequence[str], title: str, columns: int = 2,
+    headings: Sequence[str] = ("original", "counterfactual", "difference"),
+) -> Figure:  # fmt: skip
     """People beside their counterfactuals and what differs, several people in a row.
 
     Args:
@@ -182,6 +185,7 @@ def counterfactuals(pairs: Tensor, labels: Sequence[str], title: str, columns: i
         labels: (N,) under the people.
         title: one line.
         columns: people in a row.
+        headings: of the three images of a person.
     """
     rows = -(-len(pairs) // columns)
     width, height = columns * 5.0 + 0.2, rows * 1.95 + 0.85
@@ -203,7 +207,7 @@ def counterfactuals(pairs: Tensor, labels: Sequence[str], title: str, columns: i
                 _frame(axes, None)
             cells[0].set_xlabel(labels[index], loc="left", fontsize=10)
             if index < columns:
-                for axes, heading in zip(cells, ("original", "counterfactual", "difference"), strict=True):
+                for axes, heading in zip(cells, headings, strict=True):
                     axes.set_title(heading, fontsize=10, fontweight="normal")
     return figure
 
@@ -227,7 +231,7 @@ def verdict(judged: Mapping[str, Any]) -> Figure:
         for place, each in zip(places, subspaces, strict=True):
             low, high = (100 * bound for bound in each["interval"])
             left.plot([low, high], [place] * 2, color="black", lw=1.5)
-        markers = {"random": ("|", "random subspace, same size"), "weights": ("x", "random weights"),
+        markers = {"random": ("|", "random subspace, same image change"), "weights": ("x", "random weights"),
                    "unrestricted": (".", "every coordinate at once")}  # fmt: skip
         for control, (marker, label) in markers.items():
             shown = [(p, 100 * each["controls"][control]["rate"]) for p, each in zip(places, subspaces, strict=True)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ice_lightning.modules.faces import Faces
     from ice_lightning.subspace import Subspace
 
-TASKS = ("discover", "explain", "verdict")
+TASKS = ("discover", "explain", "verdict", "invert")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def run(cfg: DictConfig) -> Result:
         IceError: for bad input, in one sentence.
     """
     one_of("task", cfg.task.name, TASKS)
-    return {"discover": discover, "explain": explain, "verdict": judge}[cfg.task.name](cfg)
+    return {"discover": discover, "explain": explain, "verdict": judge, "invert": invert}[cfg.task.name](cfg)
 
 
 def discover(cfg: DictConfig) -> Result:
@@ -110,7 +110,7 @@ def explain(cfg: DictConfig) -> Result:
     if cfg.get("classifier") is None:
         raise problem("a classifier to explain", "none", "add classifier=smiling or another one")
     from ice_lightning.checks import at_least
-    from ice_lightning.latents import LatentDataModule
+    from ice_lightning.latents import LatentDataModule, read_latents
     from ice_lightning.modules import classifier as classifiers
     from ice_lightning.modules.explanation import Explanation
     from ice_lightning.ranks import own_ranks
@@ -120,6 +120,8 @@ def explain(cfg: DictConfig) -> Result:
 
     quieten()
     people = at_least("explain.people", cfg.explain.people, 1)
+    if cfg.explain.latents is not None:
+        people = len(read_latents(cfg.explain.latents)[0])
     generator = instantiate(cfg.generator)
     faces, classifier = instantiate(cfg.faces), instantiate(cfg.classifier)
     oracles = {name: classifiers.embedded(name) for name in cfg.explain.oracles}
@@ -131,8 +133,9 @@ def explain(cfg: DictConfig) -> Result:
         fix = "set generator.checkpoint to that, or find the subspace again"
         raise problem(f"a subspace of this generator ({generator.fingerprint[:12]})", got, fix)
     decisive = settings(cfg, ("generator", "faces", "classifier", "method"))
-    decisive |= {"explain.seed": cfg.explain.seed, "explain.controls": list(cfg.explain.controls)}
-    decisive |= {"explain.oracles": list(oracles), "subspace": digest(subspace.directions.numpy().tobytes())}
+    decisive |= {"explain.latents": cfg.explain.latents, "explain.seed": cfg.explain.seed}
+    decisive |= {"explain.controls": list(cfg.explain.controls), "explain.oracles": list(oracles)}
+    decisive |= {"subspace": digest(subspace.directions.numpy().tobytes())}
     facts = {
         "classifier": str(cfg.classifier.get("name", cfg.classifier._target_)),
         "criterion": subspace.provenance["criterion"],
@@ -149,7 +152,9 @@ def explain(cfg: DictConfig) -> Result:
             generator, classifier, faces, subspace, method, population, criterion, oracles, tuple(cfg.explain.controls)
         )
         module.done = done
-        data = LatentDataModule(generator, subspace.space, people, cfg.explain.seed, cfg.explain.batch)
+        data = LatentDataModule(
+            generator, subspace.space, people, cfg.explain.seed, cfg.explain.batch, cfg.explain.latents
+        )
         config = OmegaConf.to_container(cfg, resolve=True)
         save = SaveExplanation(folder, facts, config, OmegaConf.to_yaml(cfg, resolve=True))  # type: ignore[arg-type]
         trainer = instantiate(cfg.trainer, _partial_=True)(
@@ -198,6 +203,36 @@ def judge(cfg: DictConfig) -> Result:
     write_verdicts(folder, judged)
     said = "\n".join(each["sentence"] for each in judged)
     return Result(folder, {"verdicts": judged}, f"{said}\n{folder / 'verdict.html'}")
+
+
+def invert(cfg: DictConfig) -> Result:
+    """Find latents whose images are the given pictures, and write them where explain and discover read them."""
+    import torch
+
+    from ice_lightning.inversion import KINDS, invert, perceptual, read_pictures
+    from ice_lightning.save_inversion import write_inversion
+
+    folder = writable(Path(cfg.run_dir))
+    if cfg.image is None:
+        raise problem(f"a picture or a folder of pictures ({', '.join(KINDS)})", "none", "set image=PATH")
+    generator = instantiate(cfg.generator)
+    names, target = read_pictures(cfg.image, generator.img_resolution)
+    between = "w+" if cfg.space == "s" else cfg.space  # every w+ has its s, not every s a w+
+    one_of("space", cfg.space, generator.spaces)
+    with torch.no_grad():
+        population = generator.convert(generator.sample(POPULATION // 4, 0), "z", between)
+
+    def tell(step: int, loss: float) -> None:
+        if step % 20 == 0 or step == cfg.invert.steps - 1:
+            print(f"step {step + 1} of {cfg.invert.steps}: distance {loss:.4f}", file=sys.stderr)
+
+    found = invert(
+        lambda v: generator(v, between), target, population, perceptual(), cfg.invert.steps, cfg.invert.rate, tell=tell
+    )
+    u = generator.convert(found.u, between, cfg.space) if between != cfg.space else found.u
+    metrics = write_inversion(folder, names, target, found._replace(u=u), cfg.space, generator.fingerprint)
+    said = f"{len(names)} pictures, PSNR {metrics['psnr_mean']:.1f} dB: {folder / 'inversion.png'}"
+    return Result(folder, metrics, f"{said}\nexplain.latents={folder / 'latents.safetensors'} explains them")
 
 
 def digest(data: bytes) -> str:

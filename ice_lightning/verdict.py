@@ -163,7 +163,7 @@ def sentence(verdict: dict[str, Any]) -> str:
         parts.append(
             f"with {each['criterion'].replace('_', ' ')} for {percent(each['rate'])} % "
             f"({percent(low)}-{percent(high)} %) of {each['of']} people, "
-            f"where a random subspace of the same size flips {chance} %"
+            f"where a random subspace with as much image change flips {chance} %"
         )
     return f"{name} flips {'; '.join(parts)}."
 

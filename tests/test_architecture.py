@@ -18,8 +18,8 @@ LAYERS = [
         "modules.faces",
         "modules.sampling", "modules.bisenet", "modules.iresnet", "modules.pretrained",
     },
-    {"criterions", "counterfactual", "spreads", "verdict", "latents", "report", "traversal"},
-    {"modules.discovery", "modules.explanation", "callbacks", "save_explanation", "ranks"},
+    {"criterions", "counterfactual", "spreads", "verdict", "inversion", "latents", "report", "traversal"},
+    {"modules.discovery", "modules.explanation", "callbacks", "save_explanation", "save_inversion", "ranks"},
     {"run"},
 ]  # fmt: skip
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -65,7 +65,7 @@ def test_subspaces_are_ranked_above_chance(tmp_path):
 def test_the_sentence_names_what_counts(tmp_path):
     judged = judge([explained(tmp_path, "hair_color", 142, 6, "smiling_biased"), explained(tmp_path, "gaze", 6, 6)])
     assert judged["sentence"].startswith("smiling_biased flips with hair color for 71 % (")
-    assert judged["sentence"].endswith("of 200 people, where a random subspace of the same size flips 3 %.")
+    assert judged["sentence"].endswith("of 200 people, where a random subspace with as much image change flips 3 %.")
     assert "gaze" not in judged["sentence"]
     judged["subspaces"] = judged["subspaces"][1:]
     assert "flips with nothing that was named more often than with random subspaces" in sentence(judged)

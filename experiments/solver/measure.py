@@ -242,7 +242,7 @@ def memory() -> dict[str, Any]:
     """Peak memory by number of people, and of one product of a generator at 1,024 pixels."""
     people = {}
     for count in (8, 100, 1000):
-        settings = (*SKIN, "layers=64px-", "solver.passes=2", f"latents.count={count}")  # later passes hold no more
+        settings = (*SKIN, "layers=64px-", "solver.passes=4", f"latents.count={count}")  # later passes hold no more
         people[str(count)] = discovered(f"people_{count}", *settings)[1]["peak_memory_mb"]
         print(count, people, flush=True)
     done = subprocess.run([sys.executable, __file__, "--product", "1024"], check=True, capture_output=True, text=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -24,8 +24,13 @@ from ice_lightning.spreads import deviations, matching_factor, named, random_bas
 from ice_lightning.subspace import Subspace
 
 CONTROLS = ("random", "weights", "unrestricted")
-"""What a subspace is compared with: random ones of its dimension that change images as much, the same classifier with
-random weights, and every coordinate of the space at once, the upper bound."""
+"""What a subspace is compared with.
+
+random: a random subspace of the same dimension for each person, in a box whose moves change images as much. A flip in
+it counts where it changes the person's image no more than the counterfactual in the named subspace does.
+weights: the same classifier with random weights, in the named subspace.
+unrestricted: every coordinate of the space at once, the upper bound.
+"""
 
 Rows = dict[str, Tensor]
 """What is known of some people, by name, a row each."""
@@ -173,8 +178,11 @@ class Explanation(pl.LightningModule):
         for prefix, (score, spread) in searches.items():
             # The upper bound is a gradient's, since a method that tries each direction would try every coordinate.
             method = Gradient() if spread.ndim == 1 and not isinstance(self.method, Gradient) else self.method
-            moves = in_parts(method, score, U[known], spread)
-            rows |= {prefix + name: spread_out(column, known) for name, column in columns(moves, prefix).items()}
+            moves, change = search(method, score, self.draw, U[known], spread)
+            kept = columns(moves, change, prefix)
+            rows |= {prefix + name: spread_out(column, known) for name, column in kept.items()}
+        if "random" in self.controls:
+            rows["random_flipped"] &= rows["random_change"] <= rows["change"]
         return rows
 
     @torch.no_grad()
@@ -231,22 +239,34 @@ class Explanation(pl.LightningModule):
                     self.measured[key] = {"value": float(each), "of": counts[name], "over": metric.over}
 
 
-def in_parts(method: Method, score: Score, U: Tensor, spread: Tensor) -> Moves:
-    """The method on people U (N, n): all at once, but on a CPU one by one, a person per thread.
+def search(
+    method: Method, score: Score, draw: Callable[[Tensor], Tensor], U: Tensor, spread: Tensor
+) -> tuple[Moves, Tensor]:
+    """What the method finds for people U (N, n), and by how much their images change (N,), root mean square.
 
-    There a batch gains little, since even a few images fill the cores, and its rounding depends on who else is in it:
-    one by one, everyone's counterfactual is the same to the bit however people are divided.
+    All at once, but on a CPU one by one, a person per thread. There a batch gains little, since even a few images fill
+    the cores, and its rounding depends on who else is in it: one by one, everyone's counterfactual is the same to the
+    bit however people are divided.
     """
+
+    def found(rows: Tensor) -> tuple[Moves, Tensor]:
+        u, columns = U[rows], only(spread, rows)
+        moves = method(score, u, columns)
+        with torch.no_grad():
+            change = (draw(moved(u, columns, moves.t)) - draw(u)).square().mean((1, 2, 3)).sqrt()
+        return moves, change
+
+    everyone = torch.arange(len(U), device=U.device)
     if U.device.type != "cpu":
-        return method(score, U, spread)
-    each = torch.arange(len(U)).split(1)
-    found = on_threads(lambda rows: method(score, U[rows], only(spread, rows)), each, torch.get_num_threads())
-    return Moves(*(torch.cat(column) for column in zip(*found, strict=True)))
+        return found(everyone)
+    parts = on_threads(found, everyone.split(1), torch.get_num_threads())
+    moves = Moves(*(torch.cat(column) for column in zip(*(part for part, _ in parts), strict=True)))
+    return moves, torch.cat([change for _, change in parts])
 
 
-def columns(moves: Moves, prefix: str) -> Rows:
-    """What is kept of a search: everything of that in the subspace, effort and outcome of a control."""
-    kept = {"flipped": moves.flipped, "effort": moves.t.norm(dim=1)}
+def columns(moves: Moves, change: Tensor, prefix: str) -> Rows:
+    """What is kept of a search: everything of that in the subspace, the outcome of a control."""
+    kept = {"flipped": moves.flipped, "effort": moves.t.norm(dim=1), "change": change}
     if not prefix:
         kept |= {"t": moves.t, "before": moves.before, "after": moves.after, "evaluations": moves.evaluations}
     return kept

@@ -1,0 +1,128 @@
+"""Latents of given pictures: optimised until the generator draws them, by pixels and by what networks see in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional as F
+
+from ice_lightning.checkpoints import ASSETS, load_network
+from ice_lightning.checks import problem
+from ice_lightning.modules.identity import IdentityNet
+from ice_lightning.modules.layers import resize
+from ice_lightning.modules.parser import Parser
+
+KINDS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+class Inverted(NamedTuple):
+    """Latents and how well they draw their pictures.
+
+    Attributes:
+        u: (N, n).
+        images: (N, 3, H, W) as drawn, in 0..1.
+        psnr: (N,) in dB.
+    """
+
+    u: Tensor
+    images: Tensor
+    psnr: Tensor
+
+
+def read_pictures(path: str | Path, side: int) -> tuple[list[str], Tensor]:
+    """Names and images (N, 3, side, side) in 0..1 of a picture or of a folder's pictures, the middle square of each.
+
+    Raises:
+        IceError: where there is no picture, or one can't be read.
+    """
+    path = Path(path)
+    files = sorted(p for p in path.iterdir() if p.suffix.lower() in KINDS) if path.is_dir() else [path]
+    if not files or not all(file.is_file() for file in files):
+        raise problem(f"pictures ({', '.join(KINDS)}) at {path}", "none", "set image to a file or to a folder of them")
+    images = []
+    for file in files:
+        try:
+            picture = Image.open(file).convert("RGB")
+        except (UnidentifiedImageError, OSError) as error:
+            raise problem(f"a picture at {file}", "another file", "take it out of the folder") from error
+        image = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+        image = image.view(picture.height, picture.width, 3).permute(2, 0, 1)[None] / 255
+        edge = min(picture.size)
+        top, left = (picture.height - edge) // 2, (picture.width - edge) // 2
+        images.append(resize(image[:, :, top : top + edge, left : left + edge], side).clamp(0, 1))
+    return [file.stem for file in files], torch.cat(images)
+
+
+def perceptual() -> Callable[[Tensor], list[Tensor]]:
+    """What the embedded parser and identity network see at all their stages: images -> maps, finest first."""
+    parser = load_network(ASSETS / "parser.safetensors", "parser", Parser)
+    identity = load_network(ASSETS / "identity.safetensors", "identity", IdentityNet)
+
+    def features(image: Tensor) -> list[Tensor]:
+        trunks = [(network.trunk, network.size) for network in (parser, identity)]
+        return [stage for trunk, size in trunks for stage in trunk(resize(image, size))]  # type: ignore[operator, arg-type]
+
+    return features
+
+
+def distance(x: Tensor, other: Tensor, features: Callable[[Tensor], Sequence[Tensor]]) -> Tensor:
+    """How far images (N, 3, H, W) are from others, (N,): absolute and squared pixels, and features.
+
+    Features (N, C, h, w) are compared by direction at each place, as LPIPS does (Zhang et al. 2018, eq. 1, unweighted).
+    """
+    pixels = (x - other).abs().mean((1, 2, 3)) + 4 * (x - other).square().mean((1, 2, 3))
+    seen = [
+        (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1).mean((1, 2))
+        for a, b in zip(features(x), features(other), strict=True)
+    ]
+    return pixels + 0.2 * torch.stack(seen).mean(0)
+
+
+def invert(
+    draw: Callable[[Tensor], Tensor],
+    target: Tensor,
+    population: Tensor,
+    features: Callable[[Tensor], Sequence[Tensor]],
+    steps: int = 200,
+    rate: float = 0.05,
+    near: float = 1e-3,
+    tell: Callable[[int, float], None] = lambda step, loss: None,
+) -> Inverted:
+    """Latents whose images are the target's, by Adam from the nearest of a population.
+
+    Coordinates move in units of the population's deviations, and those far from its mean cost a little.
+
+    Args:
+        draw: latents (N, n) -> images (N, 3, H, W).
+        target: (N, 3, H, W) in 0..1.
+        population: (P, n).
+        features: images -> maps (N, C, h, w), of any number.
+        steps: gradients.
+        rate: of Adam, falling to 0 by a cosine.
+        near: weight of the mean square of coordinates, in deviations from the mean.
+        tell: called with each step's number and mean loss.
+    """
+    mean, deviation = population.mean(0), population.std(0).clamp_min(1e-6)
+    with torch.no_grad():
+        drawn = torch.cat([draw(part) for part in population.split(8)]).clamp(0, 1)
+        start = torch.stack([distance(drawn, one.expand_as(drawn), features).argmin() for one in target[:, None]])
+    p = ((population[start] - mean) / deviation).requires_grad_()
+    optimiser = torch.optim.Adam([p], rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for step in range(steps):
+        optimiser.zero_grad()
+        losses = distance(draw(mean + deviation * p), target, features) + near * p.square().mean(1)
+        losses.sum().backward()
+        optimiser.step()
+        schedule.step()
+        tell(step, float(losses.detach().mean()))
+    with torch.no_grad():
+        u = mean + deviation * p
+        images = draw(u).clamp(0, 1)
+        psnr = -10 * (images - target).square().mean((1, 2, 3)).clamp_min(1e-10).log10()
+    return Inverted(u, images, psnr)
