@@ -24,7 +24,7 @@ class Moves(NamedTuple):
     """What a search found.
 
     Attributes:
-        t: (N, k) the smallest move found that flips, else the last one tried.
+        t: (N, k) the smallest move found that flips, else the one that came closest.
         before: (N,) score of the original.
         after: (N,) score at t.
         flipped: (N,) bool: whether the decision changed, by at least the margin.
@@ -118,9 +118,11 @@ class Tried:
         return (signed <= -self.margin) & (signed < 0)
 
     def keep(self, t: Tensor, raw: Tensor, rows: Tensor) -> None:
-        """Take t (M, k) where it flips and is smaller than what flipped before, or where nothing has flipped yet."""
-        flips = self.flips(raw * self.sign[rows])
-        better = torch.where(self.flipped[rows], flips & (t.norm(dim=1) < self.best[rows].norm(dim=1)), True)
+        """Take t (M, k) where it flips and is smaller than what did before; until then, where it comes closer."""
+        signed = raw * self.sign[rows]
+        flips, shorter = self.flips(signed), t.norm(dim=1) < self.best[rows].norm(dim=1)
+        closer = signed < self.after[rows] * self.sign[rows]
+        better = torch.where(self.flipped[rows], flips & shorter, flips | closer)
         taken = rows[better]
         self.best[taken], self.after[taken] = t[better], raw[better]
         self.flipped[taken] |= flips[better]
@@ -147,6 +149,10 @@ def check(bound: float, margin: float) -> None:
         raise problem("method.bound above 0, in standard deviations", bound, "3 is usual")
     if not margin >= 0:
         raise problem("method.margin of at least 0, in units of the score", margin, "0.1 is usual for logits")
+
+
+PATIENCE = 3
+"""Steps in a row, each less than a fiftieth of the way down, after which someone counts as out of reach."""
 
 
 @dataclass(frozen=True)
@@ -195,24 +201,25 @@ class Gradient:
         rows = torch.arange(len(tried.u), device=tried.u.device)
         t = torch.zeros_like(tried.best)
         signed, g = tried.at(t, rows, gradient=True)
-        radius = torch.full_like(signed, self.bound)
+        radius, vain = torch.full_like(signed, self.bound), torch.zeros_like(rows)
         for _ in range(self.steps):
-            step = smallest_step(g, self.aim(signed), self.bound, t)
-            length = step.norm(dim=1)
-            going = ~tried.flipped[rows] & (length > 1e-6) & (radius > 1e-3 * self.bound)
-            rows, t, signed, g, radius = rows[going], t[going], signed[going], g[going], radius[going]
-            step, length = step[going], length[going]
+            going = ~tried.flipped[rows] & (vain < PATIENCE)
+            rows, t, signed, g, radius, vain = (part[going] for part in (rows, t, signed, g, radius, vain))
             if not len(rows):
                 return
+            step = smallest_step(g, self.aim(signed), self.bound, t)
+            length = step.norm(dim=1).clamp_min(1e-12)
             step = step * (radius / length).clamp(max=1)[:, None]
             ahead, g_ahead = tried.at(t + step, rows, gradient=True)
             # How much of the promised fall came decides how far the next step may trust the gradient.
             kept = (signed - ahead) / -(g * step).sum(1).clamp(max=-1e-12)
+            radius = torch.where(
+                kept > 0.5, 2 * radius, torch.where(kept < 0.2, torch.minimum(radius, length) / 3, radius)
+            )
+            vain = torch.where(signed - ahead < 0.02 * self.aim(signed), vain + 1, 0)
             taken = ahead < signed
             t = torch.where(taken[:, None], t + step, t)
             signed, g = torch.where(taken, ahead, signed), torch.where(taken[:, None], g_ahead, g)
-            length = torch.minimum(radius, length)
-            radius = torch.where(kept > 0.5, 2 * radius, torch.where(kept < 0.2, length / 3, radius))
 
     def shorten(self, tried: Tried) -> None:
         """Look for a smaller move on the boundary as it looks from the best one, all of the way and then half of it."""

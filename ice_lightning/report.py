@@ -368,7 +368,9 @@ def explanation_page(
         metrics: as in metrics.json.
         config: YAML that repeats the run.
     """
-    rates = {"flipped": share(summary)} | {
+    unknown = metrics["without_a_finite_score"]
+    left_out = f"{len(unknown)} without a finite score: {', '.join(map(str, unknown))}" if unknown else "none"
+    rates = {"flipped": share(summary), "people left out": left_out} | {
         f"control: {name}": share(each) for name, each in summary["controls"].items()
     }
     measured = {
