@@ -67,7 +67,8 @@ def smallest_step(g: Tensor, drop: Tensor, bound: float, start: Tensor | None = 
     """The smallest step s from `start` in the box |t_j| <= bound with g . s <= -drop, or to the corner; (N, k).
 
     Minimal norm under one linear constraint and a box is clamp(-a g) for some a >= 0 (the conditions of Karush, Kuhn
-    and Tucker), and g . s falls with a: a is found by bisection.
+    and Tucker). The fall of g . s is piecewise linear in a, with a corner where each coordinate reaches the box: a lies
+    behind the last corner that falls short.
 
     Args:
         g: (N, k).
@@ -75,17 +76,18 @@ def smallest_step(g: Tensor, drop: Tensor, bound: float, start: Tensor | None = 
         bound: above 0.
         start: (N, k) within the box; 0 where it is left out.
     """
-    start = torch.zeros_like(g) if start is None else start
-    low, high = torch.zeros_like(drop), 2 * bound / g.abs().clamp_min(1e-30).min(1).values
-
-    def step(a: Tensor) -> Tensor:
-        return torch.minimum(torch.maximum(-a[:, None] * g, -bound - start), bound - start)
-
-    for _ in range(60):
-        middle = torch.where(low > 0, (low * high).sqrt(), high * 1e-12)
-        enough = (step(middle) * g).sum(1) <= -drop
-        low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
-    return step(high)
+    size = g.abs().clamp_min(1e-30)
+    room = bound + (0 if start is None else start) * g.sign() + torch.zeros_like(g)
+    corners, order = (room / size).sort(1)
+    size_there, room_there = size.gather(1, order), room.gather(1, order)
+    full = (room_there * size_there).cumsum(1)  # what the coordinates at the box give
+    squares = size_there.square()
+    slope = squares.flip(1).cumsum(1).flip(1)  # of those from here on, this one among them
+    short = (full + corners * (slope - squares) < drop[:, None]).sum(1, keepdim=True)
+    last = short.clamp(max=g.shape[1] - 1)
+    before = full.gather(1, last) - (room_there * size_there).gather(1, last)
+    a = ((drop[:, None] - before) / slope.gather(1, last)).clamp_min(0)
+    return -g.sign() * torch.minimum(a * size, room)
 
 
 class Tried:
