@@ -130,15 +130,22 @@ class Tried:
         self.flipped[taken] |= flips[better]
 
     def back(self, halvings: int) -> None:
-        """Walk from everyone's flip straight back towards the original, to the boundary, by bisection."""
+        """Walk from everyone's flip straight back towards the original, to the boundary, by bisection.
+
+        Who lies less than a twentieth behind it already, as most do after a step that aimed at it, stays.
+        """
         rows = self.flipped.nonzero()[:, 0]
         whole = self.best[rows]
         low, high = torch.zeros_like(whole[:, 0]), torch.ones_like(whole[:, 0])
-        for _ in range(halvings if len(rows) else 0):
-            middle = (low + high) / 2
+        for halving in range(halvings + 1 if len(rows) else 0):
+            middle = 0.95 * high if halving == 0 else (low + high) / 2
             signed, _ = self.at(middle[:, None] * whole, rows)
             flips = self.flips(signed)
             low, high = torch.where(flips, low, middle), torch.where(flips, middle, high)
+            if halving == 0:
+                rows, whole, low, high = rows[flips], whole[flips], low[flips], high[flips]
+                if not len(rows):
+                    return
 
     def moves(self) -> Moves:
         """What came of it."""
@@ -205,12 +212,13 @@ class Gradient:
         signed, g = tried.at(t, rows, gradient=True)
         radius, vain = torch.full_like(signed, self.bound), torch.zeros_like(rows)
         for _ in range(self.steps):
-            going = ~tried.flipped[rows] & (vain < PATIENCE)
-            rows, t, signed, g, radius, vain = (part[going] for part in (rows, t, signed, g, radius, vain))
+            step = smallest_step(g, self.aim(signed), self.bound, t)
+            moves = step.norm(dim=1) > 1e-3 * self.bound  # else it stands in the best corner of the box
+            going = ~tried.flipped[rows] & (vain < PATIENCE) & moves
+            rows, t, signed, g, radius, vain, step = (p[going] for p in (rows, t, signed, g, radius, vain, step))
             if not len(rows):
                 return
-            step = smallest_step(g, self.aim(signed), self.bound, t)
-            length = step.norm(dim=1).clamp_min(1e-12)
+            length = step.norm(dim=1)
             step = step * (radius / length).clamp(max=1)[:, None]
             ahead, g_ahead = tried.at(t + step, rows, gradient=True)
             # How much of the promised fall came decides how far the next step may trust the gradient.

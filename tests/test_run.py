@@ -165,7 +165,7 @@ def test_every_preset_composes_and_builds(compose, faces, name):
     assert criterion.suppress
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in (CONF / "classifier").glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted({p.stem for p in (CONF / "classifier").glob("*.yaml")} - {"own"}))
 def test_every_classifier_loads(compose, name):
     assert instantiate(compose(f"classifier={name}").classifier)(torch.rand(2, 3, 128, 128)).shape == (2,)
 
@@ -205,7 +205,7 @@ SENTENCES = {
     "criterion.activate_ratio=1.5": r"activate_ratio in \(0, 1\], got 1.5",
     "latents.count=0": r"latents\.count of at least 1, got 0",
     "space=x": r"a space out of z, w, w\+, s, got 'x'",
-    "task.name=discovr": "a task out of discover, got 'discovr': did you mean 'discover'",
+    "task.name=discovr": "a task out of discover, .*, got 'discovr': did you mean 'discover'",
     "criterion.activate.color.term.regions=[hat]": r"people who have what .* looks at \(RegionColor hat\), got 2",
     "criterion.suppress.residual.ratio=1e-9": "suppressed terms that leave a direction free, got 96",
     "+criterion.activate.eyes.term={_target_:ice_lightning.criterions.Landmarks,indices:36-70}": (
