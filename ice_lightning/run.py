@@ -6,6 +6,7 @@ Only Hydra is imported up here, so that `--help` answers at once.
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import json
 import logging
@@ -360,6 +361,10 @@ def sentence(error: BaseException) -> str | None:
         if isinstance(cause, IceError):
             return str(cause)
         cause = cause.__cause__
+    if disk_is_full(error):
+        return str(
+            problem("room on the disk of the run folder", "none left", "free some, then go on with ckpt_path=last")
+        )
     if "terminated with signal" in str(error):  # ProcessExitedException of torch.multiprocessing
         got = f"one that was killed ({' '.join(str(error).split())})"
         fix = "give each less to do if memory ran out, then go on with ckpt_path=last"
@@ -384,6 +389,17 @@ def sentence(error: BaseException) -> str | None:
             )
         )
     return None
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error, or one behind it, is a disk without room; libraries say so in words, torch in its own."""
+    told = ("No space left", "unexpected pos")
+    seen: BaseException | None = error
+    while seen is not None:
+        if getattr(seen, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(words in str(seen) for words in told):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def job_number(file: Path) -> str:

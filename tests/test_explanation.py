@@ -15,7 +15,7 @@ from ice_lightning.run import run
 from ice_lightning.subspace import Subspace
 from ice_lightning.verdict import load_explained
 
-SETTINGS = ("task=explain", "classifier=smiling", "explain.people=5", "explain.batch=2", "faces=embedded")
+SETTINGS = ("task=explain", "classifier=smiling", "explain.people=5", "explain.batch=2", "explain.controls=[random]")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def subspace(compose, generator, tmp_path):
 
 
 def test_an_explanation_leaves_what_it_promises(compose, subspace, tmp_path):
-    result = run(compose(*SETTINGS, f"subspace={subspace}"))
+    result = run(compose(*SETTINGS[:-1], f"subspace={subspace}"))
     folder, metrics = tmp_path / "run", result.metrics
     assert sorted(p.name for p in folder.iterdir()) == [
         "counterfactuals.png", "counterfactuals.safetensors", "metrics.json", "report.html",
@@ -53,7 +53,7 @@ def test_counterfactuals_change_the_decision(compose, subspace, generator, tmp_p
     from ice_lightning.modules.classifier import embedded
     from ice_lightning.spreads import named
 
-    result = run(compose(*SETTINGS, f"subspace={subspace}", "explain.controls=[]"))
+    result = run(compose(*SETTINGS[:-1], f"subspace={subspace}", "explain.controls=[]"))
     rows = load_explained(tmp_path / "run").rows
     population = generator.convert(generator.sample(512, 1_000_000), "z", "w")
     spread = named(result.subspace.directions, population)
@@ -81,7 +81,7 @@ def test_two_processes_find_and_measure_the_same(compose, subspace, tmp_path):
 
 
 def test_people_who_are_done_are_not_searched_again(compose, subspace, tmp_path, monkeypatch):
-    settings = (*SETTINGS, f"subspace={subspace}", "explain.controls=[random]")
+    settings = (*SETTINGS, f"subspace={subspace}")
     once = run(compose(*settings, f"run_dir={tmp_path}/once"))
     explain, asked = Explanation.explain, []
 
@@ -139,7 +139,7 @@ def test_people_without_a_score_are_left_out_and_named(compose, subspace):
     "more,told",
     [
         (["explain.people=0"], "explain.people of at least 1, got 0"),
-        (["explain.controls=[randon]"], "a control out of .*did you mean 'random'"),
+        (["explain.controls=[randon,weights]"], "a control out of .*did you mean 'random'"),
         (["~classifier.name", f"classifier._target_={__name__}.Constant"], "changes with the image, got a constant"),
         (["method.bound=0"], "method.bound above 0"),
     ],
@@ -148,13 +148,14 @@ def test_bad_settings_are_told(compose, subspace, more, told):
     from ice_lightning.run import sentence
 
     with pytest.raises(Exception) as raised:  # Hydra wraps what a constructor raises
-        run(compose(*SETTINGS, f"subspace={subspace}", *more))
+        run(compose(*SETTINGS[:2], f"subspace={subspace}", "explain.people=2", *more))
     assert told.split(".*")[0] in sentence(raised.value)
 
 
 @pytest.mark.parametrize("method", ["line", "paper"])
 def test_other_methods_run_by_their_names(compose, subspace, method):
-    result = run(compose(*SETTINGS, f"subspace={subspace}", f"method={method}", "explain.people=2"))
+    settings = (*SETTINGS[:2], "explain.people=2", "explain.controls=[]")
+    result = run(compose(*settings, f"subspace={subspace}", f"method={method}"))
     assert result.metrics["of"] == 2
 
 

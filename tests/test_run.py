@@ -15,6 +15,7 @@ import torch
 from hydra import initialize_config_module
 from hydra.utils import instantiate
 from PIL import Image
+from safetensors import SafetensorError
 
 from ice_lightning import load_subspace
 from ice_lightning.checkpoints import ASSETS, read_network, save_network, sha256
@@ -23,7 +24,7 @@ from ice_lightning.criterions import RegionColor
 from ice_lightning.files import LAST
 from ice_lightning.modules.discovery import Discovery
 from ice_lightning.modules.stylegan2 import Generator
-from ice_lightning.run import build_criterion, main, run
+from ice_lightning.run import build_criterion, main, run, sentence
 
 CONF = Path(__file__).parents[1] / "conf"
 QUICK = ("space=w", "latents.count=2", "criterion=paper/skin_color", "criterion.suppress.residual.ratio=0.2")
@@ -265,6 +266,19 @@ def test_an_unwritable_run_folder(tmp_path):
     assert re.fullmatch(
         r"ice_lightning: expected a run folder that can be written.*: set hydra\.run\.dir.*\n", done.stderr
     )
+
+
+def test_a_full_disk_is_told(tmp_path):
+    """By plain writing, by torch, whose own error hides it, and by safetensors, which only says so."""
+    errors = []
+    for write in (lambda: Path("/dev/full").write_text("x"), lambda: torch.save(torch.zeros(9999), "/dev/full")):
+        with pytest.raises((OSError, RuntimeError)) as raised:
+            write()
+        errors.append(raised.value)
+    errors.append(SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"))
+    for error in errors:
+        assert sentence(error).startswith("expected room on the disk of the run folder, got none left: free some")
+    assert sentence(ValueError("another")) is None
 
 
 def test_help_names_the_choices(tmp_path):
