@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import copy
+import functools
 import json
 import math
 import os
@@ -12,6 +14,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -326,6 +329,53 @@ def broken() -> dict[str, Any]:
     return {"angles": angles, "with_checkpoint": before, "lost_rank": ended}
 
 
+def device(sides: tuple[int, ...] = (256, 1024), name: str = "cuda") -> dict[str, Any]:
+    """Milliseconds a product by batch and precision on a GPU, errors against float32, and a published row's there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        return {"skipped": "no CUDA device"}
+
+    def timed(work: Callable[[], object], count: int) -> float:
+        seconds = []
+        for _ in range(4):
+            began = time.perf_counter()
+            work()
+            if name == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - began)
+        return median(seconds[1:]) / count * 1e3  # the first builds what later ones find
+
+    found: dict[str, Any] = {"device": torch.cuda.get_device_name() if name == "cuda" else name}
+    for side in sides:
+        torch.manual_seed(0)
+        G = Generator(img_resolution=side).eval().requires_grad_(False).to(name)
+        s = G.convert(G.sample(1).to(name), "z", "s")
+        V = torch.randn(s.shape[1], 64, device=name)
+        exact = torch.empty(0)
+        for precision in ("float32", "tf32", "bfloat16"):
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+            drawer = copy.deepcopy(G).bfloat16() if precision == "bfloat16" else G
+            kind = next(drawer.parameters()).dtype
+
+            def f(v: torch.Tensor, drawer: Generator = drawer, kind: torch.dtype = kind) -> list[torch.Tensor]:
+                return [drawer(v.to(kind), "s").to(v.dtype).flatten(1)]
+
+            rows: dict[str, float] = {}
+            for size in (1, 4, 16, 64):
+                push, some = linearise(f, s, batch=Batch(size)).push, V[:, :size]
+                rows[str(size)] = timed(lambda push=push, some=some: push(some), size)  # type: ignore[misc]
+            product = linearise(f, s, batch=Batch(1)).push(V[:, :1])[0]
+            exact = exact if len(exact) else product
+            rows["error"] = float((product - exact).norm() / exact.norm())
+            found[f"{side} px, {precision}"] = rows
+            print(side, precision, rows, flush=True)
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        v = s.detach().requires_grad_()
+        value = G(v, "s").flatten()[7]
+        backward = functools.partial(torch.autograd.grad, value, v, retain_graph=True)
+        found[f"{side} px, a published row without its forward pass"] = timed(backward, 1)
+    return found
+
+
 PARTS = {
     "against": against,
     "wide": wide,
@@ -334,6 +384,7 @@ PARTS = {
     "same": same,
     "memory": memory,
     "broken": broken,
+    "device": device,
 }
 
 
