@@ -100,7 +100,8 @@ class SaveExplanation(pl.Callback):
         now = time.monotonic()
         if trainer.is_global_zero and new and (now - self.said > 5 or batch_idx + 1 == trainer.num_test_batches[0]):
             self.said = now
-            left = (now - self.began) / (batch_idx + 1) * (trainer.num_test_batches[0] - batch_idx - 1)
+            still = (trainer.num_test_batches[0] - batch_idx - 1) * len(batch["index"])
+            left = (now - self.began) / new * still  # who was done before comes first and takes no time
             flips = sum(bool(row["flipped"]) for row in pl_module.done.values())
             print(f"{len(pl_module.done)} people, {flips} flipped, about {left:.0f} s left", file=sys.stderr)
 
