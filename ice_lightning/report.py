@@ -91,9 +91,14 @@ def _faces(cells: Sequence[Any], images: Tensor) -> Any:
     for index, (axes, image) in enumerate(zip(cells, images, strict=False)):
         axes.imshow(image.permute(1, 2, 0).cpu().numpy())
         _frame(axes, ACCENT if index == len(images) // 2 else None)
-    distance = (images[-1] - images[0]).square().sum(0).sqrt()
     _frame(cells[-1], None)
-    return cells[-1].imshow(distance.cpu().numpy(), cmap="magma", vmin=0, vmax=FULL_CHANGE)
+    return _difference(cells[-1], images[0], images[-1])
+
+
+def _difference(axes: Any, first: Tensor, last: Tensor) -> Any:
+    """RGB distance between two images (3, H, W), pixel by pixel."""
+    distance = (last - first).square().sum(0).sqrt()
+    return axes.imshow(distance.cpu().numpy(), cmap="magma", vmin=0, vmax=FULL_CHANGE)
 
 
 def _frame(axes: Any, colour: str | None) -> None:
@@ -201,8 +206,7 @@ def counterfactuals(
             cells = [figure.add_subplot(inner[0, column]) for column in range(3)]
             for axes, image in zip(cells, pair, strict=False):
                 axes.imshow(image.permute(1, 2, 0).cpu().numpy())
-            distance = (pair[1] - pair[0]).square().sum(0).sqrt()
-            cells[2].imshow(distance.cpu().numpy(), cmap="magma", vmin=0, vmax=FULL_CHANGE)
+            _difference(cells[2], pair[0], pair[1])
             for axes in cells:
                 _frame(axes, None)
             cells[0].set_xlabel(labels[index], loc="left", fontsize=10)

@@ -13,7 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import WandbLogger
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ice_lightning import report
@@ -21,7 +21,7 @@ from ice_lightning.checks import problem
 from ice_lightning.counterfactual import moved
 from ice_lightning.files import whole
 from ice_lightning.modules.explanation import Explanation, Rows
-from ice_lightning.verdict import FILE, load_explained, percent, summary
+from ice_lightning.verdict import FILE, load_explained, percent, read_rows, summary
 
 KEPT = "people"
 """Folder of an unfinished run that holds a file for each batch of people."""
@@ -45,9 +45,7 @@ def finished(folder: Path, settings: Mapping[str, Any]) -> dict[int, Rows]:
         if not file.is_file():
             continue
         try:
-            with safe_open(file, "pt") as reader:
-                facts = json.loads((reader.metadata() or {})["explanation"])
-                rows = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118 (not a dict)
+            rows, facts = read_rows(file)
         except (SafetensorError, KeyError):
             continue
         other = facts["settings"]

@@ -42,6 +42,13 @@ class Explained:
     slices: tuple[str, ...]
 
 
+def read_rows(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Rows of some people and what made them; raises SafetensorError or KeyError for a broken or foreign file."""
+    with safe_open(path, "pt") as file:
+        facts = json.loads((file.metadata() or {})["explanation"])
+        return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 (not a dict)
+
+
 def load_explained(folder: str | Path) -> Explained:
     """An explanation from its run folder.
 
@@ -52,9 +59,7 @@ def load_explained(folder: str | Path) -> Explained:
     if not path.is_file():
         raise problem(f"counterfactuals at {path}", "none", "run task=explain into this folder")
     try:
-        with safe_open(path, "pt") as file:
-            facts = json.loads((file.metadata() or {})["explanation"])
-            rows = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        rows, facts = read_rows(path)
     except (SafetensorError, KeyError) as error:
         raise problem(f"a whole file at {path}", str(error), "run the explanation again") from error
     return Explained(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -170,8 +171,6 @@ def filled_with(path: Path, network: nn.Module | None = None) -> nn.Module:
 
 def reinitialised(classifier: nn.Module, seed: int) -> nn.Module | None:
     """A copy with random weights, by each layer's own initialisation; None where none of its layers has one."""
-    import copy
-
     twin = copy.deepcopy(classifier)
     layers = [layer for layer in twin.modules() if callable(getattr(layer, "reset_parameters", None))]
     with torch.random.fork_rng(devices=[]):
