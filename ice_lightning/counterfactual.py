@@ -96,30 +96,45 @@ class Tried:
     def __init__(self, score: Score, u: Tensor, spread: Tensor, margin: float) -> None:
         self.score, self.u, self.spread, self.margin = score, u, spread, margin
         k = len(spread) if spread.ndim == 1 else spread.shape[-1]
-        with torch.no_grad():
-            self.before = score(u)
-        self.sign = torch.where(self.before >= 0, 1.0, -1.0).to(self.before)
+        self.evaluations = torch.zeros(len(u), dtype=torch.long, device=u.device)
         self.best = u.new_zeros(len(u), k)
+        everyone = torch.arange(len(u), device=u.device)
+        self.before, g = self.raw(self.best, everyone, gradient=True)
+        self.sign = torch.where(self.before >= 0, 1.0, -1.0).to(self.before)
+        self.first = g * self.sign[:, None]
+        self.slope, self.steep = self.first.clone(), torch.ones(len(u), dtype=torch.bool, device=u.device)
         self.after = self.before.clone()
         self.flipped = torch.zeros(len(u), dtype=torch.bool, device=u.device)
-        self.evaluations = torch.ones(len(u), dtype=torch.long, device=u.device)
 
-    def at(self, t: Tensor, rows: Tensor, gradient: bool = False) -> tuple[Tensor, Tensor]:
-        """Signed scores (M,) of some people at t (M, k), and with `gradient` their gradients (M, k); keeps the best."""
+    def raw(self, t: Tensor, rows: Tensor, gradient: bool) -> tuple[Tensor, Tensor]:
+        """Scores (M,) of some people at t (M, k) as they are, and with `gradient` their gradients (M, k)."""
         t = t.detach().requires_grad_(gradient)
         with torch.set_grad_enabled(gradient):
             raw = self.score(moved(self.u[rows], only(self.spread, rows), t))
-            g = torch.autograd.grad(raw.sum(), t)[0] * self.sign[rows, None] if gradient else t.new_empty(0)
-        g = g.nan_to_num(0, 0, 0)  # whose score breaks down on the way stays where it did
+            g = torch.autograd.grad(raw.sum(), t)[0] if gradient else torch.zeros_like(t)
         self.evaluations[rows] += 1
-        self.keep(t.detach(), raw.detach(), rows)
-        return raw.detach() * self.sign[rows], g
+        return raw.detach(), g.nan_to_num(0, 0, 0)  # whose score breaks down on the way stays where it did
+
+    def at(self, t: Tensor, rows: Tensor, gradient: bool = False) -> tuple[Tensor, Tensor]:
+        """Signed scores (M,) of some people at t (M, k), and with `gradient` their gradients (M, k); keeps the best."""
+        raw, g = self.raw(t, rows, gradient)
+        g = g * self.sign[rows, None]
+        self.keep(t.detach(), raw, g, gradient, rows)
+        return raw * self.sign[rows], g
 
     def flips(self, signed: Tensor) -> Tensor:
         """Whether signed scores are on the other side, by the margin; 0 itself is on neither."""
         return (signed <= -self.margin) & (signed < 0)
 
-    def keep(self, t: Tensor, raw: Tensor, rows: Tensor) -> None:
+    def slopes(self, rows: Tensor) -> Tensor:
+        """Gradients (M, k) of some people's signed scores at their best; known where the best came with one."""
+        unknown = ~self.steep[rows]
+        if unknown.any():
+            self.slope[rows[unknown]] = self.at(self.best[rows[unknown]], rows[unknown], gradient=True)[1]
+            self.steep[rows] = True
+        return self.slope[rows]
+
+    def keep(self, t: Tensor, raw: Tensor, g: Tensor, steep: bool, rows: Tensor) -> None:
         """Take t (M, k) where it flips and is smaller than what did before; until then, where it comes closer."""
         signed = raw * self.sign[rows]
         flips, shorter = self.flips(signed), t.norm(dim=1) < self.best[rows].norm(dim=1)
@@ -127,6 +142,7 @@ class Tried:
         better = torch.where(self.flipped[rows], flips & shorter, flips | closer)
         taken = rows[better]
         self.best[taken], self.after[taken] = t[better], raw[better]
+        self.slope[taken], self.steep[taken] = g[better], steep
         self.flipped[taken] |= flips[better]
 
     def back(self, halvings: int) -> None:
@@ -208,8 +224,7 @@ class Gradient:
     def descend(self, tried: Tried) -> None:
         """Step until everyone has flipped, or gets no further."""
         rows = torch.arange(len(tried.u), device=tried.u.device)
-        t = torch.zeros_like(tried.best)
-        signed, g = tried.at(t, rows, gradient=True)
+        t, signed, g = torch.zeros_like(tried.best), tried.before * tried.sign, tried.first
         radius, vain = torch.full_like(signed, self.bound), torch.zeros_like(rows)
         for _ in range(self.steps):
             step = smallest_step(g, self.aim(signed), self.bound, t)
@@ -236,8 +251,7 @@ class Gradient:
         rows = tried.flipped.nonzero()[:, 0]
         if not len(rows):
             return
-        t = tried.best[rows]
-        signed, g = tried.at(t, rows, gradient=True)
+        t, signed, g = tried.best[rows], tried.after[rows] * tried.sign[rows], tried.slopes(rows)
         there = smallest_step(g, self.aim(signed) - (g * t).sum(1), self.bound)
         for part in (1.0, 0.5):
             before = tried.best[rows].norm(dim=1)
@@ -271,9 +285,8 @@ class Line:
         """See Method; a direction is searched on the side to which the score falls."""
         tried = Tried(score, u, spread, self.margin)
         everyone = torch.arange(len(u), device=u.device)
-        _, g = tried.at(torch.zeros_like(tried.best), everyone, gradient=True)
         for j in range(tried.best.shape[1]):
-            rows, side = everyone, -torch.sign(g[:, j])
+            rows, side = everyone, -torch.sign(tried.first[:, j])
             low, high = torch.zeros_like(side), torch.full_like(side, self.bound)
             # Shorter than the best so far, or not at all.
             high = torch.where(tried.flipped, tried.best.norm(dim=1), high)
@@ -314,8 +327,8 @@ class Paper:
         tried = Tried(score, u, spread, self.margin)
         rows, lengths = torch.arange(len(u), device=u.device), spread if spread.ndim == 1 else spread.norm(dim=-2)
         t, velocity = torch.zeros_like(tried.best), torch.zeros_like(tried.best)
-        for _ in range(self.steps):
-            _, g = tried.at(t, rows, gradient=True)
+        for step in range(self.steps):
+            g = tried.at(t, rows, gradient=True)[1] if step else tried.first
             velocity = self.momentum * velocity + g / lengths + self.weight_decay * t * lengths
             t = t - self.lr * velocity / lengths
         with torch.no_grad():

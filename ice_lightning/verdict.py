@@ -135,16 +135,24 @@ def judge(runs: Sequence[Explained]) -> dict[str, Any]:
             fix = "give all runs the same explain.people and explain.seed"
             raise problem(f"the people of {first.folder.name} in {run.folder.name}", "others", fix)
 
-    def above_chance(pair: tuple[Explained, dict[str, Any]]) -> float:
-        return pair[1]["rate"] - pair[1]["controls"].get("random", {"rate": 0.0})["rate"]
+    return rank(
+        first.classifier, [summary(run) for run in runs], torch.stack([run.rows["flipped"].bool() for run in runs], 1)
+    )
 
-    ranked = sorted(((run, summary(run)) for run in runs), key=above_chance, reverse=True)
-    together = Sufficiency(len(ranked))
-    together.update(torch.stack([run.rows["flipped"].bool() for run, _ in ranked], 1))
+
+def rank(classifier: str, summaries: Sequence[dict[str, Any]], flipped: Tensor) -> dict[str, Any]:
+    """The verdict on a classifier, from the `summary` of each subspace and who flipped within it (N, K) bool."""
+
+    def above_chance(k: int) -> float:
+        return summaries[k]["rate"] - summaries[k]["controls"].get("random", {"rate": 0.0})["rate"]
+
+    order = sorted(range(len(summaries)), key=above_chance, reverse=True)
+    together = Sufficiency(len(order))
+    together.update(flipped[:, order])
     verdict = {
-        "classifier": first.classifier,
-        "people": len(first.rows["number"]),
-        "subspaces": [each for _, each in ranked],
+        "classifier": classifier,
+        "people": len(flipped),
+        "subspaces": [summaries[k] for k in order],
         "sufficiency": together.compute().reshape(-1).tolist(),
     }
     return verdict | {"sentence": sentence(verdict)}

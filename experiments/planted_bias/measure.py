@@ -24,7 +24,7 @@ from ice_lightning.modules.classifier import Classifier, embedded, reinitialised
 from ice_lightning.modules.explanation import search
 from ice_lightning.run import keep_freed_memory, run
 from ice_lightning.spreads import deviations, matching_factor, named, random_bases
-from ice_lightning.verdict import interval, judge, load_explained
+from ice_lightning.verdict import interval, load_explained, rank, summary
 
 HERE = Path(__file__).parent
 OUT = Path("outputs/planted_bias")
@@ -32,54 +32,74 @@ SUBSPACES = ("mouth_shape", "hair_color", "skin_color", "eye_shape")
 SHARES, SEEDS = (60, 75, 90, 99), (0, 1, 2)
 
 
-def explained(name: str, criterion: str, people: int, seed: int, *classifier: str) -> Path:
-    """The folder of a finished explanation of one classifier within one subspace; seeds draw other people."""
-    folder = OUT / name / f"{criterion}_{seed}"
-    with initialize_config_module("ice_lightning.conf", version_base="1.3"):
-        settings = [
-            "task=explain", f"criterion={criterion}", f"explain.people={people}", "logger=none",
-            f"explain.seed={1_000_000 * (seed + 1)}", "explain.controls=[random]", f"run_dir={folder}", *classifier,
-        ]  # fmt: skip
-        metrics = run(compose("config", settings)).metrics
-    chance = metrics["controls"]["random"]["rate"]
-    print(f"{name}, {criterion}, seed {seed}: {metrics['flip_rate']:.3f}, chance {chance:.3f}", flush=True)
-    return folder
+def explained(name: str, criterion: str, people: int, seed: int, *classifier: str) -> dict[str, Any]:
+    """What a verdict says of a classifier within one subspace, and who flips; seeds draw other people.
+
+    Kept in cells.json, and measured only where it isn't there.
+    """
+    file, cell = HERE / "cells.json", f"{name}/{criterion}/{seed}"
+    cells = json.loads(file.read_text()) if file.exists() else {}
+    if cell not in cells or len(cells[cell]["flipped"]) != people:
+        folder = OUT / cell
+        with initialize_config_module("ice_lightning.conf", version_base="1.3"):
+            settings = [
+                "task=explain", f"criterion={criterion}", f"explain.people={people}", "logger=none",
+                f"explain.seed={1_000_000 * (seed + 1)}", "explain.controls=[random]", f"run_dir={folder}", *classifier,
+            ]  # fmt: skip
+            run(compose("config", settings))
+        done = load_explained(folder)
+        found = {key: value for key, value in summary(done).items() if key != "slices"}
+        cells[cell] = found | {"flipped": "".join("01"[int(each)] for each in done.rows["flipped"])}
+        with whole(file) as part:
+            part.write_text("{\n" + ",\n".join(f'"{k}": {json.dumps(v)}' for k, v in sorted(cells.items())) + "\n}\n")
+    found = cells[cell]
+    chance = found["controls"]["random"]["rate"]
+    print(f"{name}, {criterion}, seed {seed}: {found['rate']:.3f}, chance {chance:.3f}", flush=True)
+    return found
 
 
 def planted(people: int) -> dict[str, Any]:
     """The fair and the biased smile classifier of the package, in four named subspaces, on three sets of people."""
+    names = ("smiling", "smiling_biased")
+    cells = {
+        (name, criterion, seed): explained(name, criterion, people, seed, f"classifier={name}")
+        for criterion in SUBSPACES
+        for seed in SEEDS
+        for name in names
+    }
     found: dict[str, Any] = {}
     for seed in SEEDS:
-        for name in ("smiling", "smiling_biased"):
-            runs = [load_explained(explained(name, each, people, seed, f"classifier={name}")) for each in SUBSPACES]
-            verdict = judge(runs)
-            found[f"{name}_{seed}"] = verdict
+        for name in names:
+            parts = [cells[name, criterion, seed] for criterion in SUBSPACES]
+            flipped = torch.tensor([[each == "1" for each in part["flipped"]] for part in parts]).T
+            verdict = rank(name, parts, flipped)
+            found[f"{name}/{seed}"] = {
+                "order": [part["criterion"] for part in verdict["subspaces"]],
+                "counts": [part["criterion"] for part in verdict["subspaces"] if part["counts"]],
+                "sufficiency": verdict["sufficiency"],
+                "sentence": verdict["sentence"],
+            }
             if seed == 0:
                 with whole(HERE / f"{name}.png") as part:
                     part.write_bytes(report.png(report.verdict(verdict)))
-    ratios = []
-    for seed in SEEDS:
-        rates = {name: {s["criterion"]: s["rate"] for s in found[f"{name}_{seed}"]["subspaces"]} for name in
-                 ("smiling", "smiling_biased")}  # fmt: skip
-        ratios.append(rates["smiling_biased"]["hair_color"] / max(rates["smiling"]["hair_color"], 1 / people))
-    return found | {"hair_color, biased to fair": ratios}
+    found["hair_color, biased to fair"] = [
+        cells["smiling_biased", "hair_color", seed]["rate"]
+        / max(cells["smiling", "hair_color", seed]["rate"], 1 / people)
+        for seed in SEEDS
+    ]
+    return found
 
 
 def dose(people: int) -> dict[str, Any]:
     """Flip rate within hair_color of classifiers whose training people agreed in 60 to 99 %."""
-    found = {}
+    found: dict[str, Any] = {}
     for seed in SEEDS:
         for share in SHARES:
-            own = ("classifier=own", f"classifier.path={OUT}/biased_{share}_{seed}.safetensors",
-                   "classifier.network={_target_: ice_lightning.modules.classifier.Classifier}",
-                   f"classifier.name=biased_{share}_{seed}")  # fmt: skip
-            metrics = json.loads(
-                (explained(f"biased_{share}_{seed}", "hair_color", people, seed, *own) / "metrics.json").read_text()
-            )
-            found[f"{share}_{seed}"] = {
-                key: metrics[key] for key in ("flip_rate", "interval", "of", "controls", "effort")
-            }
-    return found
+            name = f"biased_{share}_{seed}"
+            own = ("classifier=own", f"classifier.path={OUT}/{name}.safetensors", f"classifier.name={name}",
+                   "classifier.network={_target_: ice_lightning.modules.classifier.Classifier}")  # fmt: skip
+            found.setdefault(str(seed), []).append(explained(name, "hair_color", people, seed, *own)["rate"])
+    return found | {"rises": [rates == sorted(rates) for rates in found.values()]}
 
 
 def false_alarms(draws: int, people: int = 16) -> dict[str, Any]:
@@ -93,7 +113,7 @@ def false_alarms(draws: int, people: int = 16) -> dict[str, Any]:
 
     with torch.no_grad():
         seen = torch.cat([draw(part) for part in U[:64].split(16)])
-        width = truth(seen).std()
+        width, images = truth(seen).std(), seen[:people]
     file = OUT / "false_alarms.json"
     found = json.loads(file.read_text()) if file.exists() else {}
     for criterion in ("hair_color", "mouth_shape"):
@@ -111,9 +131,9 @@ def false_alarms(draws: int, people: int = 16) -> dict[str, Any]:
             def score(v: torch.Tensor, net: Classifier = net, theirs: torch.Tensor = theirs) -> torch.Tensor:
                 return (net(draw(v)) - theirs.median()) * width / theirs.std()
 
-            moves, change = search(method, score, draw, u, spread)
+            moves, change = search(method, score, draw, u, spread, images)
             bases = random_bases(spread, deviation, range(people), 10 + seed) * factor
-            chance, chance_change = search(method, score, draw, u, bases)
+            chance, chance_change = search(method, score, draw, u, bases, images)
             by_chance = chance.flipped & (chance_change <= change)
             alarm = interval(moves.flipped)[0] > interval(by_chance)[1]
             found[f"{criterion}_{seed}"] = [
@@ -151,7 +171,9 @@ def speed(people: int = 12) -> dict[str, Any]:
 
     for _ in range(3):
         began = time.perf_counter()
-        ours, _ = search(method, score, draw, u, spread)
+        with torch.no_grad():
+            images = draw(u)
+        ours, _ = search(method, score, draw, u, spread, images)
         middle = time.perf_counter()
         flips = sum(published(score, each, S.directions.float()) for each in u.split(1))
         theirs = time.perf_counter() - middle

@@ -158,7 +158,7 @@ class Explanation(pl.LightningModule):
     def explain(self, numbers: Sequence[int], U: Tensor) -> Rows:
         """Search in the subspace and in the controls, people U (N, n)."""
         with torch.no_grad():
-            images = self.draw(U)
+            images = torch.cat(one_by_one(self.draw, U))
             before = self.classifier(images)
             asked = [oracle(images) for oracle in self.oracles.values()]
         known = before.isfinite()
@@ -178,7 +178,7 @@ class Explanation(pl.LightningModule):
         for prefix, (score, spread) in searches.items():
             # The upper bound is a gradient's, since a method that tries each direction would try every coordinate.
             method = Gradient() if spread.ndim == 1 and not isinstance(self.method, Gradient) else self.method
-            moves, change = search(method, score, self.draw, U[known], spread)
+            moves, change = search(method, score, self.draw, U[known], spread, images[known])
             kept = columns(moves, change, prefix)
             rows |= {prefix + name: spread_out(column, known) for name, column in kept.items()}
         if "random" in self.controls:
@@ -240,28 +240,37 @@ class Explanation(pl.LightningModule):
 
 
 def search(
-    method: Method, score: Score, draw: Callable[[Tensor], Tensor], U: Tensor, spread: Tensor
+    method: Method, score: Score, draw: Callable[[Tensor], Tensor], U: Tensor, spread: Tensor, images: Tensor
 ) -> tuple[Moves, Tensor]:
-    """What the method finds for people U (N, n), and by how much their images change (N,), root mean square.
+    """What the method finds for people U (N, n) who look like `images`, and by how much these change (N,), r.m.s."""
 
-    All at once, but on a CPU one by one, a person per thread. There a batch gains little, since even a few images fill
-    the cores, and its rounding depends on who else is in it: one by one, everyone's counterfactual is the same to the
-    bit however people are divided.
-    """
-
-    def found(rows: Tensor) -> tuple[Moves, Tensor]:
-        u, columns = U[rows], only(spread, rows)
+    def found(u: Tensor, rows: Tensor, image: Tensor) -> tuple[Moves, Tensor]:
+        columns = only(spread, rows)
         moves = method(score, u, columns)
         with torch.no_grad():
-            change = (draw(moved(u, columns, moves.t)) - draw(u)).square().mean((1, 2, 3)).sqrt()
+            change = (draw(moved(u, columns, moves.t)) - image).square().mean((1, 2, 3)).sqrt()
         return moves, change
 
-    everyone = torch.arange(len(U), device=U.device)
-    if U.device.type != "cpu":
-        return found(everyone)
-    parts = on_threads(found, everyone.split(1), torch.get_num_threads())
+    parts = one_by_one(found, U, torch.arange(len(U), device=U.device), images)
     moves = Moves(*(torch.cat(column) for column in zip(*(part for part, _ in parts), strict=True)))
     return moves, torch.cat([change for _, change in parts])
+
+
+def one_by_one(function: Callable[..., Any], *people: Tensor) -> list[Any]:
+    """A function of everyone's rows at once, but on a CPU of each person's by themselves, a person per thread.
+
+    There a batch gains little, since even a few images fill the cores, and its rounding depends on who else is in it:
+    one by one, everyone's counterfactual is the same to the bit however people are divided.
+    """
+    if people[0].device.type != "cpu":
+        return [function(*people)]
+
+    def alone(rows: tuple[Tensor, ...]) -> Any:
+        with torch.set_grad_enabled(enabled):  # which is a thread's own
+            return function(*rows)
+
+    enabled = torch.is_grad_enabled()
+    return on_threads(alone, list(zip(*(part.split(1) for part in people), strict=True)), torch.get_num_threads())
 
 
 def columns(moves: Moves, change: Tensor, prefix: str) -> Rows:
