@@ -176,7 +176,7 @@ def check(bound: float, margin: float) -> None:
         raise problem("method.margin of at least 0, in units of the score", margin, "0.1 is usual for logits")
 
 
-PATIENCE = 3
+PATIENCE = 2
 """Steps in a row, each less than a fiftieth of the way down, after which someone counts as out of reach."""
 
 

@@ -32,6 +32,17 @@ SUBSPACES = ("mouth_shape", "hair_color", "skin_color", "eye_shape")
 SHARES, SEEDS = (60, 75, 90, 99), (0, 1, 2)
 
 
+def subspace(criterion: str) -> Path:
+    """The file of a criterion's eight strongest directions, which are found where they aren't there."""
+    file = HERE / "subspaces" / f"{criterion}.safetensors"
+    if not file.exists():
+        file.parent.mkdir(exist_ok=True)
+        with initialize_config_module("ice_lightning.conf", version_base="1.3"):
+            run(compose("config", [f"criterion={criterion}", "logger=none", f"run_dir={OUT / criterion}"]))
+        load_subspace(OUT / criterion).strongest(8).save(file)
+    return file
+
+
 def explained(name: str, criterion: str, people: int, seed: int, *classifier: str) -> dict[str, Any]:
     """What a verdict says of a classifier within one subspace, and who flips; seeds draw other people.
 
@@ -43,7 +54,7 @@ def explained(name: str, criterion: str, people: int, seed: int, *classifier: st
         folder = OUT / cell
         with initialize_config_module("ice_lightning.conf", version_base="1.3"):
             settings = [
-                "task=explain", f"criterion={criterion}", f"explain.people={people}", "logger=none",
+                "task=explain", f"subspace={subspace(criterion)}", f"explain.people={people}", "logger=none",
                 f"explain.seed={1_000_000 * (seed + 1)}", "explain.controls=[random]", f"run_dir={folder}", *classifier,
             ]  # fmt: skip
             run(compose("config", settings))
@@ -117,7 +128,7 @@ def false_alarms(draws: int, people: int = 16) -> dict[str, Any]:
     file = OUT / "false_alarms.json"
     found = json.loads(file.read_text()) if file.exists() else {}
     for criterion in ("hair_color", "mouth_shape"):
-        S = load_subspace(next(Path("outputs/subspaces").glob(f"{criterion}_*"))).strongest(8)
+        S = load_subspace(subspace(criterion))
         spread = named(S.directions, U)
         factor = matching_factor(draw, u, spread, random_bases(spread, deviation, range(people), 1), method.bound)
         for seed in range(draws):
@@ -160,7 +171,7 @@ def speed(people: int = 12) -> dict[str, Any]:
     """Counterfactuals per second against the published loop, one image and 20 steps at a time, in three rounds."""
     G, classifier = load_generator("embedded"), embedded("smiling")
     U = G.convert(G.sample(512, 1_000_000), "z", "s")
-    S = load_subspace(next(Path("outputs/subspaces").glob("mouth_shape_*"))).strongest(8)
+    S = load_subspace(subspace("mouth_shape"))
     spread, u, method, rounds = named(S.directions, U), U[:people], Gradient(), []
 
     def draw(v: torch.Tensor) -> torch.Tensor:
