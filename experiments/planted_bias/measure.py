@@ -172,7 +172,8 @@ def speed(people: int = 12) -> dict[str, Any]:
     G, classifier = load_generator("embedded"), embedded("smiling")
     U = G.convert(G.sample(512, 1_000_000), "z", "s")
     S = load_subspace(subspace("mouth_shape"))
-    spread, u, method, rounds = named(S.directions, U), U[:people], Gradient(), []
+    spread, u, method = named(S.directions, U), U[:people], Gradient()
+    rounds: list[dict[str, Any]] = []
 
     def draw(v: torch.Tensor) -> torch.Tensor:
         return G(v, "s").clamp(0, 1)
