@@ -42,3 +42,8 @@ def compose(tmp_path):
             return compose("config", [f"run_dir={tmp_path / 'run'}", "logger=none", *overrides])
 
     return make
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")

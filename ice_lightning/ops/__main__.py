@@ -1,0 +1,118 @@
+"""Are there native operations, are they right, what do they save? `python -m ice_lightning.ops` says it in a table."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from ice_lightning.checks import IceError
+from ice_lightning.ops import bias_act, native, setup_filter, upfirdn2d
+
+F = setup_filter([1, 3, 3, 1])
+ROUNDS = 15
+Op = Callable[[Tensor], Tensor]
+
+CASES: dict[str, tuple[tuple[int, ...], Op]] = {
+    "upfirdn2d, filter": ((1, 32, 129, 129), lambda x: upfirdn2d(x, F.to(x), padding=1, gain=4)),
+    "upfirdn2d, filter, small": ((1, 96, 17, 17), lambda x: upfirdn2d(x, F.to(x), padding=1, gain=4)),
+    "upfirdn2d, twice as large": ((1, 3, 64, 64), lambda x: upfirdn2d(x, F.to(x), up=2, padding=(2, 1), gain=4)),
+    "upfirdn2d, half as large": ((1, 3, 128, 128), lambda x: upfirdn2d(x, F.to(x), down=2, padding=1)),
+    "bias_act, lrelu": ((1, 32, 128, 128), lambda x: bias_act(x, x.new_ones(x.shape[1]), act="lrelu")),
+    "bias_act, lrelu, small": ((1, 96, 16, 16), lambda x: bias_act(x, x.new_ones(x.shape[1]), act="lrelu")),
+    "bias_act, swish": ((1, 32, 128, 128), lambda x: bias_act(x, x.new_ones(x.shape[1]), act="swish", clamp=1)),
+}
+"""The shape of an image, and what happens to it."""
+
+
+def outcomes(op: Op, x: Tensor, t: Tensor) -> list[Tensor]:
+    """Value, forward and reverse derivative, and the reverse derivative of the forward one."""
+    value, pushed = torch.func.jvp(op, (x,), (t,))[:2]
+    pull = torch.func.vjp(op, x)[1]
+    pull_pushed = torch.func.vjp(lambda u: torch.func.jvp(op, (u,), (t,))[1], x)[1]
+    return [value, pushed, pull(torch.ones_like(value))[0], pull_pushed(torch.ones_like(value))[0]]
+
+
+def difference(op: Op, shape: tuple[int, ...], device: str) -> float:
+    """The largest difference between native and torch operations in float64, relative to the largest number."""
+    draw = torch.Generator().manual_seed(0)
+    x, t = (torch.randn(shape, generator=draw, dtype=torch.float64).to(device) for _ in range(2))
+    found = {}
+    for mode in ("python", "native"):
+        with native.forced(mode):
+            found[mode] = outcomes(op, x, t)
+    return max(float((a - b).abs().max() / a.abs().max().clamp_min(1)) for a, b in zip(*found.values(), strict=True))
+
+
+def seconds(op: Op, x: Tensor) -> float:
+    """Of one call."""
+    began = time.perf_counter()
+    op(x)
+    if x.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def speed(op: Op, shape: tuple[int, ...], device: str) -> dict[str, float]:
+    """Milliseconds of each mode, medians of rounds in which they take turns."""
+    x = torch.randn(shape, device=device)
+    taken: dict[str, list[float]] = {mode: [] for mode in native.MODES}
+    for _ in range(ROUNDS):
+        for mode, rounds in taken.items():
+            with native.forced(mode):
+                seconds(op, x)
+                rounds.append(1e3 * seconds(op, x))
+    return {mode: median(rounds) for mode, rounds in taken.items()}
+
+
+def described() -> str:
+    """The compiler, or why there is none."""
+    try:
+        return native.compiler()
+    except native.Unavailable as error:
+        return str(error)
+
+
+def main() -> int:
+    """Print it; 1 where native and torch operations differ, else 0."""
+    chosen, console = native.mode(), Console(width=None if sys.stdout.isatty() else 120)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    gpu = f"CUDA {torch.version.cuda}, {torch.cuda.get_device_name()}" if device == "cuda" else "no CUDA device"
+    os.environ["ICE_LIGHTNING_OPS"] = "python" if chosen == "python" else "native"
+    found = native.kernels()
+    console.print(f"torch {torch.__version__}; {gpu}; {torch.get_num_threads()} threads", highlight=False)
+    console.print(f"compiler: {described()}", highlight=False, soft_wrap=True)
+    state = f"built, {found.file}" if found.file else f"not built: {found.reason}"
+    console.print(f"native operations: {state}", highlight=False, soft_wrap=True)
+    console.print(f"ICE_LIGHTNING_OPS={chosen}", highlight=False)
+    if found.file is None:
+        return 0
+    table = Table("operation", "image", "same as torch", "torch, ms", "native, ms", "auto, ms", "native is faster")
+    wrong = False
+    for name, (shape, op) in CASES.items():
+        apart, taken = difference(op, shape, device), speed(op, shape, device)
+        wrong |= not apart < 1e-10
+        table.add_row(
+            name,
+            " x ".join(map(str, shape)),
+            f"to {apart:.0e}" if apart < 1e-10 else f"NO, {apart:.0e} apart",
+            *(f"{taken[mode]:.2f}" for mode in ("python", "native", "auto")),
+            f"{taken['python'] / taken['native']:.1f} times",
+        )
+    console.print(table)
+    return int(wrong)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except IceError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
