@@ -19,7 +19,7 @@ from ice_lightning.ops import native
 
 
 class Activation(NamedTuple):
-    """An activation: its function of (x, alpha), the published default slope and gain, and whether it is a broken line."""
+    """Its function of (x, alpha), the published default slope and gain, and whether it is a broken line."""
 
     function: Callable[[Tensor, float], Tensor]
     alpha: float
@@ -162,7 +162,7 @@ class _Derivative(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, b: Tensor | None, t: Tensor | None, how: How, order: int) -> Tensor:
-        if order > 1:
+        if t is not None and order > 1:
             return derivative(x, b, how, order) * t
         number = NUMBERS[how.act]
         return torch.ops.ice_lightning.bias_act(x, b, t, how.dim, number, how.alpha, how.gain, how.clamp)
