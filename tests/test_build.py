@@ -1,0 +1,108 @@
+"""Building the native operations: once, whoever is killed, and with one line where it can't be done."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ice_lightning.ops import native
+
+DRAW = "import torch; from ice_lightning.ops import bias_act; print(bias_act(torch.ones(1, 1, 512, 512), act='relu').sum())"
+pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+
+
+def start(cache, code=DRAW, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-c", f"import torch; torch.set_num_threads(1); {code}"], text=True, start_new_session=True,
+        env=os.environ | {"ICE_LIGHTNING_CACHE": str(cache), **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def told(process):
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, [line for line in err.splitlines() if "native operations" in line]
+
+
+def test_a_killed_build_is_no_hindrance_and_three_at_once_build_once(tmp_path):
+    killed = start(tmp_path)
+    deadline = time.monotonic() + 100
+    while not list(tmp_path.glob("*/build.ninja")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert [path for path in tmp_path.iterdir() if path.is_dir()], "it was killed too late"
+    ended = [told(process) for process in [start(tmp_path) for _ in range(3)]]
+    assert [code for code, *_ in ended] == [0, 0, 0]
+    assert len({out for _, out, _ in ended}) == 1
+    assert sum("building" in line for *_, lines in ended for line in lines) == 1
+    assert [path.suffix for path in sorted(tmp_path.iterdir())] == [".lock", ".so"]
+
+
+BROKEN = {
+    "a compiler that fails": (lambda tmp: {"CXX": "/bin/false"}, "the C++ compiler '/bin/false' doesn't run; set CXX"),
+    "no compiler": (lambda tmp: {"CXX": "nowhere++"}, "the C++ compiler 'nowhere++' doesn't run; set CXX"),
+    "a cache that can't be written": (lambda tmp: {"ICE_LIGHTNING_CACHE": "/dev/null/cache"}, "Not a directory"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_cannot_be_built_is_one_line_and_torch_goes_on(what, tmp_path):
+    environment, reason = BROKEN[what]
+    environment = environment(tmp_path)
+    cache = environment.pop("ICE_LIGHTNING_CACHE", tmp_path)
+    code, out, lines = told(start(cache, f"{DRAW}; {DRAW}", **environment))
+    assert code == 0 and out.count("tensor(370727") == 2
+    assert len(lines) == 1 and reason in lines[0]
+    code, out, _ = told(start(cache, DRAW, ICE_LIGHTNING_OPS="native", **environment))
+    assert code != 0 and out == ""
+
+
+@pytest.mark.skipif((Path(sys.executable).parent / "ninja").exists(), reason="ninja lies beside python")
+def test_without_ninja_torch_goes_on(tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "c++").symlink_to(shutil.which("c++"))
+    code, _, lines = told(start(tmp_path, PATH=str(tmp_path / "bin")))
+    assert code == 0 and "ninja isn't there; pip install ninja" in lines[-1]
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    compiler = tmp_path / "full"
+    compiler.write_text("""#!/bin/sh
+[ "$1" = --version ] && exec c++ --version
+echo "fatal error: error writing to out.o: No space left on device" >&2; exit 1""")
+    compiler.chmod(0o755)
+    code, out, lines = told(start(tmp_path / "cache", CXX=str(compiler)))
+    assert code == 0 and "370727" in out
+    assert "left out" in lines[-1] and "No space left on device" in lines[-1]
+    assert not list(tmp_path.rglob("*.so"))
+
+
+def test_another_torch_compiler_or_source_has_another_library(monkeypatch, tmp_path):
+    here = native.key("gcc 12"), native.ahead_of_time_name()
+    assert native.key("gcc 13") != here[0]
+    monkeypatch.setattr(torch, "__version__", "2.6.0")
+    assert native.key("gcc 12") != here[0] and native.ahead_of_time_name() != here[1]
+
+
+NVCC = shutil.which("nvcc")
+ARCHITECTURES = (70, 75, 90)
+
+
+@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
+@pytest.mark.parametrize("name", ["bias_act", "upfirdn2d"])
+def test_cuda_kernels_compile_for_every_architecture_that_nvcc_knows(name, tmp_path):
+    known = subprocess.run([NVCC, "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout.split()
+    some = [arch for arch in ARCHITECTURES if f"compute_{arch}" in known]
+    assert some
+    each = [flag for arch in some for flag in ("-gencode", f"arch=compute_{arch},code=sm_{arch}")]
+    source = native.SOURCES / f"{name}.cu"
+    command = [NVCC, "-c", "-std=c++17", "-Werror", "all-warnings", *each, str(source), "-o", str(tmp_path / "out.o")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
