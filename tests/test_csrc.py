@@ -26,7 +26,8 @@ void run(const Resample<double, double>& call, int64_t n) {
 extern "C" void upfirdn2d(
     const double* x, const double* f, double* y, const int64_t* r, const int64_t* c, int64_t planes, int fixed) {
   const Resample<double, double> call{
-      {r[0], r[1], int(r[2]), int(r[3]), int(r[4]), int(r[5])}, {c[0], c[1], int(c[2]), int(c[3]), int(c[4]), int(c[5])}, x, f, y};
+      {r[0], r[1], int(r[2]), int(r[3]), int(r[4]), int(r[5])},
+      {c[0], c[1], int(c[2]), int(c[3]), int(c[4]), int(c[5])}, x, f, y};
   const int64_t n = planes * r[1] * c[1];
   if (!fixed) return run<0, 0, 0>(call, n);
   if (r[2] == 2) return run<2, 1, 4>(call, n);

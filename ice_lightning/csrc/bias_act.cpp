@@ -35,11 +35,11 @@ void run(const scalar* __restrict x, const scalar* __restrict t, scalar* __restr
 
 template <int act, int order, typename scalar, typename acc>
 void rows(const Shape& shape, const scalar* x, const scalar* b, const scalar* t, scalar* y, acc alpha, acc gain, acc clamp) {
-  // Rows are the longest runs with one bias. Where channels are innermost, or the runs short, they are all channels of
-  // several pixels instead, beside as many copies of the bias: long enough for a vector unit.
+  // Runs with one bias. Where channels are innermost they are all channels of several pixels instead, beside as many
+  // copies of the bias, and without a bias anything goes: long enough for a vector unit.
   const bool repeated = b != nullptr && shape.inner == 1;
-  const int64_t copies = repeated ? std::max<int64_t>(1, 1024 / shape.channels) : 1;
-  const int64_t n = repeated ? copies * shape.channels : shape.inner;
+  const int64_t copies = std::max<int64_t>(1, 1024 / shape.channels);
+  const int64_t n = b == nullptr ? 1024 : repeated ? copies * shape.channels : shape.inner;
   const int64_t all = shape.outer * shape.channels * shape.inner;
   std::vector<acc> biases(repeated ? n : 0);
   for (size_t i = 0; i < biases.size(); ++i) biases[i] = static_cast<acc>(b[i % shape.channels]);

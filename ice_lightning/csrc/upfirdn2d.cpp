@@ -71,12 +71,12 @@ void four(acc* __restrict to, const scalar* const* from, const acc* w, int64_t n
 }
 
 template <typename acc, typename scalar>
-void combine(acc* to, const std::vector<const scalar*>& from, const std::vector<acc>& w, int64_t n, int stride) {
-  if (from.empty()) std::fill_n(to, n, acc(0));
-  for (size_t m = 0; m < from.size(); m += 4) {
-    const auto* f = from.data() + m;
-    const auto* v = w.data() + m;
-    switch (std::min<size_t>(4, from.size() - m) + (m ? 4 : 0)) {
+void combine(acc* to, const scalar* const* from, const acc* w, size_t count, int64_t n, int stride) {
+  if (count == 0) std::fill_n(to, n, acc(0));
+  for (size_t m = 0; m < count; m += 4) {
+    const auto* f = from + m;
+    const auto* v = w + m;
+    switch (std::min<size_t>(4, count - m) + (m ? 4 : 0)) {
       case 1: four<false, 1>(to, f, v, n, stride); break;
       case 2: four<false, 2>(to, f, v, n, stride); break;
       case 3: four<false, 3>(to, f, v, n, stride); break;
@@ -89,85 +89,108 @@ void combine(acc* to, const std::vector<const scalar*>& from, const std::vector<
   }
 }
 
-// Outputs of the same phase, x = j * up + phase, see the sample j * down + shift through tap l: one shift for all.
-struct Phase {
-  int64_t count;
-  std::vector<int64_t> shifts;
-  std::vector<int> taps;
+// Which samples some outputs see through which taps, with what weight.
+template <typename acc>
+struct Seen {
+  std::vector<int64_t> samples;
+  std::vector<acc> weights;
 };
 
-std::vector<Phase> phases(const Axis& a) {
-  std::vector<Phase> found;
-  for (int p = 0; p < a.up && p < a.out; ++p) {
-    Phase one{(a.out - p + a.up - 1) / a.up, {}, {}};
-    for (int l = first_tap(a, p); l < a.taps; l += a.up) {
-      one.shifts.push_back(sample(a, p, l));
-      one.taps.push_back(l);
-    }
-    found.push_back(one);
+template <typename acc>
+Seen<acc> seen(const Axis& a, int64_t i, const std::vector<acc>& taps) {
+  Seen<acc> found;
+  for (int k = first_tap(a, i); k < a.taps; k += a.up) {
+    found.samples.push_back(sample(a, i, k));
+    found.weights.push_back(taps[k]);
   }
   return found;
 }
 
 // An image of pixels that are `width` neighbouring numbers each: 1 in a plane, all channels where these are last.
+// What its rows need is laid out once, since a small image has little else to do.
 template <typename scalar, typename acc>
 class Image {
  public:
-  Image(const Axis& rows, const Axis& columns, int64_t width, std::vector<Pair<acc>> filter)
-      : rows_(rows), columns_(columns), width_(width), filter_(std::move(filter)), phases_(phases(columns)) {
+  Image(const Axis& rows, const Axis& columns, int64_t width, const std::vector<Pair<acc>>& filter)
+      : rows_(rows), columns_(columns), width_(width) {
     int64_t last = columns.in - 1;
-    for (const auto& phase : phases_)
-      for (int64_t shift : phase.shifts) {
-        left_ = std::max(left_, -shift);
-        last = std::max(last, (phase.count - 1) * columns.down + shift);
+    for (const auto& pair : filter) {
+      Part part;
+      for (int64_t i = 0; i < rows.out; ++i) {
+        Seen<acc> all = seen(rows, i, pair.vertical), inside;
+        for (size_t k = 0; k < all.samples.size(); ++k)
+          if (all.samples[k] >= 0 && all.samples[k] < rows.in && all.weights[k] != 0) {
+            inside.samples.push_back(all.samples[k] * columns.in * width);
+            inside.weights.push_back(all.weights[k]);
+          }
+        part.above.push_back(inside);
+        most_ = std::max(most_, inside.samples.size());
       }
+      // Outputs of the same phase, x = j * up + phase, see the samples j * down + those of the first: one shift for all.
+      for (int p = 0; p < columns.up && p < columns.out; ++p) {
+        part.along.push_back(seen(columns, p, pair.horizontal));
+        for (int64_t shift : part.along.back().samples) {
+          left_ = std::max(left_, -shift);
+          last = std::max(last, (count(p) - 1) * columns.down + shift);
+        }
+        most_ = std::max(most_, part.along.back().samples.size());
+      }
+      parts_.push_back(part);
+    }
     row_.resize((left_ + last + 1) * width);  // zeros on both sides, so that no tap needs a check
     phase_.resize(columns.out * width);
+    lane_.resize(columns.out);
     out_.resize(columns.out * width);
+    above_.resize(most_);
+    along_.resize(most_);
   }
 
   void row(const scalar* x, int64_t i, scalar* y) {
     const int64_t n = columns_.out * width_;
     acc* out = out_.data();
     if constexpr (std::is_same_v<scalar, acc>) out = y;
-    if (filter_.size() > 1) std::fill_n(out, n, acc(0));
-    for (const auto& pair : filter_) one(x, i, pair, out, filter_.size() > 1);
+    const bool add = parts_.size() > 1;
+    if (add) std::fill_n(out, n, acc(0));
+    for (const auto& part : parts_) one(x, i, part, out, add);
     if constexpr (!std::is_same_v<scalar, acc>)
       for (int64_t j = 0; j < n; ++j) y[j] = static_cast<scalar>(out[j]);
   }
 
  private:
-  void one(const scalar* x, int64_t i, const Pair<acc>& pair, acc* out, bool add) {
-    above_.clear();
-    weights_.clear();
-    for (int k = first_tap(rows_, i); k < rows_.taps; k += rows_.up) {
-      const int64_t r = sample(rows_, i, k);
-      if (r < 0 || r >= rows_.in || pair.vertical[k] == 0) continue;
-      above_.push_back(x + r * columns_.in * width_);
-      weights_.push_back(pair.vertical[k]);
-    }
+  struct Part {
+    std::vector<Seen<acc>> above, along;  // by row, by phase
+  };
+
+  int64_t count(int64_t phase) const { return (columns_.out - phase + columns_.up - 1) / columns_.up; }
+
+  void one(const scalar* x, int64_t i, const Part& part, acc* out, bool add) {
+    const Seen<acc>& above = part.above[i];
+    for (size_t k = 0; k < above.samples.size(); ++k) above_[k] = x + above.samples[k];
     acc* middle = row_.data() + left_ * width_;
-    combine(middle, above_, weights_, columns_.in * width_, 1);
-    for (size_t p = 0; p < phases_.size(); ++p) {
-      const auto& phase = phases_[p];
-      along_.clear();
-      weights_.clear();
-      for (size_t l = 0; l < phase.taps.size(); ++l) {
-        along_.push_back(middle + phase.shifts[l] * width_);
-        weights_.push_back(pair.horizontal[phase.taps[l]]);
-      }
+    combine(middle, above_.data(), above.weights.data(), above.samples.size(), columns_.in * width_, 1);
+    for (size_t p = 0; p < part.along.size(); ++p) {
+      const Seen<acc>& along = part.along[p];
+      const size_t taps = along.samples.size();
+      for (size_t l = 0; l < taps; ++l) along_[l] = middle + along.samples[l] * width_;
       const bool direct = columns_.up == 1 && !add;
       acc* sums = direct ? out : phase_.data();
+      const int64_t outputs = count(p);
       if (columns_.down == 1 || width_ == 1) {
-        combine(sums, along_, weights_, phase.count * width_, columns_.down);
+        combine(sums, along_.data(), along.weights.data(), taps, outputs * width_, columns_.down);
+      } else if (width_ < 8) {  // an image of three channels
+        for (int64_t c = 0; c < width_; ++c) {
+          combine(lane_.data(), along_.data(), along.weights.data(), taps, outputs, columns_.down * width_);
+          for (int64_t j = 0; j < outputs; ++j) sums[j * width_ + c] = lane_[j];
+          for (size_t l = 0; l < taps; ++l) ++along_[l];
+        }
       } else {
-        for (int64_t j = 0; j < phase.count; ++j) {
-          combine(sums + j * width_, along_, weights_, width_, 1);
-          for (auto& from : along_) from += columns_.down * width_;
+        for (int64_t j = 0; j < outputs; ++j) {
+          combine(sums + j * width_, along_.data(), along.weights.data(), taps, width_, 1);
+          for (size_t l = 0; l < taps; ++l) along_[l] += columns_.down * width_;
         }
       }
       if (direct) continue;
-      for (int64_t j = 0; j < phase.count; ++j) {
+      for (int64_t j = 0; j < outputs; ++j) {
         acc* to = out + (j * columns_.up + p) * width_;
         for (int64_t c = 0; c < width_; ++c) to[c] = add ? to[c] + sums[j * width_ + c] : sums[j * width_ + c];
       }
@@ -175,11 +198,10 @@ class Image {
   }
 
   Axis rows_, columns_;
-  int64_t width_;
-  std::vector<Pair<acc>> filter_;
-  std::vector<Phase> phases_;
-  int64_t left_ = 0;
-  std::vector<acc> row_, phase_, out_, weights_;
+  int64_t width_, left_ = 0;
+  size_t most_ = 0;
+  std::vector<Part> parts_;
+  std::vector<acc> row_, phase_, lane_, out_;
   std::vector<const scalar*> above_;
   std::vector<const acc*> along_;
 };

@@ -88,7 +88,6 @@ def bias_act(
         spec.gain if gain is None else gain,
         -1.0 if clamp is None else clamp,
     )
-    b = None if b is None else b.to(x.dtype)
     if torch.compiler.is_compiling() or not native.wanted(x, faster(x, act)):
         return composite(x, b, how)
     if b is not None and varies(b):
@@ -98,7 +97,7 @@ def bias_act(
 
 def faster(x: Tensor, act: str) -> bool:
     """Whether the native kernel was measured to be faster: one pass through memory, where that is what takes time."""
-    return ACTIVATIONS[act].broken_line and x.numel() >= 2**17
+    return ACTIVATIONS[act].broken_line and x.numel() >= 2**18
 
 
 def varies(b: Tensor) -> bool:
@@ -117,7 +116,7 @@ def composite(x: Tensor, b: Tensor | None, how: How) -> Tensor:
 
 def shifted(x: Tensor, b: Tensor | None, how: How) -> Tensor:
     """x + b."""
-    return x if b is None else x + b.view([-1 if axis == how.dim else 1 for axis in range(x.ndim)])
+    return x if b is None else x + b.to(x.dtype).view([-1 if axis == how.dim else 1 for axis in range(x.ndim)])
 
 
 def derivative(x: Tensor, b: Tensor | None, how: How, order: int) -> Tensor:

@@ -45,7 +45,8 @@ class Kernels:
 
 def mode() -> str:
     """ICE_LIGHTNING_OPS: auto unless it is set; raises IceError for anything but auto, python and native."""
-    return one_of("ICE_LIGHTNING_OPS", os.environ.get("ICE_LIGHTNING_OPS", "auto"), MODES)
+    chosen = os.environ.get("ICE_LIGHTNING_OPS", "auto")
+    return chosen if chosen in MODES else one_of("ICE_LIGHTNING_OPS", chosen, MODES)
 
 
 @contextmanager
@@ -69,9 +70,9 @@ def wanted(x: Tensor, faster: bool) -> bool:
         IceError: where native kernels are asked for by name and can't be had.
     """
     chosen = mode()
-    if chosen == "python" or x.device.type not in ("cpu", "cuda") or x.dtype not in DTYPES:
-        return False
     if chosen == "auto" and not (faster and x.device.type == "cpu"):  # nothing was measured on a GPU
+        return False
+    if chosen == "python" or x.device.type not in ("cpu", "cuda") or x.dtype not in DTYPES:
         return False
     found = kernels()
     if found.file is None and chosen == "native":
