@@ -63,7 +63,7 @@ def test_adjoint_identity(function):
 
 def test_chunks_do_not_matter(function):
     J = Jacobian(*function)
-    V = torch.randn(J.shape[1], 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    V = torch.randn(J.shape[1], 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     one_by_one = torch.cat([J.matmat(v) for v in V.split(1, 1)], 1)
     torch.testing.assert_close(J.matmat(V), one_by_one, rtol=1e-10, atol=1e-12)
 

@@ -26,7 +26,7 @@ FILTERS = {
     "separable": torch.tensor([1.0, 3.0, 3.0, 1.0]).outer(torch.tensor([1.0, 2.0, 5.0])),
     "full": randn(4, 3, seed=9),
     "zero": torch.zeros(2, 2),
-    "long": randn(9, 6, seed=8),
+    "long": randn(6, 5, seed=8),
 }
 
 
