@@ -15,7 +15,7 @@ demo: .venv/.installed
 	$(BIN)/python -m ice_lightning.run criterion=skin_color
 
 test: .venv/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/.installed
 	$(BIN)/ruff format --check .
