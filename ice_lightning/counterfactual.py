@@ -135,7 +135,10 @@ class Tried:
         return self.slope[rows]
 
     def keep(self, t: Tensor, raw: Tensor, g: Tensor, steep: bool, rows: Tensor) -> None:
-        """Take t (M, k) where it flips and is smaller than what did before; until then, where it comes closer."""
+        """Take t (M, k) where it flips and is smaller than what did before; until then, where it comes closer.
+
+        With it goes the gradient g of the signed score, if there is one (`steep`).
+        """
         signed = raw * self.sign[rows]
         flips, shorter = self.flips(signed), t.norm(dim=1) < self.best[rows].norm(dim=1)
         closer = signed < self.after[rows] * self.sign[rows]

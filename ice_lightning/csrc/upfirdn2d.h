@@ -2,11 +2,7 @@
 #pragma once
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define ICE_BOTH __host__ __device__
-#else
-#define ICE_BOTH
-#endif
+#include "both.h"
 
 namespace ice {
 
