@@ -27,6 +27,7 @@ from ice_lightning.spreads import deviations, matching_factor, named, random_bas
 from ice_lightning.verdict import interval, load_explained, rank, summary
 
 HERE = Path(__file__).parent
+CELLS = HERE / "cells.json"
 OUT = Path("outputs/planted_bias")
 SUBSPACES = ("mouth_shape", "hair_color", "skin_color", "eye_shape")
 SHARES, SEEDS = (60, 75, 90, 99), (0, 1, 2)
@@ -43,13 +44,19 @@ def subspace(criterion: str) -> Path:
     return file
 
 
+def measured() -> dict[str, dict[str, Any]]:
+    """The cells of the study that were measured before."""
+    found: dict[str, dict[str, Any]] = json.loads(CELLS.read_text()) if CELLS.exists() else {}
+    return found
+
+
 def explained(name: str, criterion: str, people: int, seed: int, *classifier: str) -> dict[str, Any]:
     """What a verdict says of a classifier within one subspace, and who flips; seeds draw other people.
 
     Kept in cells.json, and measured only where it isn't there.
     """
-    file, cell = HERE / "cells.json", f"{name}/{criterion}/{seed}"
-    cells = json.loads(file.read_text()) if file.exists() else {}
+    cell = f"{name}/{criterion}/{seed}"
+    cells = measured()
     if cell not in cells or len(cells[cell]["flipped"]) != people:
         folder = OUT / cell
         with initialize_config_module("ice_lightning.conf", version_base="1.3"):
@@ -60,8 +67,9 @@ def explained(name: str, criterion: str, people: int, seed: int, *classifier: st
             run(compose("config", settings))
         done = load_explained(folder)
         found = {key: value for key, value in summary(done).items() if key != "slices"}
-        cells[cell] = found | {"flipped": "".join("01"[int(each)] for each in done.rows["flipped"])}
-        with whole(file) as part:
+        flipped = "".join("01"[int(each)] for each in done.rows["flipped"])
+        cells = measured() | {cell: found | {"flipped": flipped}}  # another process may have added some meanwhile
+        with whole(CELLS) as part:
             part.write_text("{\n" + ",\n".join(f'"{k}": {json.dumps(v)}' for k, v in sorted(cells.items())) + "\n}\n")
     found = cells[cell]
     chance = found["controls"]["random"]["rate"]
