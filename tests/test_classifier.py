@@ -1,12 +1,14 @@
 """Anybody's classifier, from any file, or a sentence."""
 
+import importlib.util
+
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from ice_lightning.checks import IceError
-from ice_lightning.modules.classifier import Classifier, Scored, embedded, own, probe, reinitialised
+from ice_lightning.modules.classifier import Classifier, Scored, embedded, own, probe, reinitialised, timm
 
 
 class Mean(nn.Module):
@@ -30,15 +32,24 @@ def written(tmp_path, kind):
         batch = torch.export.Dim("batch", min=1, max=1024)
         program = torch.export.export(network, (torch.zeros(2, 3, 8, 8),), dynamic_shapes={"x": {0: batch}})
         torch.export.save(program, str(path))
+    elif kind == "pth":
+        torch.save({"state_dict": network.state_dict()}, path)
     else:
         save_file(network.state_dict(), path)
     return network, path
 
 
-@pytest.mark.parametrize("kind", ["pt", "pt2", "safetensors"])
+@pytest.mark.parametrize("kind", ["pt", "pt2", "safetensors", "pth"])
 def test_every_file_says_what_its_network_says(tmp_path, kind):
     network, path = written(tmp_path, kind)
-    scored = own(str(path), Mean() if kind == "safetensors" else None, size=8, mean=(0.5,) * 3, std=(0.25,) * 3)
+    scored = own(
+        str(path),
+        Mean() if kind in ("safetensors", "pth") else None,
+        size=8,
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        trust=True,
+    )
     image = torch.rand(5, 3, 8, 8)
     torch.testing.assert_close(scored(image), network((image - 0.5) / 0.25)[:, 0])
     assert not any(p.requires_grad for p in scored.parameters())
@@ -87,12 +98,26 @@ def test_settings_that_do_not_fit_are_told(make, told):
 def test_broken_files_are_told(tmp_path, name, told):
     (tmp_path / name).write_bytes(b"nothing")
     with pytest.raises(IceError, match=told):
-        own(str(tmp_path / name))
+        own(str(tmp_path / name), trust=True)
+
+
+@pytest.mark.parametrize("kind", ["pt", "pt2"])
+def test_a_program_is_not_run_untrusted(tmp_path, kind):
+    path = tmp_path / f"c.{kind}"
+    path.write_bytes(b"nothing")  # not even opened
+    with pytest.raises(IceError, match=r"code you trust, got a program at .*: set classifier.trust=true"):
+        own(str(path))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("timm") is not None, reason="timm is here")
+def test_timm_is_asked_for():
+    with pytest.raises(IceError, match=r"the package timm, got No module named 'timm': pip install timm"):
+        timm("resnet18")
 
 
 def test_weights_that_do_not_fit_are_told(tmp_path):
     save_file(Mean(2).state_dict(), tmp_path / "c.safetensors")
-    with pytest.raises(IceError, match=r"weights at .* for Mean, got .*size mismatch"):
+    with pytest.raises(IceError, match=r"weights for Mean at .*, got .*size mismatch"):
         own(str(tmp_path / "c.safetensors"), Mean())
 
 

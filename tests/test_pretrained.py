@@ -178,10 +178,10 @@ def test_heatmaps_become_points_in_the_picture():
 
 
 def test_sentences(tmp_path):
-    with pytest.raises(IceError, match=r"a face parser .*79999_iter.pth.* at .*p\.pth, got no file: fetch it"):
+    with pytest.raises(IceError, match=r"a face parser .*79999_iter.pth.* at .*p\.pth, got none: check the path"):
         filled(tmp_path / "p.pth", PARSER, make_parser)
     (tmp_path / "p.pth").write_bytes(b"x" * 100)
-    with pytest.raises(IceError, match="got a file that is broken or holds more than tensors"):
+    with pytest.raises(IceError, match=r"got a file that begins with b"):
         filled(tmp_path / "p.pth", PARSER, make_parser)
     torch.save({"a": torch.zeros(1)}, tmp_path / "p.pth")
     with pytest.raises(IceError, match=r"a face parser .* got no key 'conv_out.conv_out.weight'"):

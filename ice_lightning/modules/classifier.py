@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ice_lightning.checkpoints import ASSETS, load_network
+from ice_lightning.checkpoints import ASSETS, load_network, read_weights
 from ice_lightning.checks import one_of, problem
 from ice_lightning.modules.layers import Trunk, resize
 
@@ -112,61 +110,85 @@ def own(
     kind: str = "binary",
     target: float | None = None,
     name: str = "own",
+    trust: bool = False,
 ) -> Scored:
-    """A classifier of one's own, frozen, in eval mode; the file decides how it is read.
+    """A classifier of one's own, frozen, in eval mode: weights for a network, or a whole program.
+
+    Weights are read without executing anything. A program is code: TorchScript runs what it says, and
+    torch.export.load unpickles with `weights_only=False` what its archive declares as pickled.
 
     Args:
-        path: TorchScript (.pt, .ts), an exported program (.pt2), or weights (.safetensors) for `network`.
-        network: an instance, for .safetensors; in a config, its `_target_` and arguments.
+        path: weights (.safetensors, .pt, .pth) for `network`; without one, TorchScript or an exported program (.pt2).
+        network: an instance; in a config, its `_target_` and arguments.
         size: see Scored.
         mean: see Scored.
         std: see Scored.
         kind: see Scored.
         target: see Scored.
-        name: what reports call it.
+        name: what reports call it; the configuration carries it.
+        trust: that a program may be executed.
 
     Raises:
-        IceError: for a missing or unreadable file, or weights that don't fit.
+        IceError: for no file, weights that don't fit, a program that isn't trusted, or one that can't be read.
     """
     if path is None or not Path(path).is_file():
-        raise problem("a classifier's file (.pt, .pt2 or .safetensors)", path or "none", "set classifier.path")
-    read = {".pt2": exported, ".safetensors": filled_with}.get(Path(path).suffix, scripted)
-    module = read(Path(path), network)
+        raise problem("a classifier's file (weights, TorchScript or .pt2)", path or "none", "set classifier.path")
+    if network is not None:
+        module = filled_with(Path(path), network)
+    elif Path(path).suffix == ".safetensors":
+        raise problem("a network for these weights", "none", "set classifier.network._target_ to its class")
+    elif not trust:
+        fix = "set classifier.trust=true if you trust its author, or classifier.network._target_ and pass its weights"
+        raise problem("weights, or a program whose code you trust", f"a program at {path}", fix)
+    else:
+        module = program(Path(path))
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     return Scored(module, size, tuple(mean), tuple(std), kind, target)
 
 
-def scripted(path: Path, network: nn.Module | None = None) -> nn.Module:
-    """A TorchScript file."""
+def program(path: Path) -> nn.Module:
+    """A file by torch.export.save (.pt2) or torch.jit.save; both can execute code.
+
+    Raises:
+        IceError: when neither reader understands it.
+    """
     try:
+        if path.suffix == ".pt2":
+            return torch.export.load(str(path)).module()
         return torch.jit.load(str(path), map_location="cpu").eval()
+    except Exception as error:  # whatever these readers stumble on
+        fix = "write it by torch.jit.script(network).save or, with a dynamic first dimension, by torch.export.save"
+        what = "an exported program" if path.suffix == ".pt2" else "a TorchScript file"
+        raise problem(f"{what} at {path}", type(error).__name__, fix) from error
+
+
+def filled_with(path: Path, network: nn.Module) -> nn.Module:
+    """The network with the weights of a file, in eval mode."""
+    what = f"weights for {type(network).__name__}"
+    try:
+        network.load_state_dict(read_weights(path, what))
     except RuntimeError as error:
-        fix = "write it by torch.jit.script(network).save, or by torch.export.save, or its weights as .safetensors"
-        raise problem(f"a TorchScript file at {path}", "another one", fix) from error
-
-
-def exported(path: Path, network: nn.Module | None = None) -> nn.Module:
-    """A file by torch.export.save."""
-    try:
-        return torch.export.load(str(path)).module()
-    except Exception as error:  # whatever its reader stumbles on
-        fix = "write it by torch.export.save, with a dynamic first dimension"
-        raise problem(f"an exported program at {path}", type(error).__name__, fix) from error
-
-
-def filled_with(path: Path, network: nn.Module | None = None) -> nn.Module:
-    """The network with the weights of a .safetensors file."""
-    if network is None:
-        raise problem("a network for these weights", "none", "set classifier.network._target_ to its class")
-    try:
-        network.load_state_dict(load_file(path))
-    except (RuntimeError, SafetensorError) as error:
         got = " ".join(str(error).split())
-        raise problem(
-            f"weights at {path} for {type(network).__name__}", got, "pass the file that it was saved to"
-        ) from error
+        raise problem(f"{what} at {path}", got, "pass the file that it was saved to") from error
     return network.eval()
+
+
+def timm(model_name: str, num_classes: int = 1) -> nn.Module:
+    """A network of the timm library by its name, without weights.
+
+    Raises:
+        IceError: when timm isn't installed, or doesn't know the name.
+    """
+    try:
+        from timm import create_model
+    except ImportError as error:
+        raise problem("the package timm", str(error), "pip install timm") from error
+    try:
+        module: nn.Module = create_model(model_name, num_classes=num_classes)
+    except RuntimeError as error:
+        raise problem("a network that timm knows", f"'{model_name}'", "see timm.list_models()") from error
+    return module
 
 
 def reinitialised(classifier: nn.Module, seed: int) -> nn.Module | None:

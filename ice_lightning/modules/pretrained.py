@@ -2,12 +2,11 @@
 
     python -m ice_lightning.run faces=pretrained faces.parser=79999_iter.pth faces.landmarks=2DFAN4-11f355bf06.pth.tar
 
-Files are read with weights_only: nothing in them is executed.
+Nothing in the files is executed.
 """
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ice_lightning.checks import finite, problem
+from ice_lightning.checkpoints import read_weights
+from ice_lightning.checks import problem
 from ice_lightning.modules.bisenet import BiSeNet
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.iresnet import IResNet
@@ -43,35 +43,13 @@ TEMPLATE = torch.tensor(
 """(5, 2) where ArcFace wants eyes, nose and mouth corners in its 112-px crop (insightface's arcface_dst)."""
 
 
-def read_state(path: str | Path, what: str) -> dict[str, Tensor]:
-    """Tensors of a PyTorch file by name, without executing anything; "module." prefixes are cut off.
-
-    Raises:
-        IceError: for a missing file, one that holds more than tensors, or NaN weights.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise problem(f"{what} at {path}", "no file", "fetch it, and pass its path")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        got = "a file that is broken or holds more than tensors"
-        raise problem(f"{what} at {path}", got, "fetch it again") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    tensors = {str(name).removeprefix("module."): t for name, t in state.items() if isinstance(t, Tensor)}
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point():
-            finite(f"{name} of {path}", tensor)
-    return tensors
-
-
 def filled(path: str | Path, what: str, make: Callable[[dict[str, Tensor]], nn.Module]) -> nn.Module:
     """The network that `make` builds for a file's tensors, with them, in eval mode and frozen.
 
     Raises:
         IceError: when keys are missing, left over or of another shape.
     """
-    state = read_state(path, what)
+    state = read_weights(path, what)
     try:
         network = make(state)
     except (KeyError, IndexError) as error:

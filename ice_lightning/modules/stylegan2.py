@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,25 +46,29 @@ def second_moment(x: Tensor) -> Tensor:
 class Mapping(nn.Module):
     """z (and a class label) to w; keeps the running mean `w_avg` for truncation."""
 
-    def __init__(self, z_dim: int, c_dim: int, w_dim: int, layers: int, lr_multiplier: float) -> None:
+    def __init__(
+        self, z_dim: int, c_dim: int, w_dim: int, widths: Sequence[int], lr_multiplier: float, embed: int, joint: bool
+    ) -> None:
         super().__init__()
-        self.z_dim, self.c_dim, self.w_dim, self.layers = z_dim, c_dim, w_dim, layers
+        self.z_dim, self.c_dim, self.w_dim, self.layers, self.joint = z_dim, c_dim, w_dim, len(widths), joint
         if c_dim:
-            self.embed = FullyConnected(c_dim, w_dim)
-        width = z_dim + (w_dim if c_dim else 0)
-        for i in range(layers):
-            self.add_module(f"fc{i}", FullyConnected(width if i == 0 else w_dim, w_dim, "lrelu", lr_multiplier))
+            self.embed = FullyConnected(c_dim, embed)
+        entry = z_dim + (embed if c_dim else 0)
+        for i, (c_in, c_out) in enumerate(pairwise([entry, *widths])):
+            self.add_module(f"fc{i}", FullyConnected(c_in, c_out, "lrelu", lr_multiplier))
         self.w_avg: Tensor
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def forward(self, z: Tensor, c: Tensor | None = None, psi: float = 1.0) -> Tensor:
         """z (N, z_dim), c (N, c_dim) one-hot or None -> w (N, w_dim), pulled to w_avg by psi (1 leaves it)."""
-        x = second_moment(z)
+        x = z if self.joint else second_moment(z)
         if self.c_dim:
             if c is None or c.shape != (len(z), self.c_dim):
                 got = "none" if c is None else tuple(c.shape)
                 raise problem(f"class labels of shape ({len(z)}, {self.c_dim})", got, "pass c= one-hot rows")
-            x = torch.cat([x, second_moment(self.embed(c.to(x.dtype)))], 1)
+            y = self.embed(c.to(x.dtype))
+            x = torch.cat([x, y if self.joint else second_moment(y)], 1)
+        x = second_moment(x) if self.joint else x
         for i in range(self.layers):
             x = getattr(self, f"fc{i}")(x)
         return x if psi == 1 else self.w_avg.to(x.dtype).lerp(x, psi)
@@ -226,7 +232,7 @@ class Synthesis(nn.Module):
         super().__init__()
         self.w_dim = w_dim
         self.sizes = [2**i for i in range(2, int(math.log2(cfg["img_resolution"])) + 1)]
-        width = {size: min(cfg["channel_base"] // size, cfg["channel_max"]) for size in self.sizes}
+        width = dict(zip(self.sizes, cfg["channels"], strict=True))
         for size in self.sizes:
             c_in = 0 if size == 4 else width[size // 2]
             block = SynthesisBlock(c_in, width[size], w_dim, size, cfg, last=size == self.sizes[-1])
@@ -276,8 +282,13 @@ class Generator(nn.Module):
         img_channels: channels of the image.
         mapping_layers: depth of the mapping network.
         lr_multiplier: learning-rate multiplier of the mapping network.
+        layer_features: width of the mapping's hidden layers, None for w_dim.
+        embed_features: width of the class embedding, None for w_dim.
+        label_norm: "apart" scales z and the embedding to unit second moment each on their own (ADA), "joint" the two
+            together (StyleGAN2 in TensorFlow).
         channel_base: channels at side r are min(channel_base // r, channel_max).
         channel_max: see channel_base.
+        channels: channels at each side from 4 px on, for generators that don't follow that rule.
         architecture: "skip", "resnet" or "orig".
         conv_clamp: limit on activations, None for none.
         resample_filter: FIR taps.
@@ -289,6 +300,8 @@ class Generator(nn.Module):
     spaces = SPACES
     fingerprint = ""
     name = ""
+    dialect = ""
+    settings: dict[str, Any]
 
     def __init__(
         self,
@@ -299,27 +312,34 @@ class Generator(nn.Module):
         img_channels: int = 3,
         mapping_layers: int = 8,
         lr_multiplier: float = 0.01,
+        layer_features: int | None = None,
+        embed_features: int | None = None,
+        label_norm: str = "apart",
         channel_base: int = 32768,
         channel_max: int = 512,
+        channels: Sequence[int] | None = None,
         architecture: str = "skip",
         conv_clamp: float | None = None,
         resample_filter: Sequence[float] = (1, 3, 3, 1),
     ) -> None:
         super().__init__()
         one_of("architecture", architecture, ("skip", "resnet", "orig"))
+        one_of("label_norm", label_norm, ("apart", "joint"))
         if img_resolution < 8 or img_resolution & (img_resolution - 1):
             raise problem("an image side that is a power of two, at least 8", img_resolution, "choose for example 256")
         self.z_dim, self.w_dim, self.c_dim, self.img_resolution = z_dim, w_dim, c_dim, img_resolution
+        sides = [2**i for i in range(2, int(math.log2(img_resolution)) + 1)]
         cfg = {
             "img_resolution": img_resolution,
             "img_channels": img_channels,
-            "channel_base": channel_base,
-            "channel_max": channel_max,
+            "channels": channels or [min(channel_base // side, channel_max) for side in sides],
             "architecture": architecture,
             "conv_clamp": conv_clamp,
             "resample_filter": resample_filter,
         }
-        self.mapping = Mapping(z_dim, c_dim, w_dim, mapping_layers, lr_multiplier)
+        hidden = [layer_features or w_dim] * (mapping_layers - 1)
+        embed = embed_features or w_dim
+        self.mapping = Mapping(z_dim, c_dim, w_dim, [*hidden, w_dim], lr_multiplier, embed, label_norm == "joint")
         self.synthesis = Synthesis(w_dim, cfg)
         layers = self.synthesis.layers()
         self.num_ws = 1 + max(row for _, row in layers)

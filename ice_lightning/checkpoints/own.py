@@ -1,4 +1,4 @@
-"""Networks on disk: safetensors with their kind and settings in the header, and the door to generators."""
+"""Our own files: safetensors with the kind of network and its settings in the header."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ice_lightning.checks import finite, problem
 from ice_lightning.files import whole
-from ice_lightning.modules.stylegan2 import Generator
 
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = Path(__file__).parents[1] / "assets"
 
 
 def sha256(path: Path) -> str:
@@ -80,24 +78,3 @@ def load_network(path: str | Path, kind: str, make: type[nn.Module]) -> nn.Modul
     module = make(**config)
     module.load_state_dict(state)
     return module.eval().requires_grad_(False)
-
-
-def load_generator(checkpoint: str | Path = "embedded", device: str | torch.device = "cpu") -> Generator:
-    """A generator in eval mode, frozen.
-
-    Args:
-        checkpoint: "embedded", or the path of a .safetensors file by `save_network`.
-        device: where to put it.
-
-    Returns:
-        The generator; its `fingerprint` is the SHA-256 of the file, its `name` is `checkpoint`.
-
-    Raises:
-        IceError: for a missing, truncated or foreign file, or NaN weights.
-    """
-    path = ASSETS / "generator.safetensors" if str(checkpoint) == "embedded" else Path(checkpoint)
-    generator = load_network(path, "generator", Generator)
-    assert isinstance(generator, Generator)
-    generator.fingerprint, generator.name = sha256(path), str(checkpoint)
-    # Channels last is a sixth faster; torch's stubs don't know the argument.
-    return generator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

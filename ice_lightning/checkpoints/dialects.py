@@ -1,0 +1,145 @@
+"""Which dialect a checkpoint speaks, told by what is in it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from ice_lightning.checkpoints import genforce, nvidia, rosinality, tensorflow
+from ice_lightning.checkpoints.pickles import Budget, Record, Refused
+from ice_lightning.checkpoints.settings import Facts
+from ice_lightning.checkpoints.tensors import Entry, Stored, stored
+from ice_lightning.checks import one_of
+
+AVERAGED = ("g_ema", "G_ema", "generator_smooth", "generator_ema", "params_ema", "ema")
+"""Keys of the averaged generator, which is the one to draw with, where several are in a file."""
+PLAIN = ("generator", "g", "G", "state_dict", "model", "models", "netG")
+"""Keys under which there may be one."""
+
+OTHERS = {
+    r"synthesis\.(input\.freqs|L\d+_\d+_\d+\.)": "a StyleGAN3 generator",
+    r"backbone\.synthesis\.|renderer\.|decoder\.net\.": "an EG3D generator",
+    r"(generator\.)?progression\.\d+\.|.*\.(blocks\.\d+x\d+|adain\d?|style_mod)\.": "a StyleGAN1 generator",
+    r"discriminator\.|b\d+\.fromrgb\.|final_linear\.": "a discriminator alone",
+    r"down_blocks\.|unet\.": "a diffusion model",
+    r"main\.\d+\.weight": "a DCGAN",
+    r"encoder\.(input_layer|body)\.": "an encoder without its decoder",
+    r"(S|GE|G)\.(net|blocks|to_initial_block)": "a generator of lucidrains' stylegan2-pytorch",
+}
+"""What other networks are called by their weights' names."""
+
+ADA = {"synthesis.b4.const", "synthesis.b4.conv1.weight", "mapping.fc0.weight"}
+
+
+def understood(tree: Any, budget: Budget) -> tuple[dict[str, Tensor], Facts]:
+    """Weights under the names of stylegan2-ada-pytorch, float32, and what else the file knows.
+
+    Args:
+        tree: what a container holds.
+        budget: bytes that may be copied.
+
+    Raises:
+        Refused: for what isn't a StyleGAN2 generator, named where it is well known.
+    """
+    if isinstance(tree, Record) and "ice_lightning" in tree.args[0]:
+        return read(tree.state, budget), header(tree.args[0]["ice_lightning"])
+    if (given := nvidia.read(tree)) is not None:
+        check_names(set(given[0]))
+        return read(given[0], budget, lambda name: name.startswith(("mapping.", "synthesis."))), given[1]
+    if (given := tensorflow.read(tree)) is not None:
+        return renamed(read(given[0], budget, tensorflow.wanted), tensorflow.rename), given[1]
+    found = state_dict(tree)
+    names = set(found)
+    if rosinality.complete(names):
+        wrapped = "e4e or pSp" if any(n.startswith("decoder.") for n in flat(tree)) else "rosinality"
+        return renamed(read(found, budget), rosinality.rename), Facts(wrapped)
+    if genforce.complete(names):
+        joint = "joint" if "mapping.label_weight" in names else "apart"
+        return renamed(read(found, budget), genforce.rename), Facts("genforce", label_norm=joint)
+    check_names(names)
+    return read(found, budget), Facts("weights under ADA's names")
+
+
+def header(text: str) -> Facts:
+    """What the header of one of our files knows beyond the weights.
+
+    Raises:
+        Refused: for another kind of network, or a broken header.
+    """
+    try:
+        given = json.loads(text)
+        kind, config = given["kind"], given["config"]
+        clamp, taps = config.get("conv_clamp"), config.get("resample_filter", (1, 3, 3, 1))
+        facts = Facts(
+            "ice_lightning",
+            float(config.get("lr_multiplier", 0.01)),
+            None if clamp is None else float(clamp),
+            tuple(float(t) for t in taps),
+            one_of("label_norm", config.get("label_norm", "apart"), ("apart", "joint")),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Refused(f"one with a broken header ({error})") from error
+    if kind != "generator":
+        raise Refused(f"a {kind}", "pass the path to what it holds")
+    return facts
+
+
+def check_names(names: set[str]) -> None:
+    """Raises Refused unless these are a StyleGAN2 generator's under ADA's names."""
+    if names >= ADA and not any(re.match(r"synthesis\.(input\.freqs|L\d+_)", name) for name in names):
+        return
+    for pattern, what in OTHERS.items():
+        if any(re.match(pattern, name) for name in names):
+            raise Refused(what, "pass a StyleGAN2 generator")
+    some = ", ".join(sorted(names)[:3])
+    raise Refused(f"weights named {some}, ..." if names else "no weights", "pass a StyleGAN2 generator")
+
+
+def flat(tree: Any) -> dict[str, Any]:
+    """The text keys of a mapping that hold tensors."""
+    pairs = tree.items() if isinstance(tree, dict) else ()
+    return {k: v for k, v in pairs if isinstance(k, str) and stored(v) is not None}
+
+
+def state_dict(tree: Any, depth: int = 0) -> dict[str, Stored | Entry]:
+    """The tensors of the generator in nested mappings, without prefixes of wrappers; empty where there are none."""
+    if isinstance(tree, Record) and tree.name == "safetensors":
+        tree = tree.state
+    if not isinstance(tree, dict) or depth > 4:
+        return {}
+    inner = next((tree[name] for name in (*AVERAGED, *PLAIN) if isinstance(tree.get(name), dict) and tree[name]), None)
+    found = state_dict(inner, depth + 1) if inner is not None else {
+        name: tensor for name, value in flat(tree).items() if (tensor := stored(value)) is not None
+    }  # fmt: skip
+    for prefix in ("module.", "decoder.", "generator.", "g_ema.", "G_ema.", "_orig_mod."):
+        if any(name.startswith(prefix) for name in found):
+            found = {n.removeprefix(prefix): t for n, t in found.items() if n.startswith(prefix) or n == "latent_avg"}
+    average = stored(tree.get("latent_avg"))
+    return found if average is None else found | {"latent_avg": average}
+
+
+def read(
+    found: dict[str, Stored | Entry], budget: Budget, wanted: Callable[[str], bool] = lambda name: True
+) -> dict[str, Tensor]:
+    """Copies of the tensors that are wanted, floating-point ones as float32."""
+    tensors = {name: tensor.read(budget) for name, tensor in found.items() if wanted(name)}
+    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+
+
+def renamed(tensors: dict[str, Tensor], rename: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What `rename` makes of the tensors, dense.
+
+    Raises:
+        Refused: when one is missing, or has another number of sides.
+    """
+    try:
+        return {name: t.contiguous() for name, t in rename(tensors).items()}
+    except KeyError as error:
+        raise Refused(f"one without {error}", "pass a StyleGAN2 generator") from error
+    except (RuntimeError, IndexError) as error:
+        got = str(error).splitlines()[0]
+        raise Refused(f"a weight of an unexpected shape ({got})", "pass a StyleGAN2 generator") from error

@@ -1,0 +1,94 @@
+"""The door to generators: any StyleGAN2 checkpoint in, our Generator out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ice_lightning.checkpoints.dialects import understood
+from ice_lightning.checkpoints.own import ASSETS, sha256
+from ice_lightning.checkpoints.pickles import Refused
+from ice_lightning.checkpoints.settings import Facts, settings
+from ice_lightning.checkpoints.weights import inspected
+from ice_lightning.checks import finite
+from ice_lightning.modules.stylegan2 import Generator
+from ice_lightning.ops import setup_filter
+
+WHAT = "a StyleGAN2 generator"
+AVERAGE = 10_000
+"""People behind a mean of w that a file doesn't hold; as many as rosinality's own scripts take."""
+
+
+def load_generator(checkpoint: str | Path = "embedded", device: str | torch.device = "cpu") -> Generator:
+    """A generator in eval mode, frozen.
+
+    What the file is, is found out from its content; resolution, channels, depth and learning rate of the mapping,
+    classes, architecture, filter and clamp from its weights. Nothing in it is executed.
+
+    Args:
+        checkpoint: "embedded", or a path: NVIDIA's PyTorch (ADA, StyleGAN3's repository) or TensorFlow pickles,
+            rosinality's .pt, e4e and pSp, genforce's .pth, a state dict (torch or safetensors), or our safetensors.
+        device: where to put it.
+
+    Returns:
+        The generator; its `fingerprint` is the SHA-256 of the file, its `name` is `checkpoint`, its `dialect` says
+        what the file was.
+
+    Raises:
+        IceError: for a missing, truncated, hostile or foreign file, or NaN weights.
+    """
+    path = ASSETS / "generator.safetensors" if str(checkpoint) == "embedded" else Path(checkpoint)
+    generator = inspected(path, WHAT, lambda content, budget: built(*understood(content, budget)))
+    for name, tensor in generator.state_dict().items():
+        finite(f"{name} of {path}", tensor)
+    generator.fingerprint, generator.name = sha256(path), str(checkpoint)
+    # Channels last is a sixth faster; torch's stubs don't know the argument.
+    return generator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def built(state: dict[str, Tensor], facts: Facts) -> Generator:
+    """The generator with these weights, whose settings they tell.
+
+    Args:
+        state: under the names of stylegan2-ada-pytorch.
+        facts: what the weights can't say.
+
+    Raises:
+        Refused: when weights are missing, left over or of another shape.
+    """
+    given = settings(state, facts)
+    with torch.device("meta"):
+        generator = Generator(**given)
+    own = generator.state_dict()
+    filters = setup_filter(given["resample_filter"])
+    for name, place in own.items():
+        if name.endswith("resample_filter"):
+            state[name] = filters.clone()  # files agree on the filter itself, but not on its scale
+        elif name.endswith(("noise_const", "noise_strength")):
+            state.setdefault(name, torch.zeros(place.shape))  # a generator without noise
+    averaged = "mapping.w_avg" in state
+    state.setdefault("mapping.w_avg", torch.zeros(given["w_dim"]))
+    for wrong, kind in ((own.keys() - state.keys(), "without"), (state.keys() - own.keys(), "with a foreign")):
+        if wrong:
+            raise Refused(f"one {kind} {min(wrong)} ({len(wrong)} such weights)", "pass a StyleGAN2 generator")
+    for name, place in own.items():
+        if state[name].shape != place.shape:
+            got = f"{name} of shape {tuple(state[name].shape)} instead of {tuple(place.shape)}"
+            raise Refused(got, "pass a StyleGAN2 generator")
+    generator.load_state_dict({name: t.float() for name, t in state.items()}, assign=True)
+    generator = generator.eval().requires_grad_(False)
+    generator.settings, generator.dialect = given, facts.dialect
+    if not averaged:
+        generator.mapping.w_avg = average(generator)
+    return generator
+
+
+def average(generator: Generator, count: int = AVERAGE) -> Tensor:
+    """The mean of w over people, (w_dim,); over all its classes alike for a conditional generator."""
+    z = torch.randn(count, generator.z_dim, generator=torch.Generator().manual_seed(0))
+    labels = torch.eye(generator.c_dim)[torch.arange(count) % generator.c_dim] if generator.c_dim else None
+    with torch.no_grad():
+        mean: Tensor = generator.mapping(z, labels).mean(0)
+    return mean

@@ -1,0 +1,67 @@
+"""Weights alone, as tensors by name, from any file that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ice_lightning.checkpoints.containers import mapped, tree
+from ice_lightning.checkpoints.dialects import read, state_dict
+from ice_lightning.checkpoints.pickles import Budget, Refused
+from ice_lightning.checks import finite, problem
+
+T = TypeVar("T")
+
+
+def inspected(path: str | Path, what: str, use: Callable[[Any, Budget], T]) -> T:
+    """What `use` makes of a file's content, read without executing anything.
+
+    Args:
+        path: any file.
+        what: what is expected there, for the sentence.
+        use: takes what the container holds, and the budget for reading tensors from it.
+
+    Raises:
+        IceError: for everything that can be wrong with the file.
+    """
+    path = Path(path)
+    try:
+        data = mapped(path)
+        budget = Budget(len(data))
+        return use(tree(path, data, budget), budget)
+    except Refused as error:
+        raise problem(f"{what} at {path}", error.got, error.fix) from None
+    except SafetensorError as error:
+        raise problem(f"{what} at {path}", f"a broken safetensors file ({error})", "fetch it again") from error
+    except OSError as error:
+        raise problem(f"{what} at {path}", f"one that can't be read ({error.strerror})", "check the path") from error
+
+
+def read_weights(path: str | Path, what: str) -> dict[str, Tensor]:
+    """Tensors of a file by name: safetensors, torch's zip or its older format, or a plain pickle of arrays.
+
+    Keys that wrap them (state_dict, module., ...) are taken off; nothing is executed.
+
+    Args:
+        path: the file.
+        what: what is expected there, for the sentence.
+
+    Raises:
+        IceError: for a missing, broken or hostile file, one without tensors, or NaN weights.
+    """
+
+    def use(content: Any, budget: Budget) -> dict[str, Tensor]:
+        found = read(state_dict(content), budget)
+        if not found:
+            raise Refused("a file without tensors", "pass the file of a state_dict")
+        return found
+
+    tensors = inspected(path, what, use)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point():
+            finite(f"{name} of {path}", tensor)
+    return tensors
