@@ -50,7 +50,9 @@ def measured() -> dict[str, dict[str, Any]]:
     return found
 
 
-def explained(name: str, criterion: str, people: int, seed: int, *classifier: str) -> dict[str, Any]:
+def explained(
+    name: str, criterion: str, people: int, seed: int, *classifier: str, controls: str = "[random]"
+) -> dict[str, Any]:
     """What a verdict says of a classifier within one subspace, and who flips; seeds draw other people.
 
     Kept in cells.json, and measured only where it isn't there.
@@ -62,7 +64,7 @@ def explained(name: str, criterion: str, people: int, seed: int, *classifier: st
         with initialize_config_module("ice_lightning.conf", version_base="1.3"):
             settings = [
                 "task=explain", f"subspace={subspace(criterion)}", f"explain.people={people}", "logger=none",
-                f"explain.seed={1_000_000 * (seed + 1)}", "explain.controls=[random]", f"run_dir={folder}", *classifier,
+                f"explain.seed={1_000_000 * (seed + 1)}", f"explain.controls={controls}", f"run_dir={folder}", *classifier,
             ]  # fmt: skip
             run(compose("config", settings))
         done = load_explained(folder)
@@ -72,8 +74,8 @@ def explained(name: str, criterion: str, people: int, seed: int, *classifier: st
         with whole(CELLS) as part:
             part.write_text("{\n" + ",\n".join(f'"{k}": {json.dumps(v)}' for k, v in sorted(cells.items())) + "\n}\n")
     found = cells[cell]
-    chance = found["controls"]["random"]["rate"]
-    print(f"{name}, {criterion}, seed {seed}: {found['rate']:.3f}, chance {chance:.3f}", flush=True)
+    by_chance = {control: round(each["rate"], 3) for control, each in found["controls"].items()}
+    print(f"{name}, {criterion}, seed {seed}: {found['rate']:.3f}", by_chance, flush=True)
     return found
 
 
@@ -117,7 +119,8 @@ def dose(people: int) -> dict[str, Any]:
             name = f"biased_{share}_{seed}"
             own = ("classifier=own", f"classifier.path={OUT}/{name}.safetensors", f"classifier.name={name}",
                    "classifier.network={_target_: ice_lightning.modules.classifier.Classifier}")  # fmt: skip
-            found.setdefault(str(seed), []).append(explained(name, "hair_color", people, seed, *own)["rate"])
+            cell = explained(name, "hair_color", people, seed, *own, controls="[]")
+            found.setdefault(str(seed), []).append(cell["rate"])
     return found | {"rises": [rates == sorted(rates) for rates in found.values()]}
 
 
