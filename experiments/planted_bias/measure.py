@@ -64,7 +64,8 @@ def explained(
         with initialize_config_module("ice_lightning.conf", version_base="1.3"):
             settings = [
                 "task=explain", f"subspace={subspace(criterion)}", f"explain.people={people}", "logger=none",
-                f"explain.seed={1_000_000 * (seed + 1)}", f"explain.controls={controls}", f"run_dir={folder}", *classifier,
+                f"explain.seed={1_000_000 * (seed + 1)}", f"explain.controls={controls}", f"run_dir={folder}",
+                *classifier,
             ]  # fmt: skip
             run(compose("config", settings))
         done = load_explained(folder)

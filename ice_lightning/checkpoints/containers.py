@@ -23,7 +23,6 @@ MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 """How torch's files before version 1.6 begin: a pickle of the number 0x1950a86a20f9469cfc6c."""
 DIRECTORY = 2**24
 """The largest list of members, in bytes, that a zip file may have: a hundred thousand of them."""
-RIGHT_FILE = "fetch the file itself, or write it again"
 
 
 def mapped(path: Path) -> memoryview:
@@ -55,21 +54,21 @@ def tree(path: Path, data: memoryview, budget: Budget) -> Any:
         return legacy(data, budget)[0]
     if head[:1] == b"\x80":
         return load(data, {**KNOWN, "torch.storage._load_from_bytes": nested}, budget)[0]
-    raise Refused(foreign(head), RIGHT_FILE)
+    raise Refused(*foreign(head))
 
 
-def foreign(head: bytes) -> str:
-    """What a file that isn't a checkpoint begins like."""
+def foreign(head: bytes) -> tuple[str, str]:
+    """What a file that isn't a checkpoint begins like, and what to do."""
     text = head.lstrip().lower()
     if text.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, which stands for the file"
+        return "a Git LFS pointer, which stands for the file", "fetch the file itself (git lfs pull)"
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "a web page (a download that asks for a confirmation ends like this)"
-    if head.startswith(b"\x89HDF"):
-        return "an HDF5 file (Keras)"
+        return "a web page (downloads that ask for a confirmation end like this)", "fetch the file itself"
     if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf")) or head[257:262] == b"ustar":
-        return "a compressed archive"
-    return f"a file that begins with {head[:8]!r}"
+        return "a compressed archive", "unpack it, and pass the file in it"
+    if head.startswith(b"\x89HDF"):
+        return "an HDF5 file (Keras)", "pass a StyleGAN2 generator"
+    return f"a file that begins with {head[:8]!r}", "pass a checkpoint, or fetch it again"
 
 
 class _Bounded:

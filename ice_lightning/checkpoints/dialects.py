@@ -45,7 +45,7 @@ def understood(tree: Any, budget: Budget) -> tuple[dict[str, Tensor], Facts]:
     Raises:
         Refused: for what isn't a StyleGAN2 generator, named where it is well known.
     """
-    if isinstance(tree, Record) and "ice_lightning" in tree.args[0]:
+    if isinstance(tree, Record) and tree.name == "safetensors" and "ice_lightning" in tree.args[0]:
         return read(tree.state, budget), header(tree.args[0]["ice_lightning"])
     if (given := nvidia.read(tree)) is not None:
         check_names(set(given[0]))

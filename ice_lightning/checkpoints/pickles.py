@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-OPCODES = 1_000_000
+OPCODES = 300_000
 """What one file may spend; a training checkpoint with three networks and two optimisers takes some 20,000."""
 LONG = 4096
 """From this length on, bytes are handed out as views of the file instead of copies."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from ice_lightning.checkpoints.containers import mapped, tree
 from ice_lightning.checkpoints.dialects import read, state_dict
 from ice_lightning.checkpoints.pickles import Budget, Refused
-from ice_lightning.checks import finite, problem
+from ice_lightning.checks import IceError, finite, problem
 
 T = TypeVar("T")
 
@@ -39,6 +39,11 @@ def inspected(path: str | Path, what: str, use: Callable[[Any, Budget], T]) -> T
         raise problem(f"{what} at {path}", f"a broken safetensors file ({error})", "fetch it again") from error
     except OSError as error:
         raise problem(f"{what} at {path}", f"one that can't be read ({error.strerror})", "check the path") from error
+    except IceError:
+        raise
+    except Exception as error:  # what a stranger's file holds can break an assumption that no check names
+        got = f"one with parts that don't fit together ({type(error).__name__})"
+        raise problem(f"{what} at {path}", got, "fetch or write the file again") from error
 
 
 def read_weights(path: str | Path, what: str) -> dict[str, Tensor]:

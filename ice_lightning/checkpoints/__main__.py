@@ -1,0 +1,105 @@
+"""Convert a checkpoint, and say what it is.
+
+    python -m ice_lightning.checkpoints stylegan2-ffhq-config-f.pkl ffhq.safetensors --verify
+    python -m ice_lightning.checkpoints stylegan2-ffhq-config-f.pkl ffhq.pt --to ada
+
+Without OUT it only says what IN is. `--to ada` writes the weights alone, a torch file that
+`stylegan2-ada-pytorch`'s Generator takes by load_state_dict. Bad input ends in one sentence and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ice_lightning.checks import IceError, problem
+
+if TYPE_CHECKING:
+    from ice_lightning.modules.stylegan2 import Generator
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        "python -m ice_lightning.checkpoints", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", metavar="IN", help="any StyleGAN2 checkpoint; nothing in it is executed")
+    parser.add_argument("out", metavar="OUT", nargs="?", type=Path, help="what to write")
+    parser.add_argument("--to", choices=("ice_lightning", "ada"), default="ice_lightning", help="whose format")
+    parser.add_argument("--verify", action="store_true", help="read OUT again and compare images")
+    args = parser.parse_args(arguments)
+    try:
+        if args.out is None and (args.verify or args.to == "ada"):
+            raise problem("a path OUT to write to", "none", "name one behind IN")
+        if args.out is not None and args.out.resolve() == Path(args.checkpoint).resolve():
+            raise problem("a path OUT of its own", "that of IN", "name another one")
+        return convert(args.checkpoint, args.out, args.to, args.verify)
+    except IceError as error:
+        print(f"ice_lightning: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"ice_lightning: {problem('a place to write to', f'{error}', 'name another OUT')}", file=sys.stderr)
+        return 2
+
+
+def convert(checkpoint: str, out: Path | None, to: str, verify: bool) -> int:
+    """Read, say, write, read again; the largest difference of an image decides the exit status."""
+    import torch
+
+    from ice_lightning.checkpoints import load_generator, save_network
+    from ice_lightning.files import whole
+
+    G = load_generator(checkpoint)
+    for name, value in card(G).items():
+        print(f"{name:14}{value}")
+    if out is None:
+        return 0
+    state = {name: tensor.contiguous() for name, tensor in G.state_dict().items()}
+    if to == "ada":
+        if G.settings["label_norm"] == "joint":
+            fix = "ADA's mapping has no such thing; take the default format"
+            raise problem("a generator that ADA can express", "one that scales z and labels together", fix)
+        with whole(out) as part:
+            torch.save(state, part)
+    else:
+        save_network(out, G, "generator", G.settings, half=False)
+    print(f"{'written':14}{out}")
+    if not verify:
+        return 0
+    again = load_generator(out)
+    z = G.sample(4, seed=0)
+    labels = torch.eye(G.c_dim)[torch.arange(4) % G.c_dim] if G.c_dim else None
+    with torch.no_grad():
+        worst = max(
+            float((again(one, psi=psi, c=c) - G(one, psi=psi, c=c)).abs().max())
+            for psi in (1.0, 0.7)
+            for one, c in zip(z.split(1), labels.split(1) if labels is not None else [None] * 4, strict=True)
+        )
+    print(f"{'verified':14}images of 4 people, with and without truncation, differ by {worst:.1e} at most")
+    return 0 if worst <= 1e-5 else 1
+
+
+def card(G: Generator) -> dict[str, str]:
+    """What there is to say of a generator, by headings."""
+    given = G.settings
+    channels = given.get("channels") or f"min({given['channel_base']} / side, {given['channel_max']})"
+    spaces = ", ".join(f"{space} {G.dim(space):,}" for space in G.spaces)
+    layers, lr = given["mapping_layers"], given["lr_multiplier"]
+    return {
+        "file": str(G.name),
+        "dialect": G.dialect,
+        "SHA-256": G.fingerprint,
+        "resolution": f"{G.img_resolution} x {G.img_resolution}, {given['img_channels']} channels",
+        "spaces": spaces,
+        "classes": str(G.c_dim or "none"),
+        "mapping": f"{layers} layers, learning rate times {lr:g}",
+        "synthesis": f"{given['architecture']}, channels {channels}",
+        "clamp": "none" if given["conv_clamp"] is None else f"{given['conv_clamp']:g}",
+        "filter": " ".join(f"{tap:g}" for tap in given["resample_filter"]),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
