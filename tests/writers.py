@@ -178,6 +178,8 @@ def tensorflow(G, revised=False, protocol=4):
         "mapping_layers": given["mapping_layers"],
     }
     options |= {"mapping_lrmul": given["lr_multiplier"], "architecture": given["architecture"]}
+    options |= {"latent_size": given["z_dim"], "dlatent_size": given["w_dim"]}
+    options |= {"fmap_base": given["channel_base"] // 2, "fmap_max": given["channel_max"]}
     if given["conv_clamp"] is not None:
         options["conv_clamp"] = given["conv_clamp"]
 

@@ -62,10 +62,11 @@ def built(state: dict[str, Tensor], facts: Facts) -> Generator:
     with torch.device("meta"):
         generator = Generator(**given)
     own = generator.state_dict()
-    filters = setup_filter(given["resample_filter"])
+    filters, unused = setup_filter(given["resample_filter"]), setup_filter((1, 3, 3, 1))
     for name, place in own.items():
         if name.endswith("resample_filter"):
-            state[name] = filters.clone()  # files agree on the filter itself, but not on its scale
+            # Files agree on the filter itself, but not on its scale.
+            state[name] = (unused if ".conv1." in name else filters).clone()
         elif name.endswith(("noise_const", "noise_strength")):
             state.setdefault(name, torch.zeros(place.shape))  # a generator without noise
     averaged = "mapping.w_avg" in state

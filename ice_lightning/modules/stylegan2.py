@@ -192,7 +192,8 @@ class SynthesisBlock(nn.Module):
             self.const = nn.Parameter(torch.randn(c_out, size, size))
         else:
             self.conv0 = SynthesisLayer(c_in, c_out, w_dim, size, 2, taps, clamp)
-        self.conv1 = SynthesisLayer(c_out, c_out, w_dim, size, 1, taps, clamp)
+        # Unused there, but published checkpoints hold this one, whatever the others are.
+        self.conv1 = SynthesisLayer(c_out, c_out, w_dim, size, 1, (1, 3, 3, 1), clamp)
         if last or self.architecture == "skip":
             self.torgb = ToRGB(c_out, cfg["img_channels"], w_dim, clamp)
         if c_in and self.architecture == "resnet":
