@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 from ice_lightning.checkpoints import ASSETS, load_generator, read_network, read_weights, save_network
 from ice_lightning.checks import IceError
 from ice_lightning.modules.stylegan2 import Generator
+from ice_lightning.run import run
 
 CONFIG = {"z_dim": 6, "w_dim": 8, "img_resolution": 16, "mapping_layers": 2, "channel_base": 64, "channel_max": 8}
 CONFIGS = {
@@ -21,6 +22,8 @@ CONFIGS = {
     "box filter": {"resample_filter": [1, 1]},
     "multiplier 1": {"channel_base": 32, "z_dim": 8},
     "own widths": {"channels": [6, 6, 10], "z_dim": 8},
+    "128 px": {"img_resolution": 128, "channels": [8] * 6, "z_dim": 8},
+    "128 px, classes": {"img_resolution": 128, "channels": [8] * 6, "c_dim": 3},
 }
 
 
@@ -44,7 +47,7 @@ def bare(G):
 
 SIMPLE = ("skip", "eight layers", "fast mapping", "multiplier 1", "own widths", "box filter")
 DIALECTS = {
-    "ada": (writers.ada, [name for name in CONFIGS if name != "classes, joint"]),
+    "ada": (writers.ada, [name for name in CONFIGS if name != "classes, joint" and "128" not in name]),
     "ada, protocol 2": (lambda G: writers.ada(G, 2), ["skip"]),
     "tensorflow": (
         writers.tensorflow,
@@ -103,6 +106,29 @@ def test_a_generator_without_noise(tmp_path):
     save_file(state, tmp_path / "g.safetensors")
     z = G.sample(1)
     torch.testing.assert_close(load_generator(tmp_path / "g.safetensors")(z), G(z, noise="none"), rtol=0, atol=1e-5)
+
+
+def test_a_class_of_a_conditional_generator(tmp_path):
+    G = make("classes")
+    (tmp_path / "g.pkl").write_bytes(writers.ada(G))
+    z = G.sample(2)
+    loaded = load_generator(tmp_path / "g.pkl", label=2)
+    torch.testing.assert_close(loaded(z), G(z, c=torch.eye(3)[[2, 2]]), rtol=0, atol=1e-5)
+    with pytest.raises(
+        IceError, match=r"class labels of shape \(2, 3\), got none: set generator.label to a class from 0"
+    ):
+        load_generator(tmp_path / "g.pkl")(z)
+    with pytest.raises(IceError, match="got 3 for a generator of 3 classes"):
+        load_generator(tmp_path / "g.pkl", label=3)
+
+
+def test_a_conditional_tensorflow_pickle_is_searched_like_any_other(tmp_path, compose):
+    (tmp_path / "g.pkl").write_bytes(writers.tensorflow(make("128 px, classes")))
+    few = ("latents.count=1", "solver.passes=4", "criterion.rank=1")
+    given = f"generator.checkpoint={tmp_path / 'g.pkl'}"
+    assert run(compose(given, "generator.label=1", "criterion=background", *few)).metrics["rank"] == 1
+    with pytest.raises(Exception, match=r"set generator\.label to a class from 0 to 2"):
+        run(compose(given, "criterion=background", *few))
 
 
 OTHERS = {

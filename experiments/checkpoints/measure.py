@@ -84,7 +84,9 @@ def mutations(count: int) -> dict[str, Any]:
                     row["loaded"] += 1
                 except IceError as error:
                     row["sentences"] += 1
-                    row["misfits"] += "don't fit together" in str(error)
+                    if "don't fit together" in str(error):
+                        row["misfits"] += 1
+                        print(dialect, repr(error.__cause__), flush=True)
                 except Exception as error:
                     row["tracebacks"] += 1
                     print(dialect, repr(error), flush=True)
@@ -113,7 +115,8 @@ def large() -> dict[str, Any]:
     found: dict[str, Any] = {}
     code = (
         "import sys, time, ice_lightning.checkpoints, torch\n"
-        "def field(name): return int(next(l for l in open('/proc/self/status') if l.startswith(name)).split()[1]) / 1024\n"
+        "status = lambda: dict(line.split(':') for line in open('/proc/self/status'))\n"
+        "def field(name): return int(status()[name].split()[0]) / 1024\n"
         "before = field('VmRSS'); began = time.perf_counter()\n"
         "G = ice_lightning.load_generator(sys.argv[1])\n"
         "print(time.perf_counter() - began, field('VmHWM') - before, G.img_resolution)"
@@ -140,13 +143,32 @@ def large() -> dict[str, Any]:
     return found
 
 
+def runs() -> dict[str, Any]:
+    """A search on a file of each dialect, from the command line: its exit status and how many directions it found."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for dialect, (write, _) in checkpoints.DIALECTS.items():
+            path, out = Path(folder) / "g", Path(folder) / "run"
+            path.write_bytes(write(checkpoints.make("128 px")))
+            command = (
+                f"-m ice_lightning.run generator.checkpoint={path} criterion=background latents.count=2 logger=none"
+            )
+            ran = subprocess.run(
+                [sys.executable, *command.split(), f"hydra.run.dir={out}"], capture_output=True, text=True
+            )
+            rank = json.loads((out / "metrics.json").read_text())["rank"] if not ran.returncode else None
+            found[dialect] = {"exit status": ran.returncode, "directions": rank}
+            print(dialect, found[dialect], ran.stderr[-300:] if ran.returncode else "", flush=True)
+    return found
+
+
 def main() -> None:
     """Measure what is named, everything by default, into results.json."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", help="out of mutations, large; both by default")
+    parser.add_argument("parts", nargs="*", help="out of large, runs, mutations; all by default")
     parser.add_argument("--count", type=int, default=20_000)
     args = parser.parse_args()
-    parts = {"large": large, "mutations": lambda: mutations(args.count)}
+    parts = {"large": large, "runs": runs, "mutations": lambda: mutations(args.count)}
     file = HERE / "results.json"
     for name in args.parts or parts:
         found = parts[name]()

@@ -12,7 +12,7 @@ from ice_lightning.checkpoints.own import ASSETS, sha256
 from ice_lightning.checkpoints.pickles import Refused
 from ice_lightning.checkpoints.settings import Facts, settings
 from ice_lightning.checkpoints.weights import inspected
-from ice_lightning.checks import finite
+from ice_lightning.checks import finite, problem
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.ops import setup_filter
 
@@ -21,7 +21,9 @@ AVERAGE = 10_000
 """People behind a mean of w that a file doesn't hold; as many as rosinality's own scripts take."""
 
 
-def load_generator(checkpoint: str | Path = "embedded", device: str | torch.device = "cpu") -> Generator:
+def load_generator(
+    checkpoint: str | Path = "embedded", device: str | torch.device = "cpu", label: int | None = None
+) -> Generator:
     """A generator in eval mode, frozen.
 
     What the file is, is found out from its content; resolution, channels, depth and learning rate of the mapping,
@@ -31,18 +33,23 @@ def load_generator(checkpoint: str | Path = "embedded", device: str | torch.devi
         checkpoint: "embedded", or a path: NVIDIA's PyTorch (ADA, StyleGAN3's repository) or TensorFlow pickles,
             rosinality's .pt, e4e and pSp, genforce's .pth, a state dict (torch or safetensors), or our safetensors.
         device: where to put it.
+        label: the class that a conditional generator draws where no labels are passed.
 
     Returns:
         The generator; its `fingerprint` is the SHA-256 of the file, its `name` is `checkpoint`, its `dialect` says
         what the file was.
 
     Raises:
-        IceError: for a missing, truncated, hostile or foreign file, or NaN weights.
+        IceError: for a missing, truncated, hostile or foreign file, NaN weights, or a class that it does not have.
     """
     path = ASSETS / "generator.safetensors" if str(checkpoint) == "embedded" else Path(checkpoint)
     generator = inspected(path, WHAT, lambda content, budget: built(*understood(content, budget)))
     for name, tensor in generator.state_dict().items():
         finite(f"{name} of {path}", tensor)
+    if label is not None and not 0 <= label < generator.c_dim:
+        got = f"{label} for a generator of {generator.c_dim or 'no'} classes"
+        raise problem("generator.label to be one of its classes, counted from 0", got, "choose another, or drop it")
+    generator.label = label
     generator.fingerprint, generator.name = sha256(path), str(checkpoint)
     # Channels last is a sixth faster; torch's stubs don't know the argument.
     return generator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -104,7 +104,7 @@ def taps(f: Tensor | None) -> tuple[float, ...]:
     if f is None:
         return (1, 3, 3, 1)
     f = f.double().squeeze()
-    if f.ndim not in (1, 2) or f.numel() == 0 or f.shape[-1] > 64 or float(f.sum()) <= 0:
+    if f.ndim not in (1, 2) or not 0 < f.shape[-1] <= 64 or not (f.isfinite().all() and f.sum() > 0):
         raise Refused(f"a resampling filter of shape {tuple(f.shape)}", "pass a StyleGAN2 generator")
     line = f if f.ndim == 1 else f.sum(0)
     if f.ndim == 2 and not torch.allclose(torch.outer(f.sum(1), line) / f.sum(), f, atol=1e-6 * float(f.abs().max())):

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from ice_lightning.checks import at_least, one_of, problem
 from ice_lightning.ops import bias_act, conv2d, conv_transpose2d, setup_filter, upfirdn2d
@@ -65,7 +66,8 @@ class Mapping(nn.Module):
         if self.c_dim:
             if c is None or c.shape != (len(z), self.c_dim):
                 got = "none" if c is None else tuple(c.shape)
-                raise problem(f"class labels of shape ({len(z)}, {self.c_dim})", got, "pass c= one-hot rows")
+                fix = f"set generator.label to a class from 0 to {self.c_dim - 1}, or pass c= one-hot rows"
+                raise problem(f"class labels of shape ({len(z)}, {self.c_dim})", got, fix)
             y = self.embed(c.to(x.dtype))
             x = torch.cat([x, y if self.joint else second_moment(y)], 1)
         x = second_moment(x) if self.joint else x
@@ -302,6 +304,7 @@ class Generator(nn.Module):
     fingerprint = ""
     name = ""
     dialect = ""
+    label: int | None = None
     settings: dict[str, Any]
 
     def __init__(
@@ -418,7 +421,7 @@ class Generator(nn.Module):
             u: (N, dim(src)).
             src: the space that u lies in.
             dst: the wanted space, not before src.
-            c: (N, c_dim) labels for a conditional mapping.
+            c: (N, c_dim) labels for a conditional mapping; `label` for all of them where none are given.
             psi: truncation, applied where z becomes w.
 
         Returns:
@@ -439,6 +442,8 @@ class Generator(nn.Module):
             raise problem(f"latents of shape (N, {self.dim(src)}) in {src}", tuple(u.shape), "check the space")
         start, stop = SPACES.index(src), SPACES.index(dst)
         if start < 1 <= stop:
+            if c is None and self.label is not None:
+                c = one_hot(torch.full((len(u),), self.label, device=u.device), self.c_dim)
             u = self.mapping(u, c, psi)
         if start < 2 <= stop:
             u = u.repeat(1, self.num_ws)
