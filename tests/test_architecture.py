@@ -1,6 +1,7 @@
 """Who may import whom (the layers of the package), read from the source."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,15 @@ def test_imports_go_down_only(path):
 def test_importing_pulls_in_no_torch(code):
     check = f"{code}, sys; sys.exit(any(m in sys.modules for m in ('torch', 'pytorch_lightning')))"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+UNPICKLING = (
+    r"\b(pickle\.loads?|Unpickler|torch\.load|torch\.jit\.load|torch\.export\.load|weights_only|joblib\.load)\("
+)
+
+
+def test_nothing_unpickles_but_programs_that_are_trusted():
+    found = {name_of(path): re.findall(UNPICKLING, path.read_text()) for path in ROOT.rglob("*.py")}
+    assert {name: calls for name, calls in found.items() if calls} == {
+        "modules.classifier": ["torch.export.load", "torch.jit.load"]
+    }

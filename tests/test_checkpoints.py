@@ -151,6 +151,17 @@ def test_other_networks_are_named(tmp_path, what):
         load_generator(tmp_path / "g.pt")
 
 
+def test_stylegan3_in_a_pickle_is_named(tmp_path):
+    first = writers.persistent("SynthesisInput", {}, {"freqs": torch.zeros(2)})
+    last = writers.persistent("SynthesisLayer", {}, {"weight": torch.zeros(2)}, conv_clamp=None)
+    other = writers.persistent("SynthesisLayer", {}, {"weight": torch.zeros(2)}, conv_clamp=256)
+    parts = {"input": first, "L0_36_512": other, "L14_256_3": last}
+    G = writers.persistent("Generator", {"synthesis": writers.persistent("SynthesisNetwork", parts, {})}, {})
+    (tmp_path / "g.pkl").write_bytes(writers.pickled({"G_ema": G}))
+    with pytest.raises(IceError, match=r"got a StyleGAN3 generator: pass a StyleGAN2 generator"):
+        load_generator(tmp_path / "g.pkl")
+
+
 def test_stylegan1_in_tensorflow_is_named(tmp_path):
     state = {"version": 3, "static_kwargs": {}, "components": {}, "build_func_name": "G_style", "variables": []}
     network = writers.Call("dnnlib.tflib.network.Network", new=True, state=state)

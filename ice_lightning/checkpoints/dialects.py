@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from ice_lightning.checkpoints import genforce, nvidia, rosinality, tensorflow
+from ice_lightning.checkpoints.others import check_names
 from ice_lightning.checkpoints.pickles import Budget, Record, Refused
 from ice_lightning.checkpoints.settings import Facts
 from ice_lightning.checkpoints.tensors import Entry, Stored, stored
@@ -19,20 +19,6 @@ AVERAGED = ("g_ema", "G_ema", "generator_smooth", "generator_ema", "params_ema",
 """Keys of the averaged generator, which is the one to draw with, where several are in a file."""
 PLAIN = ("generator", "g", "G", "state_dict", "model", "models", "netG")
 """Keys under which there may be one."""
-
-OTHERS = {
-    r"synthesis\.(input\.freqs|L\d+_\d+_\d+\.)": "a StyleGAN3 generator",
-    r"backbone\.synthesis\.|renderer\.|decoder\.net\.": "an EG3D generator",
-    r"(generator\.)?progression\.\d+\.|.*\.(blocks\.\d+x\d+|adain\d?|style_mod)\.": "a StyleGAN1 generator",
-    r"discriminator\.|b\d+\.fromrgb\.|final_linear\.": "a discriminator alone",
-    r"down_blocks\.|unet\.": "a diffusion model",
-    r"main\.\d+\.weight": "a DCGAN",
-    r"encoder\.(input_layer|body)\.": "an encoder without its decoder",
-    r"(S|GE|G)\.(net|blocks|to_initial_block)": "a generator of lucidrains' stylegan2-pytorch",
-}
-"""What other networks are called by their weights' names."""
-
-ADA = {"synthesis.b4.const", "synthesis.b4.conv1.weight", "mapping.fc0.weight"}
 
 
 def understood(tree: Any, budget: Budget) -> tuple[dict[str, Tensor], Facts]:
@@ -48,7 +34,6 @@ def understood(tree: Any, budget: Budget) -> tuple[dict[str, Tensor], Facts]:
     if isinstance(tree, Record) and tree.name == "safetensors" and "ice_lightning" in tree.args[0]:
         return read(tree.state, budget), header(tree.args[0]["ice_lightning"])
     if (given := nvidia.read(tree)) is not None:
-        check_names(set(given[0]))
         return read(given[0], budget, lambda name: name.startswith(("mapping.", "synthesis."))), given[1]
     if (given := tensorflow.read(tree)) is not None:
         return renamed(read(given[0], budget, tensorflow.wanted), tensorflow.rename), given[1]
@@ -86,17 +71,6 @@ def header(text: str) -> Facts:
     if kind != "generator":
         raise Refused(f"a {kind}", "pass the path to what it holds")
     return facts
-
-
-def check_names(names: set[str]) -> None:
-    """Raises Refused unless these are a StyleGAN2 generator's under ADA's names."""
-    if names >= ADA and not any(re.match(r"synthesis\.(input\.freqs|L\d+_)", name) for name in names):
-        return
-    for pattern, what in OTHERS.items():
-        if any(re.match(pattern, name) for name in names):
-            raise Refused(what, "pass a StyleGAN2 generator")
-    some = ", ".join(sorted(names)[:3])
-    raise Refused(f"weights named {some}, ..." if names else "no weights", "pass a StyleGAN2 generator")
 
 
 def flat(tree: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ice_lightning.checkpoints.others import check_names
 from ice_lightning.checkpoints.pickles import Record, Refused
 from ice_lightning.checkpoints.settings import Facts
 from ice_lightning.checkpoints.tensors import Entry, Stored, number, stored
@@ -20,7 +21,7 @@ def read(tree: Any) -> tuple[dict[str, Stored | Entry], Facts] | None:
     """Tensors by their names, and the numbers that only the objects know; None for another dialect.
 
     Raises:
-        Refused: for activations other than leaky ReLU, or a broken object.
+        Refused: for another network, activations other than leaky ReLU, or a broken object.
     """
     if isinstance(tree, dict) and any(isinstance(tree.get(name), Record) for name in ("G_ema", "G")):
         tree = tree.get("G_ema") or tree["G"]
@@ -44,6 +45,7 @@ def read(tree: Any) -> tuple[dict[str, Stored | Entry], Facts] | None:
         for name, child in (children if isinstance(children, dict) else {}).items():
             if child is not None:
                 waiting.append((f"{prefix}{name}.", child))
+    check_names(set(found))
     for prefix, state in attributes.items():
         usual = "linear" if prefix.endswith((".affine.", ".embed.", ".skip.")) else "lrelu"
         if prefix.startswith(("mapping.fc", "synthesis.")) and state.get("activation", usual) != usual:
