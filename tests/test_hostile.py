@@ -124,9 +124,9 @@ BOMBS = {
     "a text of four gigabytes": raw(b"X", struct.pack("<I", 2**32 - 1), b"a"),
     "a frame of a million gigabytes": raw(b"\x95", struct.pack("<Q", 2**50), b"N"),
     "a long number": raw(b"\x8b", struct.pack("<I", 2**31 - 1)),
-    "a deep tuple": raw(deep(200_000, b"\x85")),
-    "a deep tuple as a key": raw(b"}", deep(200_000, b"\x85"), b"Ns"),
-    "a deep list": raw(b"]q\x00" * 1, b"]h\x00a" * 100_000),
+    "a deep tuple": raw(deep(50_000, b"\x85")),
+    "a deep tuple as a key": raw(b"}", deep(50_000, b"\x85"), b"Ns"),
+    "a deep list": raw(b"]q\x00", b"]h\x00a" * 50_000),
     "a list in itself": raw(b"]q\x00h\x00a"),
     "ten million opcodes": raw(b"N0" * 5_000_000),
     "copies of a list": raw(

@@ -111,7 +111,7 @@ def load(
     Raises:
         Refused: for a name that isn't known, an opcode out of place, a truncated file, or an empty budget.
     """
-    machine = _Machine(known, budget, persistent)
+    machine = Machine(known, budget, persistent)
     window = _Window(data, start)
     try:
         for opcode, argument, _ in pickletools.genops(window):  # type: ignore[arg-type]
@@ -126,7 +126,7 @@ def load(
     raise Refused("a pickle without an end")
 
 
-class _Machine:
+class Machine:
     """Stack and memo of one pickle."""
 
     def __init__(self, known: Known, budget: Budget, persistent: Callable[[Any], Any] | None) -> None:

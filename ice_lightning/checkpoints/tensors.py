@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ice_lightning.checkpoints.pickles import Budget, Known, Name, Record, Refused, _Machine, key
+from ice_lightning.checkpoints.pickles import Budget, Known, Name, Record, Refused, Machine, key
 
 DTYPES = {
     "Float": torch.float32, "Double": torch.float64, "Half": torch.float16, "BFloat16": torch.bfloat16,
@@ -148,29 +148,29 @@ def storage_type(name: str) -> torch.dtype:
     return DTYPES[kind]
 
 
-def _tensor(machine: _Machine, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Stored:
+def _tensor(machine: Machine, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Stored:
     if not (isinstance(storage, Storage) and isinstance(size, tuple) and isinstance(stride, tuple)):
         raise TypeError("a tensor without a storage, a size or a stride")
     return Stored(storage, offset, size, stride)
 
 
-def _parameter(machine: _Machine, data: Any, *_: Any) -> Any:
+def _parameter(machine: Machine, data: Any, *_: Any) -> Any:
     return data
 
 
-def _typed(machine: _Machine, rebuild: Any, kind: Any, arguments: Any, *_: Any) -> Any:
+def _typed(machine: Machine, rebuild: Any, kind: Any, arguments: Any, *_: Any) -> Any:
     return machine.call(rebuild, arguments)
 
 
-def _mapping(machine: _Machine, *pairs: Any) -> dict[Any, Any]:
+def _mapping(machine: Machine, *pairs: Any) -> dict[Any, Any]:
     return {key(k): v for k, v in pairs[0]} if pairs else {}
 
 
-def _set(machine: _Machine, *items: Any) -> set[Any]:
+def _set(machine: Machine, *items: Any) -> set[Any]:
     return {key(each) for each in items[0]} if items else set()
 
 
-def _bytes(machine: _Machine, *text: Any) -> bytes:
+def _bytes(machine: Machine, *text: Any) -> bytes:
     """The way in which Python 3 writes bytes into old pickles: text, and the encoding that gives them back."""
     if not text:
         return b""
@@ -180,7 +180,7 @@ def _bytes(machine: _Machine, *text: Any) -> bytes:
     return text[0].encode("latin-1")
 
 
-def _plain(machine: _Machine, kind: Any, base: Any, state: Any) -> Any:
+def _plain(machine: Machine, kind: Any, base: Any, state: Any) -> Any:
     """Protocol 0 and 1: an object made from its class alone."""
     return {} if kind.full in EASY_DICTS else Record(kind.full, ())
 
