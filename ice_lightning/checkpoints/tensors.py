@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ice_lightning.checkpoints.pickles import Budget, Known, Name, Record, Refused, Machine, key
+from ice_lightning.checkpoints.pickles import Budget, Known, Machine, Name, Record, Refused, key
 
 DTYPES = {
     "Float": torch.float32, "Double": torch.float64, "Half": torch.float16, "BFloat16": torch.bfloat16,
