@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ice_lightning import report
-from ice_lightning.checkpoints import load_generator
 from ice_lightning.files import LAST, whole
 from ice_lightning.modules.discovery import Discovery
 from ice_lightning.subspace import FILE, Subspace, load_subspace
-from ice_lightning.traversal import traverse, visible_strength
+from ice_lightning.traversal import generator_of, traverse, visible_strength
 
 HELD_OUT = 1_000_000
 """Added to the seed for people who are shown but not used in the fit."""
@@ -37,11 +36,6 @@ def peak_memory_mb() -> float:
     return max(host, torch.cuda.max_memory_allocated() / 2**20) if torch.cuda.is_available() else host
 
 
-def headings(strengths: Sequence[float]) -> list[str]:
-    """What stands above the columns of a traversal whose middle is the original."""
-    return ["original" if i == len(strengths) // 2 else f"{s:+.3g}" for i, s in enumerate(strengths)]
-
-
 def comparison(runs: Mapping[str, Path], title: str) -> bytes:
     """The strongest direction of several runs on one person whom none of them used, as a PNG.
 
@@ -52,7 +46,7 @@ def comparison(runs: Mapping[str, Path], title: str) -> bytes:
     tiles = {}
     for name, folder in runs.items():
         subspace = load_subspace(folder)
-        G = load_generator(subspace.provenance["generator"])
+        G = generator_of(subspace)
         with torch.no_grad():
             u = G.convert(G.sample(1, subspace.provenance["seed"] + HELD_OUT), "z", subspace.space)
         top = visible_strength(G, subspace, u)
@@ -211,7 +205,7 @@ class SaveDiscovery(pl.Callback):
         title = f"{name.replace('_', ' ')}: direction 0, people the search never saw"
         result = module.result
         figures = {
-            "traversal": report.traversal(images, headings(strengths), title),
+            "traversal": report.traversal(images, report.headings(strengths), title),
             "spectrum": report.spectrum(
                 result.stats["projected"].tolist(), result.stats["unprojected"].tolist(), len(result.values),
                 f"{name.replace('_', ' ')}: {len(result.values)} directions",

@@ -60,6 +60,11 @@ def traversal(images: Tensor, headings: Sequence[str], title: str, labels: Seque
     return figure
 
 
+def headings(strengths: Sequence[float]) -> list[str]:
+    """What stands above the columns of a traversal whose middle is the original."""
+    return ["original" if i == len(strengths) // 2 else f"{s:+.3g}" for i, s in enumerate(strengths)]
+
+
 def overview(tiles: Mapping[str, Tensor], title: str, columns: int = 2) -> Figure:
     """Many subspaces at a glance: under each name one person, to both sides of the original, and the difference.
 

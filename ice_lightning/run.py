@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ice_lightning.modules.faces import Faces
     from ice_lightning.subspace import Subspace
 
-TASKS = ("discover", "explain", "verdict", "invert")
+TASKS = ("discover", "explain", "verdict", "invert", "traverse", "list")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def run(cfg: DictConfig) -> Result:
         IceError: for bad input, in one sentence.
     """
     one_of("task", cfg.task.name, TASKS)
-    return {"discover": discover, "explain": explain, "verdict": judge, "invert": invert}[cfg.task.name](cfg)
+    tasks = {"discover": discover, "explain": explain, "verdict": judge, "invert": invert}
+    return (tasks | {"traverse": traverse, "list": choices})[cfg.task.name](cfg)
 
 
 def discover(cfg: DictConfig) -> Result:
@@ -234,6 +235,37 @@ def invert(cfg: DictConfig) -> Result:
     metrics = write_inversion(folder, names, target, found._replace(u=u), cfg.space, generator.fingerprint)
     said = f"{len(names)} pictures, PSNR {metrics['psnr_mean']:.1f} dB: {folder / 'inversion.png'}"
     return Result(folder, metrics, f"{said}\nexplain.latents={folder / 'latents.safetensors'} explains them")
+
+
+def traverse(cfg: DictConfig) -> Result:
+    """Films and sheets of a saved subspace, on people whom its search has never seen or on inverted pictures."""
+    from ice_lightning.checks import at_least
+    from ice_lightning.latents import LatentDataModule
+    from ice_lightning.save_traversal import write_traversal
+    from ice_lightning.subspace import load_subspace
+    from ice_lightning.traversal import generator_of
+
+    if cfg.subspace is None:
+        raise problem("the run folder of a discovery", "none", "set subspace=DIR")
+    folder, subspace = writable(Path(cfg.run_dir)), load_subspace(cfg.subspace)
+    G, given = generator_of(subspace), cfg.traverse
+    u = LatentDataModule(G, subspace.space, given.people, given.seed, file=given.latents).latents
+    count = min(at_least("traverse.directions", given.directions, 1), subspace.directions.shape[1])
+
+    def tell(direction: int) -> None:
+        print(f"direction {direction + 1} of {count}", file=sys.stderr)
+
+    metrics = write_traversal(folder, G, subspace, u, range(count), given.strength, given.frames, given.rate, tell)
+    return Result(folder, metrics, f"{count} directions of {len(u)} people: {folder / 'sheet.png'}", subspace)
+
+
+def choices(cfg: DictConfig) -> Result:
+    """Presets, classifiers, face models, spaces: a line each."""
+    from importlib.resources import files
+
+    from ice_lightning.listing import listing
+
+    return Result(Path(cfg.run_dir), {}, listing(Path(str(files("ice_lightning.conf")))))
 
 
 def digest(data: bytes) -> str:

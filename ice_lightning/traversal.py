@@ -5,11 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ice_lightning.checkpoints import load_generator
+from ice_lightning.checks import problem
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.subspace import Subspace
 
 VISIBLE = 0.3
 """RGB distance by which the most changed hundredth of the pixels differs from the original, at full strength."""
+
+
+def generator_of(subspace: Subspace) -> Generator:
+    """The generator that a subspace was found on, by its provenance.
+
+    Raises:
+        IceError: when its file is gone, or is another one by now.
+    """
+    provenance = subspace.provenance
+    G = load_generator(provenance["generator"], label=provenance["config"]["generator"].get("label"))
+    if G.fingerprint != provenance["generator_sha256"]:
+        got = f"another file by now ({G.fingerprint[:12]})"
+        fix = "put the generator back that the subspace was found on, or find the subspace again"
+        raise problem(f"{provenance['generator']} with {provenance['generator_sha256'][:12]}", got, fix)
+    return G
 
 
 def most_changed(image: Tensor, original: Tensor, share: float = 0.01) -> Tensor:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "ice_lightning"
 LAYERS = [
-    {"checks", "files"},
+    {"checks", "files", "listing"},
     {"ops", "products", "operators", "metrics", "synthetic"},
     {
         "solvers", "projection", "search", "answer", "metric", "pencil", "thresholds", "krylov", "subspace",
@@ -19,8 +19,11 @@ LAYERS = [
         "modules.faces",
         "modules.sampling", "modules.bisenet", "modules.iresnet", "modules.pretrained",
     },
-    {"criterions", "counterfactual", "spreads", "verdict", "inversion", "latents", "report", "traversal"},
-    {"modules.discovery", "modules.explanation", "callbacks", "save_explanation", "save_inversion", "ranks"},
+    {"criterions", "counterfactual", "spreads", "verdict", "inversion", "latents", "report", "traversal", "film"},
+    {
+        "modules.discovery", "modules.explanation", "callbacks", "save_explanation", "save_inversion", "save_traversal",
+        "ranks",
+    },
     {"run"},
 ]  # fmt: skip
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

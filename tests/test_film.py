@@ -1,0 +1,116 @@
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from ice_lightning.checks import IceError
+from ice_lightning.film import film, side_by_side, there_and_back, write_gif, write_mp4
+from ice_lightning.run import run
+from ice_lightning.subspace import Subspace, load_subspace
+from ice_lightning.traversal import generator_of
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+SUBSPACE = ROOT / "experiments/planted_bias/subspaces/hair_color.safetensors"
+
+
+def test_a_round_begins_in_the_middle_and_passes_both_ends():
+    strengths = there_and_back(2.0, 8)
+    assert strengths[0] == 0
+    assert max(strengths) == 2
+    assert min(strengths) == -2
+    assert strengths[1] == pytest.approx(strengths[3])
+    with pytest.raises(IceError, match=r"traverse\.frames of at least 4, got 3"):
+        there_and_back(1.0, 3)
+
+
+def test_people_stand_side_by_side_on_an_even_canvas():
+    images = torch.stack([torch.zeros(3, 5, 5), 0.5 * torch.ones(3, 5, 5), 2 * torch.ones(3, 5, 5)])
+    frame = side_by_side(images)
+    assert frame.shape == (6, 24, 3)
+    assert frame[:5, :5].eq(0).all()
+    assert frame[:5, 9:14].eq(128).all()
+    assert frame[5].eq(255).all()
+
+
+def test_each_strength_is_drawn_once():
+    drawn = []
+
+    def draw(strength):
+        drawn.append(strength)
+        return torch.full((1, 3, 4, 4), 0.5 + strength)
+
+    frames = film(draw, there_and_back(0.4, 12))
+    assert len(drawn) == len(set(drawn)) == 7
+    assert frames[3].max() == round(0.9 * 255)
+    assert torch.equal(frames[1], frames[5])
+
+
+def shades(count=6):
+    return torch.stack([side_by_side(torch.full((2, 3, 16, 16), i / count)) for i in range(count)])
+
+
+def test_a_gif_holds_every_frame_and_repeats(tmp_path):
+    frames = shades()
+    write_gif(frames, tmp_path / "a.gif", 20)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert (gif.n_frames, gif.info["loop"], gif.info["duration"]) == (6, 0, 50)
+        for i, frame in enumerate(frames):
+            gif.seek(i)
+            seen = torch.tensor(list(gif.convert("RGB").tobytes())).view(frame.shape)
+            assert (seen - frame.int()).abs().max() <= 2
+    assert [p.name for p in tmp_path.iterdir()] == ["a.gif"]
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+def test_an_mp4_is_what_players_take(tmp_path):
+    assert write_mp4(shades(), tmp_path / "a.mp4", 12, rounds=2)
+    assert (tmp_path / "a.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_without_ffmpeg_there_is_no_mp4_and_a_broken_one_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not write_mp4(shades(), tmp_path / "a.mp4", 12)
+    (tmp_path / "ffmpeg").write_text(f"#!{sys.executable}\nimport sys\nsys.exit('Unknown encoder libx264')\n")
+    (tmp_path / "ffmpeg").chmod(0o755)
+    with pytest.raises(
+        IceError, match=r"ffmpeg to write H\.264, got Unknown encoder libx264: install one with libx264"
+    ):
+        write_mp4(shades(), tmp_path / "a.mp4", 12)
+    assert not list(tmp_path.glob("*.mp4"))
+
+
+def test_a_run_leaves_films_and_sheets(tmp_path, compose):
+    few = ("traverse.people=1", "traverse.directions=1", "traverse.frames=4", "traverse.strength=4")
+    result = run(compose("task=traverse", f"subspace={SUBSPACE}", *few))
+    assert {"direction0.gif", "direction0.png"} <= set(result.metrics["files"])
+    assert result.metrics["strengths"] == {"direction0": 4}
+    assert (result.folder / "sheet.png").stat().st_size > 10_000
+    with pytest.raises(IceError, match="the run folder of a discovery, got none: set subspace=DIR"):
+        run(compose("task=traverse"))
+
+
+def test_a_subspace_of_a_generator_that_changed_is_refused():
+    S = load_subspace(SUBSPACE)
+    assert generator_of(S).fingerprint == S.provenance["generator_sha256"]
+    other: Subspace = replace(S, provenance=S.provenance | {"generator_sha256": "0" * 64})
+    with pytest.raises(IceError, match=r"expected embedded with 000000000000, got another file by now"):
+        generator_of(other)
+
+
+def test_the_list_names_everything_and_imports_no_torch(tmp_path):
+    code = "import sys; from ice_lightning.run import main; main(); sys.exit('torch' in sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "task=list"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    for group in ("criterion", "classifier", "faces"):
+        for file in (CONF / group).glob("*.yaml"):
+            (line,) = [each for each in ran.stdout.splitlines() if each.split()[:1] == [file.stem]][:1]
+            assert len(line.split()) > 1, f"{group}={file.stem} says nothing"
+    assert not list(tmp_path.iterdir())
