@@ -19,7 +19,7 @@ from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ice_lightning import report
+from ice_lightning import pages, report
 from ice_lightning.files import LAST, whole
 from ice_lightning.modules.discovery import Discovery
 from ice_lightning.subspace import FILE, Subspace, load_subspace
@@ -135,14 +135,22 @@ class SaveDiscovery(pl.Callback):
         folder: of the run.
         config: the resolved settings of the run, for provenance.
         yaml: the same as text, for the page.
+        command: that repeats the run, "" where there is none.
         seconds: what took time before the fit, by stage.
         people: rows of the traversal.
     """
 
     def __init__(
-        self, folder: Path, config: dict[str, Any], yaml: str, seconds: dict[str, float], people: int = 4
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        yaml: str,
+        command: str,
+        seconds: dict[str, float],
+        people: int = 4,
     ) -> None:
-        self.folder, self.config, self.yaml, self.seconds, self.people = folder, config, yaml, seconds, people
+        self.folder, self.config, self.yaml, self.command = folder, config, yaml, command
+        self.seconds, self.people = seconds, people
         self.subspace: Subspace
         self.metrics: dict[str, Any] = {}
 
@@ -168,7 +176,9 @@ class SaveDiscovery(pl.Callback):
         }
         with whole(self.folder / "metrics.json") as part:
             part.write_text(json.dumps(self.metrics, indent=2) + "\n")
-        page = report.discovery_page(name, pl_module.criterion.description, pictures, self.metrics, self.yaml)
+        source = pages.source(self.subspace.provenance)
+        told = pl_module.criterion.description
+        page = pages.discovery_page(name, told, pictures, self.metrics, self.yaml, source, self.command)
         with whole(self.folder / "report.html") as part:
             part.write_text(page)
         self.track(trainer)

@@ -11,10 +11,11 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -63,12 +64,23 @@ def run(cfg: DictConfig) -> Result:
         IceError: for bad input, in one sentence.
     """
     one_of("task", cfg.task.name, TASKS)
-    tasks = {"discover": discover, "explain": explain, "verdict": judge, "invert": invert}
+    tasks: dict[str, Callable[[DictConfig], Result]]
+    tasks = {"discover": lambda cfg: discover(cfg, command()), "explain": explain, "verdict": judge, "invert": invert}
     return (tasks | {"traverse": traverse, "list": choices})[cfg.task.name](cfg)
 
 
-def discover(cfg: DictConfig) -> Result:
-    """Find a criterion's subspace and write it with its metrics and pictures into cfg.run_dir."""
+def command() -> str:
+    """The command line that repeats this run; "" for one that Python started."""
+    if not HydraConfig.initialized():
+        return ""
+    return shlex.join(["python", "-m", "ice_lightning.run", *HydraConfig.get().overrides.task])
+
+
+def discover(cfg: DictConfig, command: str = "") -> Result:
+    """Find a criterion's subspace and write it with its metrics and pictures into cfg.run_dir.
+
+    `command` is what the page says to do to repeat it.
+    """
     began = time.perf_counter()
     folder = writable(Path(cfg.run_dir))
     checkpoint = checkpoint_of(cfg.ckpt_path, folder)
@@ -88,7 +100,7 @@ def discover(cfg: DictConfig) -> Result:
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
     seconds = {"load": time.perf_counter() - began}
-    save = SaveDiscovery(folder, config, OmegaConf.to_yaml(cfg, resolve=True), seconds)  # type: ignore[arg-type]
+    save = SaveDiscovery(folder, config, OmegaConf.to_yaml(cfg, resolve=True), command, seconds)  # type: ignore[arg-type]
     trainer = instantiate(cfg.trainer, _partial_=True)(
         logger=instantiate(cfg.logger), callbacks=[StageProgress(), save, SavePass(folder)]
     )
@@ -158,7 +170,8 @@ def explain(cfg: DictConfig) -> Result:
             generator, subspace.space, people, cfg.explain.seed, cfg.explain.batch, cfg.explain.latents
         )
         config = OmegaConf.to_container(cfg, resolve=True)
-        save = SaveExplanation(folder, facts, config, OmegaConf.to_yaml(cfg, resolve=True))  # type: ignore[arg-type]
+        yaml = OmegaConf.to_yaml(cfg, resolve=True)
+        save = SaveExplanation(folder, facts, config, yaml, subspace.provenance, command())  # type: ignore[arg-type]
         trainer = instantiate(cfg.trainer, _partial_=True)(
             logger=instantiate(cfg.logger), callbacks=[save], inference_mode=False
         )
@@ -202,7 +215,7 @@ def judge(cfg: DictConfig) -> Result:
         raise problem("the folder of a sweep of explanations", "none", "set runs=DIR")
     folder = writable(Path(cfg.run_dir))
     judged = verdicts(cfg.runs)
-    write_verdicts(folder, judged)
+    write_verdicts(folder, judged, Path(cfg.runs))
     said = "\n".join(each["sentence"] for each in judged)
     return Result(folder, {"verdicts": judged}, f"{said}\n{folder / 'verdict.html'}")
 
@@ -450,7 +463,7 @@ class Comparison(Callback):
             from ice_lightning.verdict import verdicts
 
             judged = verdicts(sweep)
-            write_verdicts(sweep, judged)
+            write_verdicts(sweep, judged, sweep)
             print("\n".join([*(each["sentence"] for each in judged), str(sweep / "verdict.html")]))
             return
         from ice_lightning.callbacks import comparison

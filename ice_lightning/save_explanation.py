@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import WandbLogger
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from ice_lightning import report
+from ice_lightning import pages, report
 from ice_lightning.checks import problem
 from ice_lightning.counterfactual import moved
 from ice_lightning.files import whole
@@ -67,13 +67,23 @@ class SaveExplanation(pl.Callback):
         facts: what stands in the files' header: classifier, criterion, directions, oracles, settings.
         config: the resolved settings of the run.
         yaml: the same as text, for the page.
+        provenance: of the subspace.
+        command: that repeats the run, "" where there is none.
         shown: people in the picture.
     """
 
     def __init__(
-        self, folder: Path, facts: Mapping[str, Any], config: dict[str, Any], yaml: str, shown: int = 8
+        self,
+        folder: Path,
+        facts: Mapping[str, Any],
+        config: dict[str, Any],
+        yaml: str,
+        provenance: Mapping[str, Any],
+        command: str,
+        shown: int = 8,
     ) -> None:
         self.folder, self.facts, self.config, self.yaml, self.shown = folder, dict(facts), config, yaml, shown
+        self.provenance, self.command = provenance, command
         self.before: set[int] = set()
         self.began = time.monotonic()
         self.said = 0.0
@@ -112,7 +122,8 @@ class SaveExplanation(pl.Callback):
             metrics = self.metrics(pl_module, told)
             pictures = self.pictures(pl_module)
             title = f"{self.facts['classifier']} and {self.facts['criterion']}".replace("_", " ")
-            page = report.explanation_page(title, lead(told), pictures, told, metrics, self.yaml)
+            source = {"classifier": self.facts["classifier"]} | pages.source(self.provenance)
+            page = pages.explanation_page(title, lead(told), pictures, told, metrics, self.yaml, source, self.command)
             with whole(self.folder / "report.html") as part:
                 part.write_text(page)
             with whole(self.folder / "metrics.json") as part:
@@ -185,14 +196,26 @@ def lead(told: Mapping[str, Any]) -> str:
     )
 
 
-def write_verdicts(folder: Path, judged: list[dict[str, Any]]) -> None:
-    """verdict.json, verdict.html, and a picture for each classifier."""
+def write_verdicts(folder: Path, judged: list[dict[str, Any]], runs: Path) -> None:
+    """verdict.json, verdict.html, and a picture for each classifier.
+
+    Args:
+        folder: where to.
+        judged: a verdict for each classifier.
+        runs: the folder of the explanations, whose pictures the page shows.
+    """
     pictures: dict[str, bytes] = {}
     for each in judged:
         pictures[each["classifier"]] = report.png(report.verdict(each))
         with whole(folder / f"verdict_{each['classifier']}.png") as part:
             part.write_bytes(pictures[each["classifier"]])
+    people: dict[tuple[str, str], bytes] = {}
+    for file in sorted(runs.rglob("counterfactuals.png")):
+        if (file.parent / "metrics.json").is_file():
+            facts = json.loads((file.parent / "metrics.json").read_text())
+            people[facts["classifier"], facts["criterion"]] = file.read_bytes()
+    command = f"python -m ice_lightning.run task=verdict runs={runs}"
     with whole(folder / "verdict.html") as part:
-        part.write_text(report.verdict_page(judged, pictures))
+        part.write_text(pages.verdict_page(judged, pictures, people, command))
     with whole(folder / "verdict.json") as part:
         part.write_text(json.dumps(judged, indent=2) + "\n")

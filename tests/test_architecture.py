@@ -19,7 +19,10 @@ LAYERS = [
         "modules.faces",
         "modules.sampling", "modules.bisenet", "modules.iresnet", "modules.pretrained",
     },
-    {"criterions", "counterfactual", "spreads", "verdict", "inversion", "latents", "report", "traversal", "film"},
+    {
+        "criterions", "counterfactual", "spreads", "verdict", "inversion", "latents", "report", "pages", "traversal",
+        "film",
+    },
     {
         "modules.discovery", "modules.explanation", "callbacks", "save_explanation", "save_inversion", "save_traversal",
         "ranks",

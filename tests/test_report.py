@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ice_lightning import report
+from ice_lightning import pages, report
 from ice_lightning.synthetic import factor_index, factors_from_z, render
 
 
@@ -73,7 +73,7 @@ def test_the_page_is_escaped_and_self_contained():
         "leakage": {"Landmarks <x> & co": 0.001},
         "seconds": {"solve": 1.0},
     }
-    page = report.discovery_page("skin_color", "a <b> c", {"traversal": b"png"}, metrics, "x: <1>")
+    page = pages.discovery_page("skin_color", "a <b> c", {"traversal": b"png"}, metrics, "x: <1>")
     assert "a &lt;b&gt; c" in page
     assert "Landmarks &lt;x&gt; &amp; co" in page
     assert "1 for want of RegionColor &lt;hat&gt;" in page

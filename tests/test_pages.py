@@ -1,0 +1,96 @@
+"""The HTML of runs, parsed: structure, alt texts, no request, contrast."""
+
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+
+from ice_lightning import pages
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Outline(HTMLParser):
+    """Tags in order, with their attributes, and whether each is closed."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.open, self.ids = [], [], set()
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.tags.append((tag, given))
+        self.ids |= {given["id"]} if "id" in given else set()
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+RATE = {"rate": 0.5, "interval": [0.4, 0.6], "of": 20}
+SUBSPACE = {"criterion": "hair_<b>", "counts": True, **RATE, "slices": {"smiling": RATE}, "controls": {"random": RATE}}
+VERDICT = {"classifier": "mine_&", "sentence": "mine flips <often>.", "subspaces": [SUBSPACE], "people": 20}
+
+
+@pytest.fixture
+def page():
+    people = {("mine_&", "hair_<b>"): b"png2"}
+    return pages.verdict_page([VERDICT], {"mine_&": b"png1"}, people, "python -m ice_lightning.run 'a<b'")
+
+
+def test_a_page_is_well_formed_and_nothing_is_unescaped(page):
+    outline = Outline(page)
+    assert outline.open == []
+    assert "<b>" not in page
+    assert "<often>" not in page
+    assert "a&lt;b" in page
+
+
+def test_a_page_asks_for_nothing(page):
+    for _, given in Outline(page).tags:
+        for name in ("src", "href"):
+            if name in given:
+                assert given[name].startswith(("data:", "#"))
+    assert "url(" not in pages.CSS
+    assert "@import" not in pages.CSS
+    assert "<script" not in page
+
+
+def test_a_reader_who_sees_no_pictures_is_told_what_they_show(page):
+    alts = [given["alt"] for tag, given in Outline(page).tags if tag == "img"]
+    assert len(alts) == 2
+    assert "50.0 % (40.0 to 60.0) of 20" in alts[0]
+    assert all(len(alt) > 20 for alt in alts)
+
+
+def test_headings_and_links_form_an_outline(page):
+    tags, ids = Outline(page).tags, Outline(page).ids
+    levels = [int(tag[1]) for tag, _ in tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    targets = [given["href"].removeprefix("#") for tag, given in tags if tag == "a"]
+    assert targets
+    assert set(targets) <= ids
+    assert ("html", {"lang": "en"}) in tags
+
+
+def luminance(colour):
+    """Of #rgb or #rrggbb (WCAG 2.2, relative luminance)."""
+    digits = colour.removeprefix("#")
+    digits = "".join(2 * d for d in digits) if len(digits) == 3 else digits
+    channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_text_can_be_read_in_light_and_dark():
+    light, dark = (dict(re.findall(r"--(\w+):(#\w+)", part)) for part in pages.CSS.split("prefers-color-scheme:dark"))
+    for name, theme in (("light", light), ("dark", dark)):
+        for text in ("ink", "soft", "accent"):
+            for ground in ("paper", "box"):
+                one, two = sorted((luminance(theme[text]), luminance(theme[ground])))
+                assert (two + 0.05) / (one + 0.05) >= 4.5, f"{text} on {ground}, {name}"
