@@ -161,7 +161,8 @@ def people(
         left.plot(odd, [energies[i] for i in odd], "o", color=ACCENT, ms=7)
         for i in odd:
             left.annotate(f"person {i}", (i, energies[i]), xytext=(6, -3), textcoords="offset points", fontsize=9)
-        left.set_ylim(bottom=0)
+        left.set_ylim(0, 1.12 * max(energies.values(), default=1.0) or 1.0)
+        left.xaxis.get_major_locator().set_params(integer=True)
         left.set_xlabel("person")
         left.set_ylabel("activated energy")
         left.grid(axis="y", alpha=0.25)
