@@ -234,9 +234,8 @@ def verdict_page(
         name = each["classifier"]
         bars = "; ".join(f"{s['criterion'].replace('_', ' ')} {share(s)}" for s in each["subspaces"])
         caption = "Bars: share of people who flip, with 95 % intervals; in colour what clears the random subspaces."
-        body = f"<p>{html.escape(each['sentence'])}</p>" + picture(
-            pictures[name], f"Flip rates of {name}: {bars}", caption
-        )
+        body = "" if len(judged) == 1 else f"<p>{html.escape(each['sentence'])}</p>"  # the only one leads the page
+        body += picture(pictures[name], f"Flip rates of {name}: {bars}", caption)
         for subspace in each["subspaces"]:
             criterion = subspace["criterion"]
             heading = html.escape(criterion.replace("_", " "))
