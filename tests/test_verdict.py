@@ -82,7 +82,7 @@ def test_a_folder_has_a_verdict_for_each_classifier(tmp_path):
     explained(tmp_path / "1", "a", 20, 10, "other")
     judged = verdicts(tmp_path)
     assert [each["classifier"] for each in judged] == ["one", "other"]
-    write_verdicts(tmp_path, judged)
+    write_verdicts(tmp_path, judged, tmp_path)
     assert json.loads((tmp_path / "verdict.json").read_text())[0]["subspaces"][0]["rate"] == 0.3
     assert (tmp_path / "verdict.html").read_text().count("data:image/png;base64") == 2
     with pytest.raises(IceError, match="finished explanations below"):
