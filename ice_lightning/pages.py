@@ -92,16 +92,22 @@ def provenance(command: str, config: str, facts: Mapping[str, object]) -> Sectio
     return "Settings and provenance", again + (table(facts, "Provenance") if facts else "") + settings
 
 
+SOURCE = {
+    "generator": "generator",
+    "generator_sha256": "SHA-256 of its file",
+    "criterion": "criterion",
+    "seed": "people of the search from seed",
+    "versions": "found with",
+}
+"""What a subspace's provenance says, by keys and headings."""
+
+
 def source(given: Mapping[str, Any]) -> dict[str, object]:
     """A subspace's provenance by headings."""
-    versions = ", ".join(f"{name} {number}" for name, number in given["versions"].items())
-    return {
-        "generator": given["generator"],
-        "SHA-256 of its file": given["generator_sha256"],
-        "criterion": given["criterion"],
-        "people of the search from seed": given["seed"],
-        "found with": versions,
-    }
+    told = {heading: given[key] for key, heading in SOURCE.items() if key in given}
+    if "versions" in given:
+        told["found with"] = ", ".join(f"{name} {number}" for name, number in given["versions"].items())
+    return told
 
 
 def steadiness(stability: Mapping[str, Any] | None) -> str:

@@ -102,7 +102,7 @@ def test_a_process_that_stops_gives_its_sentence(tmp_path):
 
 def test_the_page_needs_no_other_file(whole_run):
     page = (whole_run[0] / "report.html").read_text()
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert page.count("data:image/png;base64") == 3
 
 

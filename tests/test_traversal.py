@@ -1,0 +1,26 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from test_film import SUBSPACE
+
+from ice_lightning.subspace import load_subspace
+from ice_lightning.traversal import FARTHEST, VISIBLE, most_changed, visible_strength
+
+
+@pytest.mark.parametrize("direction", [0, 5])
+def test_the_strength_is_where_the_change_is_as_large_as_wanted(generator, direction):
+    S = load_subspace(SUBSPACE)
+    u = generator.convert(generator.sample(2, 50), "z", "s")
+    strength = visible_strength(generator, S, u, direction)
+    original = generator(u, "s").clamp(0, 1)
+    sides = [generator(S.edit(u, direction, s), "s").clamp(0, 1) for s in (-strength, strength)]
+    seen = torch.stack([most_changed(side, original).mean() for side in sides]).mean()
+    assert float(seen) == pytest.approx(VISIBLE, rel=0.031)
+
+
+def test_a_direction_that_shows_nothing_is_walked_to_the_end(generator):
+    S = load_subspace(SUBSPACE)
+    still = replace(S, directions=torch.zeros_like(S.directions))
+    u = generator.convert(generator.sample(1), "z", "s")
+    assert visible_strength(generator, still, u) > 0.99 * FARTHEST
