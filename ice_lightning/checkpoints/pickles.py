@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 OPCODES = 300_000
-"""What one file may spend; a training checkpoint with three networks and two optimisers takes some 20,000."""
+"""What one file may spend; a generator in one of NVIDIA's pickles takes 24,000, a snapshot of three networks 80,000."""
 LONG = 4096
 """From this length on, bytes are handed out as views of the file instead of copies."""
 
