@@ -201,7 +201,7 @@ def test_someone_without_the_region_is_skipped_and_counted(compose):
 
 SENTENCES = {
     "criterion.activate.color.term.regions=[hairs]": "a region out of .* got 'hairs': did you mean 'hair'",
-    "generator.checkpoint=/nowhere/g.safetensors": "a generator file at /nowhere/g.safetensors, got none",
+    "generator.checkpoint=/nowhere/g.safetensors": "a StyleGAN2 generator at /nowhere/g.safetensors, got none",
     "criterion.suppress.residual.ratio=0": r"the ratio of RegionResidual .* in \(0, 1\], got 0",
     "criterion.activate_ratio=1.5": r"activate_ratio in \(0, 1\], got 1.5",
     "latents.count=0": r"latents\.count of at least 1, got 0",
