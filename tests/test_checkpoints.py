@@ -265,3 +265,13 @@ def test_weights_alone(tmp_path):
     (tmp_path / "w.pth").write_bytes(writers.saved({"state_dict": state}))
     assert torch.equal(read_weights(tmp_path / "w.pth", "weights")["a.weight"], state["module.a.weight"])
     assert read_weights(tmp_path / "w.pth", "weights")["a.steps"] == 5
+    both = {"encoder.weight": torch.zeros(1), "decoder.weight": torch.ones(2), "module.weight": torch.ones(3)}
+    save_file(both, tmp_path / "w.safetensors")
+    assert read_weights(tmp_path / "w.safetensors", "weights").keys() == both.keys()
+
+
+def test_what_wraps_a_decoder_is_named(tmp_path):
+    (tmp_path / "g.pt").write_bytes(writers.e4e(make("own widths")))
+    assert load_generator(tmp_path / "g.pt").dialect == "e4e or pSp, a rosinality decoder"
+    (tmp_path / "g.pt").write_bytes(writers.rosinality(make("own widths")))
+    assert load_generator(tmp_path / "g.pt").dialect == "rosinality"

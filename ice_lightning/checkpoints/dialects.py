@@ -40,8 +40,10 @@ def understood(tree: Any, budget: Budget) -> tuple[dict[str, Tensor], Facts]:
     found = state_dict(tree)
     names = set(found)
     if rosinality.complete(names):
-        wrapped = "e4e or pSp" if any(n.startswith("decoder.") for n in flat(tree)) else "rosinality"
-        return renamed(read(found, budget), rosinality.rename), Facts(wrapped)
+        outer = tree.get("state_dict", tree) if isinstance(tree, dict) else {}
+        wrapped = any(name.startswith("decoder.") for name in flat(outer))
+        dialect = "e4e or pSp, a rosinality decoder" if wrapped else "rosinality"
+        return renamed(read(found, budget), rosinality.rename), Facts(dialect)
     if genforce.complete(names):
         joint = "joint" if "mapping.label_weight" in names else "apart"
         return renamed(read(found, budget), genforce.rename), Facts("genforce", label_norm=joint)
@@ -73,22 +75,20 @@ def header(text: str) -> Facts:
     return facts
 
 
-def flat(tree: Any) -> dict[str, Any]:
-    """The text keys of a mapping that hold tensors."""
+def flat(tree: Any) -> dict[str, Stored | Entry]:
+    """The tensors that a mapping, or a safetensors file, holds under text keys of its own."""
+    if isinstance(tree, Record) and tree.name == "safetensors":
+        tree = tree.state
     pairs = tree.items() if isinstance(tree, dict) else ()
-    return {k: v for k, v in pairs if isinstance(k, str) and stored(v) is not None}
+    return {k: tensor for k, v in pairs if isinstance(k, str) and (tensor := stored(v)) is not None}
 
 
 def state_dict(tree: Any, depth: int = 0) -> dict[str, Stored | Entry]:
     """The tensors of the generator in nested mappings, without prefixes of wrappers; empty where there are none."""
-    if isinstance(tree, Record) and tree.name == "safetensors":
-        tree = tree.state
     if not isinstance(tree, dict) or depth > 4:
-        return {}
+        return flat(tree)
     inner = next((tree[name] for name in (*AVERAGED, *PLAIN) if isinstance(tree.get(name), dict) and tree[name]), None)
-    found = state_dict(inner, depth + 1) if inner is not None else {
-        name: tensor for name, value in flat(tree).items() if (tensor := stored(value)) is not None
-    }  # fmt: skip
+    found = flat(tree) if inner is None else state_dict(inner, depth + 1)
     for prefix in ("module.", "decoder.", "generator.", "g_ema.", "G_ema.", "_orig_mod."):
         if any(name.startswith(prefix) for name in found):
             found = {n.removeprefix(prefix): t for n, t in found.items() if n.startswith(prefix) or n == "latent_avg"}

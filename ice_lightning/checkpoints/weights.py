@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ice_lightning.checkpoints.containers import mapped, tree
-from ice_lightning.checkpoints.dialects import read, state_dict
+from ice_lightning.checkpoints.dialects import flat, read
 from ice_lightning.checkpoints.pickles import Budget, Refused
 from ice_lightning.checks import IceError, finite, problem
 
@@ -49,7 +49,7 @@ def inspected(path: str | Path, what: str, use: Callable[[Any, Budget], T]) -> T
 def read_weights(path: str | Path, what: str) -> dict[str, Tensor]:
     """Tensors of a file by name: safetensors, torch's zip or its older format, or a plain pickle of arrays.
 
-    Keys that wrap them (state_dict, module., ...) are taken off; nothing is executed.
+    A `state_dict` round them and `module.` before all of them are taken off; nothing is executed.
 
     Args:
         path: the file.
@@ -60,10 +60,11 @@ def read_weights(path: str | Path, what: str) -> dict[str, Tensor]:
     """
 
     def use(content: Any, budget: Budget) -> dict[str, Tensor]:
-        found = read(state_dict(content), budget)
+        found = flat(content.get("state_dict", content) if isinstance(content, dict) else content)
         if not found:
             raise Refused("a file without tensors", "pass the file of a state_dict")
-        return found
+        prefix = "module." if all(name.startswith("module.") for name in found) else ""
+        return {name.removeprefix(prefix): tensor for name, tensor in read(found, budget).items()}
 
     tensors = inspected(path, what, use)
     for name, tensor in tensors.items():
