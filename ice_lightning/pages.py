@@ -22,8 +22,8 @@ header{padding-top:2rem}h1{margin:0;font-size:1.7rem;line-height:1.2}
 .lead{font-size:1.15rem;margin:.6rem 0 1rem;overflow-wrap:anywhere}
 h2{margin:2.2rem 0 .6rem;font-size:1.15rem}h3{margin:1.6rem 0 .4rem;font-size:1rem}
 nav{font-size:.9rem}nav a{display:inline-block;margin-right:1rem;padding:.2rem 0}a{color:var(--accent)}
-a:focus-visible,summary:focus-visible,.scroll:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
-figure{margin:1rem 0}.scroll{overflow-x:auto}
+a:focus-visible,summary:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
+figure{margin:1rem 0}
 img{display:block;max-width:100%;height:auto;background:#fff;border-radius:6px}
 figcaption{color:var(--soft);font-size:.9rem;margin-top:.3rem}
 table{border-collapse:collapse;width:100%;max-width:46rem}

@@ -17,7 +17,7 @@ from ice_lightning.checkpoints.pickles import Record, Refused
 from ice_lightning.checkpoints.settings import Facts, numbers
 from ice_lightning.checkpoints.tensors import Entry, Stored, number, stored
 
-DEFAULTS = {"nonlinearity": "lrelu", "mapping_nonlinearity": "lrelu", "normalize_latents": True, "dtype": "float32"}
+DEFAULTS = {"nonlinearity": "lrelu", "mapping_nonlinearity": "lrelu", "normalize_latents": True}
 """Settings of which one value is understood."""
 
 
@@ -43,7 +43,7 @@ def read(tree: Any) -> tuple[dict[str, Stored | Entry], Facts] | None:
     if not any(name.startswith("synthesis/4x4/Conv/mod_weight") for name in found):
         raise Refused(f"a TensorFlow network built by {built or 'an unnamed function'}", "pass a StyleGAN2 generator")
     for name, usual in DEFAULTS.items():
-        if given.get(name, usual) != usual and name != "dtype":
+        if given.get(name, usual) != usual:
             raise Refused(f"{name}={given[name]!r}", f"pass a generator with {name}={usual!r}")
     kernel = given.get("resample_kernel", [1, 3, 3, 1])
     lines = [number(k) for k in kernel] if isinstance(kernel, (list, tuple)) else [1.0, 1.0]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ice_lightning.checkpoints.pickles import Budget, Known, Machine, Name, Record, Refused, key
+from ice_lightning.checkpoints.pickles import Budget, Known, Machine, Record, Refused, key
 
 DTYPES = {
     "Float": torch.float32, "Double": torch.float64, "Half": torch.float16, "BFloat16": torch.bfloat16,
@@ -215,8 +215,3 @@ KNOWN: Known = {
     "pathlib._local.PosixPath": None,
 }  # fmt: skip
 """Every global that a checkpoint may name; nothing of theirs is imported."""
-
-
-def name_of(value: Any) -> str:
-    """The full name of a global in a pickle, "" for anything else."""
-    return value.full if isinstance(value, Name) else ""
