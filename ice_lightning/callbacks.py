@@ -15,7 +15,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -23,6 +22,7 @@ from ice_lightning import pages, report
 from ice_lightning.files import LAST, whole
 from ice_lightning.modules.discovery import Discovery
 from ice_lightning.subspace import FILE, Subspace, load_subspace
+from ice_lightning.tracking import PICTURED, artifact_name, generator_artifact, trackers
 from ice_lightning.traversal import generator_of, traverse, visible_strength
 
 HELD_OUT = 1_000_000
@@ -152,6 +152,7 @@ class SaveDiscovery(pl.Callback):
         self.folder, self.config, self.yaml, self.command = folder, config, yaml, command
         self.seconds, self.people = seconds, people
         self.subspace: Subspace
+        self.top = 1.0
         self.metrics: dict[str, Any] = {}
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -181,7 +182,7 @@ class SaveDiscovery(pl.Callback):
         page = pages.discovery_page(name, told, pictures, self.metrics, self.yaml, source, self.command)
         with whole(self.folder / "report.html") as part:
             part.write_text(page)
-        self.track(trainer)
+        self.track(trainer, pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Say how to go on, where there is something to go on from."""
@@ -209,8 +210,8 @@ class SaveDiscovery(pl.Callback):
         seed = self.config["latents"]["seed"] + HELD_OUT
         with torch.no_grad():
             u = G.convert(G.sample(self.people, seed), "z", space)
-        top = visible_strength(G, self.subspace, u)
-        strengths = [top * step for step in (-1, -0.5, 0, 0.5, 1)]
+        self.top = visible_strength(G, self.subspace, u)
+        strengths = [self.top * step for step in (-1, -0.5, 0, 0.5, 1)]
         images = traverse(G, self.subspace, u, strengths)
         title = f"{name.replace('_', ' ')}: direction 0, people the search never saw"
         result = module.result
@@ -231,15 +232,37 @@ class SaveDiscovery(pl.Callback):
                 part.write_bytes(data)
         return drawn
 
-    def track(self, trainer: pl.Trainer) -> None:
-        """Numbers to every logger, pictures to W&B."""
+    def track(self, trainer: pl.Trainer, module: Discovery) -> None:
+        """Numbers to every logger; pictures, the people and what was made of what to W&B."""
         seconds = {f"seconds/{k}": v for k, v in self.metrics["seconds"].items()}
         leakage = {f"leakage/{k}": v for k, v in self.metrics["leakage"].items()}
         scalars = {k: v for k, v in self.metrics.items() if isinstance(v, int | float)}
         for logger in trainer.loggers:
-            logger.log_hyperparams(self.config)
             logger.log_metrics(scalars | seconds | leakage)
-            if isinstance(logger, WandbLogger):
-                for caption in ("traversal", "spectrum", "people"):
-                    logger.log_image(caption, [str(self.folder / f"{caption}.png")])
             logger.save()
+        for logger in trackers(trainer.loggers):
+            logger.pictures(self.folder / f"{name}.png" for name in ("traversal", "spectrum", "people"))
+            logger.table("people", self.rows(trainer, module))
+            G, name = module.generator, artifact_name("subspace", module.criterion.name)
+            logger.artifact(*generator_artifact(G.fingerprint, G.name), taken=True)
+            logger.artifact(name, "subspace", self.folder / FILE, self.subspace.provenance)
+
+    @torch.no_grad()
+    def rows(self, trainer: pl.Trainer, module: Discovery) -> list[dict[str, Any]]:
+        """A row for each person of the search; the first have pictures of themselves along the strongest direction."""
+        latents = trainer.datamodule.latents  # type: ignore[attr-defined]
+        rows: list[dict[str, Any]] = [
+            {
+                "person": person,
+                "criterion": module.criterion.name,
+                "energy": module.energies.get(person),
+                "odd": person in module.metrics["odd_people"],
+                "left_out_for_want_of": each if isinstance(each := module.analyses.get(person), str) else None,
+            }
+            for person in range(len(latents))
+        ]
+        shown = latents[:PICTURED].to(module.device)
+        for i, u in enumerate(shown.split(1)):
+            images = traverse(module.generator, self.subspace, u, [-self.top, 0, self.top])[0]
+            rows[i] |= dict(zip(("minus", "original", "plus"), images, strict=True))
+        return rows

@@ -191,7 +191,8 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         if spent + W.shape[1] * (1 + sum(any(each) for each in summed)) + 2 * len(chased) > problem.n:
             return TooMany(number, spent)
         own = [Products(alone[i], q) for i, q in chased.items()]
-        groups = yield Ask(products=(*(Products(each, W) for each in summed), *own))
+        products = (*(Products(each, W) for each in summed), *own)
+        groups = yield Ask(products=products, residual=left if D.shape[1] else None)
         spent, number, D = spent + groups[0].spent, number + 1, torch.cat([D, W], 1)
         told = [each.extended(group.products[:2]) for each, group in zip(told, groups, strict=True)]
         for (i, q), Gq in zip(chased.items(), together(groups).products[2:], strict=True):
@@ -206,7 +207,7 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         W, left = W[:, size > tolerance], max(size.tolist(), default=0.0)
     tip = [tops[i].ritz()[0] for i in tops if tops[i].value() > 0]
     E = torch.linalg.qr(torch.cat([X, *tip], 1)).Q
-    groups = yield Ask(grams=E)
+    groups = yield Ask(grams=E, residual=left)
     factors = [root(H) for H in together(groups).grams]
     left = max([left, *(tops[i].ritz()[2] for i in many)])
     stats = {

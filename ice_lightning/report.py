@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 STYLE: Any = {
@@ -96,6 +98,13 @@ def _faces(cells: Sequence[Any], images: Tensor) -> Any:
         _frame(axes, ACCENT if index == len(images) // 2 else None)
     _frame(cells[-1], None)
     return _difference(cells[-1], images[0], images[-1])
+
+
+def difference(first: Tensor, last: Tensor) -> NDArray[np.uint8]:
+    """RGB distance between two images (3, H, W), pixel by pixel, in the colours of all difference maps: (H, W, 3)."""
+    distance = (last - first).square().sum(0).sqrt()
+    shades = matplotlib.colormaps["magma"](distance.cpu().numpy() / FULL_CHANGE, bytes=True)
+    return np.ascontiguousarray(shades[..., :3])
 
 
 def _difference(axes: Any, first: Tensor, last: Tensor) -> Any:

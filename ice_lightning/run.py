@@ -88,8 +88,10 @@ def discover(cfg: DictConfig, command: str = "") -> Result:
     from ice_lightning.modules.discovery import Discovery
     from ice_lightning.ranks import own_ranks
     from ice_lightning.subspace import load_subspace
+    from ice_lightning.tracking import Track
 
     quieten()
+    logger = logger_of(cfg)
     generator = instantiate(cfg.generator)
     faces = instantiate(cfg.faces)
     criterion = build_criterion(cfg.criterion, faces)
@@ -97,12 +99,11 @@ def discover(cfg: DictConfig, command: str = "") -> Result:
     data = instantiate(cfg.latents, _partial_=True)(generator=generator, space=cfg.space)
     solver, people = instantiate(cfg.solver), len(data.latents)
     module = Discovery(generator, faces, criterion, solver, people, cfg.space, layers, cfg.precision, decisive)
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
+    config = resolved(cfg)
     seconds = {"load": time.perf_counter() - began}
-    save = SaveDiscovery(folder, config, OmegaConf.to_yaml(cfg, resolve=True), command, seconds)  # type: ignore[arg-type]
+    save = SaveDiscovery(folder, config, OmegaConf.to_yaml(cfg, resolve=True), command, seconds)
     trainer = instantiate(cfg.trainer, _partial_=True)(
-        logger=instantiate(cfg.logger), callbacks=[StageProgress(), save, SavePass(folder)]
+        logger=logger, callbacks=[Track(config), StageProgress(), save, SavePass(folder)]
     )
     check_shares(trainer.world_size, len(data.latents), "latents.count")
     with own_ranks(folder):
@@ -129,17 +130,20 @@ def explain(cfg: DictConfig) -> Result:
     from ice_lightning.modules.explanation import Explanation
     from ice_lightning.ranks import own_ranks
     from ice_lightning.save_explanation import SaveExplanation, finished, lead
-    from ice_lightning.subspace import load_subspace
+    from ice_lightning.subspace import file_of, load_subspace
+    from ice_lightning.tracking import Track
     from ice_lightning.verdict import load_explained, summary
 
     quieten()
+    logger = logger_of(cfg)
     people = at_least("explain.people", cfg.explain.people, 1)
     if cfg.explain.latents is not None:
         people = len(read_latents(cfg.explain.latents)[0])
     generator = instantiate(cfg.generator)
     faces, classifier = instantiate(cfg.faces), instantiate(cfg.classifier)
     oracles = {name: classifiers.embedded(name) for name in cfg.explain.oracles}
-    subspace = load_subspace(cfg.subspace or found_before(cfg, generator.fingerprint))
+    place = file_of(cfg.subspace or found_before(cfg, generator.fingerprint))
+    subspace = load_subspace(place)
     if cfg.explain.directions is not None:
         subspace = subspace.strongest(at_least("explain.directions", cfg.explain.directions, 1))
     if subspace.provenance["generator_sha256"] != generator.fingerprint:
@@ -169,11 +173,13 @@ def explain(cfg: DictConfig) -> Result:
         data = LatentDataModule(
             generator, subspace.space, people, cfg.explain.seed, cfg.explain.batch, cfg.explain.latents
         )
-        config = OmegaConf.to_container(cfg, resolve=True)
+        config = resolved(cfg)
         yaml = OmegaConf.to_yaml(cfg, resolve=True)
-        save = SaveExplanation(folder, facts, config, yaml, subspace.provenance, command())  # type: ignore[arg-type]
+        save = SaveExplanation(folder, facts, yaml, place, subspace.provenance, command())
         trainer = instantiate(cfg.trainer, _partial_=True)(
-            logger=instantiate(cfg.logger), callbacks=[save], inference_mode=False
+            logger=logger,
+            callbacks=[Track(config), save],
+            inference_mode=False,
         )
         check_shares(trainer.world_size, people, "explain.people")
         with own_ranks(folder):
@@ -192,15 +198,13 @@ def found_before(cfg: DictConfig, fingerprint: str) -> Path:
     what = settings(cfg) | {"fingerprint": fingerprint}
     folder = Path(cfg.explain.subspaces) / f"{cfg.criterion.name}_{digest(json.dumps(what, sort_keys=True).encode())}"
     if not (folder / "metrics.json").is_file():
-        alone: dict[str, Any] = {
-            "run_dir": str(folder),
-            "logger": {"_target_": "builtins.bool"},
-            "ckpt_path": "last" if (folder / LAST).is_file() else None,
-        }
-        alone["trainer"] = {"devices": 1, "strategy": "auto", "num_nodes": 1}  # ranks come when people are explained
-        plain = OmegaConf.to_container(cfg, resolve=True)
-        parts = OmegaConf.merge(OmegaConf.create(plain), alone)
-        assert isinstance(parts, DictConfig)
+        plain = resolved(cfg)
+        named = {"save_dir": str(folder), "job_type": "discover", "name": cfg.criterion.name}
+        plain["logger"] = plain["logger"] | named if tracked(cfg) else {"_target_": "builtins.bool"}
+        plain |= {"run_dir": str(folder), "ckpt_path": "last" if (folder / LAST).is_file() else None}
+        # Ranks come when people are explained.
+        plain["trainer"] |= {"devices": 1, "strategy": "auto", "num_nodes": 1}
+        parts = OmegaConf.create(plain)
         print(f"finding {cfg.criterion.name} first, into {folder}", file=sys.stderr)
         discover(parts)
     return folder
@@ -216,8 +220,36 @@ def judge(cfg: DictConfig) -> Result:
     folder = writable(Path(cfg.run_dir))
     judged = verdicts(cfg.runs)
     write_verdicts(folder, judged, Path(cfg.runs))
+    track(cfg, folder, judged, Path(cfg.runs))
     said = "\n".join(each["sentence"] for each in judged)
     return Result(folder, {"verdicts": judged}, f"{said}\n{folder / 'verdict.html'}")
+
+
+def tracked(cfg: DictConfig) -> bool:
+    """Whether Weights & Biases is told of the run."""
+    return str(cfg.logger._target_).endswith(".Tracker")
+
+
+def logger_of(cfg: DictConfig) -> Any:
+    """The logger; W&B's with the sweep as its group, and tags by which one looks for a run, where none are given."""
+    if not tracked(cfg):
+        return instantiate(cfg.logger)
+    sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    group = cfg.logger.group or (Path(HydraConfig.get().sweep.dir).name if sweep else None)
+    classifier = OmegaConf.select(cfg, "classifier.name") if cfg.task.name == "explain" else None
+    tags = cfg.logger.tags or [tag for tag in (cfg.criterion.name, classifier, f"space {cfg.space}") if tag]
+    return instantiate(cfg.logger, group=group, tags=list(tags))
+
+
+def track(cfg: DictConfig, folder: Path, judged: list[dict[str, Any]], runs: Path) -> None:
+    """Tell W&B of a verdict, where it is told of runs."""
+    if not tracked(cfg):
+        return
+    from ice_lightning.save_explanation import track_verdicts
+
+    named = {"save_dir": str(folder), "name": "verdict", "job_type": "verdict", "group": cfg.logger.group or runs.name}
+    logger = instantiate(cfg.logger, **named, tags=cfg.logger.tags or [each["classifier"] for each in judged])
+    track_verdicts(logger, {"runs": str(runs)}, folder, judged, runs)
 
 
 def invert(cfg: DictConfig) -> Result:
@@ -326,9 +358,15 @@ def settings(cfg: DictConfig, parts: Sequence[str] = DECISIVE) -> dict[str, Any]
             for key, value in pairs:
                 yield from flat(value, f"{name}.{key}")
 
+    plain = resolved(cfg)
+    return dict(pair for part in parts for pair in flat(plain[part], part))
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The settings as plain values."""
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
-    return dict(pair for part in parts for pair in flat(plain[part], part))
+    return {str(name): value for name, value in plain.items()}
 
 
 def layers_of(cfg: DictConfig) -> str | None:
@@ -464,6 +502,7 @@ class Comparison(Callback):
 
             judged = verdicts(sweep)
             write_verdicts(sweep, judged, sweep)
+            track(config, sweep, judged, sweep)
             print("\n".join([*(each["sentence"] for each in judged), str(sweep / "verdict.html")]))
             return
         from ice_lightning.callbacks import comparison

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import WandbLogger
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
@@ -21,6 +20,7 @@ from ice_lightning.checks import problem
 from ice_lightning.counterfactual import moved
 from ice_lightning.files import whole
 from ice_lightning.modules.explanation import Explanation, Rows
+from ice_lightning.tracking import PICTURED, Tracker, artifact_name, generator_artifact, trackers
 from ice_lightning.verdict import FILE, load_explained, percent, read_rows, summary
 
 KEPT = "people"
@@ -65,8 +65,8 @@ class SaveExplanation(pl.Callback):
     Args:
         folder: of the run.
         facts: what stands in the files' header: classifier, criterion, directions, oracles, settings.
-        config: the resolved settings of the run.
-        yaml: the same as text, for the page.
+        yaml: the resolved settings of the run, for the page.
+        subspace: the file of the subspace.
         provenance: of the subspace.
         command: that repeats the run, "" where there is none.
         shown: people in the picture.
@@ -76,14 +76,14 @@ class SaveExplanation(pl.Callback):
         self,
         folder: Path,
         facts: Mapping[str, Any],
-        config: dict[str, Any],
         yaml: str,
+        subspace: Path,
         provenance: Mapping[str, Any],
         command: str,
         shown: int = 8,
     ) -> None:
-        self.folder, self.facts, self.config, self.yaml, self.shown = folder, dict(facts), config, yaml, shown
-        self.provenance, self.command = provenance, command
+        self.folder, self.facts, self.yaml, self.shown = folder, dict(facts), yaml, shown
+        self.subspace, self.provenance, self.command = subspace, provenance, command
         self.before: set[int] = set()
         self.began = time.monotonic()
         self.said = 0.0
@@ -129,7 +129,7 @@ class SaveExplanation(pl.Callback):
             with whole(self.folder / "metrics.json") as part:
                 part.write_text(json.dumps(metrics, indent=2) + "\n")
             shutil.rmtree(self.folder / KEPT, ignore_errors=True)
-            self.track(trainer, metrics)
+            self.track(trainer, pl_module, metrics)
         trainer.strategy.barrier()
 
     def metrics(self, module: Explanation, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,18 +173,43 @@ class SaveExplanation(pl.Callback):
             part.write_bytes(data)
         return {"counterfactuals": data}
 
-    def track(self, trainer: pl.Trainer, metrics: Mapping[str, Any]) -> None:
-        """Numbers to every logger, the picture to W&B."""
+    def track(self, trainer: pl.Trainer, module: Explanation, metrics: Mapping[str, Any]) -> None:
+        """Numbers to every logger; the picture, the people and what was made of what to W&B."""
         scalars = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
         scalars |= {k: v["value"] for k, v in metrics["measured"].items()}
         scalars |= {f"control/{k}": v["rate"] for k, v in metrics["controls"].items()}
         for logger in trainer.loggers:
-            logger.log_hyperparams(self.config)
             logger.log_metrics(scalars)
-            picture = self.folder / "counterfactuals.png"
-            if isinstance(logger, WandbLogger) and picture.exists():
-                logger.log_image("counterfactuals", [str(picture)])
             logger.save()
+        for logger in trackers(trainer.loggers):
+            logger.pictures([self.folder / "counterfactuals.png"])
+            logger.table("people", self.table(module))
+            classifier, criterion = self.facts["classifier"], self.facts["criterion"]
+            logger.artifact(*generator_artifact(module.generator.fingerprint, module.generator.name), taken=True)
+            name = artifact_name("subspace", criterion)
+            logger.artifact(name, "subspace", self.subspace, self.provenance, taken=True)
+            logger.artifact(explanation_artifact(classifier, criterion), "explanation", self.folder / FILE, self.facts)
+
+    @torch.no_grad()
+    def table(self, module: Explanation) -> list[dict[str, Any]]:
+        """A row for each person; the first have pictures of themselves, their counterfactual and the difference."""
+        rows = module.rows
+        found = [
+            {
+                "person": number,
+                "classifier": self.facts["classifier"],
+                "criterion": self.facts["criterion"],
+                **{name: float(rows[name][i]) for name in ("before", "after", "effort", "change")},
+                **{name: bool(column[i]) for name, column in rows.items() if name.endswith("flipped")},
+                **{oracle: float(rows["oracles"][i, k]) for k, oracle in enumerate(self.facts["oracles"])},
+            }
+            for i, number in enumerate(rows["number"].tolist())
+        ]
+        for i in range(min(PICTURED, len(found))):
+            u, t = rows["u"][i : i + 1].to(module.device), rows["t"][i : i + 1].to(module.device)
+            x, other = module.draw(u)[0], module.draw(moved(u, module.spread, t))[0]
+            found[i] |= {"original": x, "counterfactual": other, "difference": report.difference(x, other)}
+        return found
 
 
 def lead(told: Mapping[str, Any]) -> str:
@@ -194,6 +219,11 @@ def lead(told: Mapping[str, Any]) -> str:
         f"Within {told['directions']} directions of {told['criterion'].replace('_', ' ')}, {percent(told['rate'])} % "
         f"({percent(low)}-{percent(high)} %) of {told['of']} people change sides."
     )
+
+
+def explanation_artifact(classifier: str, criterion: str) -> str:
+    """The name of an explanation's artifact."""
+    return artifact_name("explanation", classifier, criterion)
 
 
 def write_verdicts(folder: Path, judged: list[dict[str, Any]], runs: Path) -> None:
@@ -219,3 +249,39 @@ def write_verdicts(folder: Path, judged: list[dict[str, Any]], runs: Path) -> No
         part.write_text(pages.verdict_page(judged, pictures, people, command))
     with whole(folder / "verdict.json") as part:
         part.write_text(json.dumps(judged, indent=2) + "\n")
+
+
+def track_verdicts(
+    logger: Tracker, config: dict[str, Any], folder: Path, judged: list[dict[str, Any]], runs: Path
+) -> None:
+    """A record of a verdict: a row for each classifier and subspace, the pictures, and what it was made of.
+
+    Args:
+        logger: W&B's.
+        config: the resolved settings.
+        folder: where `write_verdicts` wrote.
+        judged: a verdict for each classifier.
+        runs: the folder of the explanations.
+    """
+    logger.begin(config)
+    rows = []
+    for each in judged:
+        for part in each["subspaces"]:
+            low, high = part["interval"]
+            facts = {"classifier": each["classifier"], "criterion": part["criterion"], "counts": part["counts"]}
+            facts |= {
+                "flip_rate": part["rate"],
+                "low": low,
+                "high": high,
+                "people": part["of"],
+                "effort": part["effort"],
+            }
+            rows.append(facts | {f"control/{name}": told["rate"] for name, told in part["controls"].items()})
+    logger.table("verdict", rows)
+    logger.log_image("verdict", [str(file) for file in sorted(folder.glob("verdict_*.png"))])
+    for file in sorted(runs.rglob(FILE)):
+        run = load_explained(file.parent)
+        name = explanation_artifact(run.classifier, run.criterion)
+        logger.artifact(name, "explanation", file, {}, taken=True)
+    logger.artifact("verdict", "verdict", folder / "verdict.json", {"sentences": [each["sentence"] for each in judged]})
+    logger.end()

@@ -96,11 +96,13 @@ class Ask(NamedTuple):
         rows: factors.
         products: where several have the same V, its forward products are taken once.
         grams: Q (n, b), or None; Q^T J_i^T J_i Q of every term.
+        residual: the largest of a wanted pair so far, relative to its eigenvalue; None before there are any.
     """
 
     rows: tuple[Rows, ...] = ()
     products: tuple[Products, ...] = ()
     grams: Tensor | None = None
+    residual: float | None = None
 
 
 class Sums(NamedTuple):

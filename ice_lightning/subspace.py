@@ -83,14 +83,19 @@ def principal_angles(A: Tensor, B: Tensor) -> Tensor:
     return torch.where(cosines.square() < 0.5, cosines.acos(), sines.asin())
 
 
+def file_of(path: str | Path) -> Path:
+    """The file of a subspace, by itself or by its run folder."""
+    path = Path(path)
+    return path / FILE if path.is_dir() else path
+
+
 def load_subspace(path: str | Path) -> Subspace:
     """A subspace from its file or from its run folder.
 
     Raises:
         IceError: for a missing or broken file.
     """
-    path = Path(path)
-    path = path / FILE if path.is_dir() else path
+    path = file_of(path)
     if not path.is_file():
         raise problem(f"a subspace at {path}", "none", "pass a run folder or its subspace.safetensors")
     try:

@@ -55,7 +55,8 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
     while number < passes and (W := euclid.orthonormal(W, D)).shape[1]:  # what lies in the span already is rounding
         if spent + W.shape[1] * (1 + len(many)) > problem.n:
             return TooMany(number, spent)
-        groups = yield Ask(products=tuple(Products(alone[i], W) for i in many))
+        products = tuple(Products(alone[i], W) for i in many)
+        groups = yield Ask(products=products, residual=left if D.shape[1] else None)
         spent, number, D = spent + groups[0].spent, number + 1, torch.cat([D, W], 1)
         sums = [told.extended(many, group.products) for told, group in zip(sums, groups, strict=True)]
         ritz = Ritz.of(R, D, Within.together(sums).GD)

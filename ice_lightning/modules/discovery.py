@@ -261,14 +261,21 @@ class Discovery(pl.LightningModule):
                 "raise latents.count, change latents.seed or choose another region",
             )
         with self.stage("solve", self.people_used):
+            groups = self.groups()
+            told: dict[str, float] = {"pass/people": self.people_used, "pass/products_per_person": groups[0].spent}
             try:
-                groups = self.groups()
                 self.ask = self.search.send(groups)
                 self.told.append(groups)
                 self.clear()
+                residual = self.ask.residual
             except StopIteration as end:
                 self.finish(end.value)
                 self.trainer.should_stop = True
+                residual = self.metrics["residual"]
+        told |= {} if residual is None else {"pass/residual": residual}
+        told |= {"pass/energy": sum(self.energies.values()) / len(self.energies)} if self.energies else {}
+        for logger in self.trainer.loggers:
+            logger.log_metrics(told, self.trainer.current_epoch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What the search was told, from which all else follows; the networks are frozen and come from their files."""
