@@ -257,6 +257,7 @@ def invert(cfg: DictConfig) -> Result:
     import torch
 
     from ice_lightning.inversion import KINDS, invert, perceptual, read_pictures
+    from ice_lightning.progress import steps
     from ice_lightning.save_inversion import write_inversion
 
     folder = writable(Path(cfg.run_dir))
@@ -269,13 +270,11 @@ def invert(cfg: DictConfig) -> Result:
     with torch.no_grad():
         population = generator.convert(generator.sample(POPULATION // 4, 0), "z", between)
 
-    def tell(step: int, loss: float) -> None:
-        if step % 20 == 0 or step == cfg.invert.steps - 1:
-            print(f"step {step + 1} of {cfg.invert.steps}: distance {loss:.4f}", file=sys.stderr)
-
-    found = invert(
-        lambda v: generator(v, between), target, population, perceptual(), cfg.invert.steps, cfg.invert.rate, tell=tell
-    )
+    with steps("step", cfg.invert.steps) as shown:
+        found = invert(
+            lambda v: generator(v, between), target, population, perceptual(), cfg.invert.steps, cfg.invert.rate,
+            tell=lambda step, loss: shown.at(step + 1, f"distance {loss:.4f}"),
+        )  # fmt: skip
     u = generator.convert(found.u, between, cfg.space) if between != cfg.space else found.u
     metrics = write_inversion(folder, names, target, found._replace(u=u), cfg.space, generator.fingerprint)
     said = f"{len(names)} pictures, PSNR {metrics['psnr_mean']:.1f} dB: {folder / 'inversion.png'}"
@@ -286,6 +285,7 @@ def traverse(cfg: DictConfig) -> Result:
     """Films and sheets of a saved subspace, on people whom its search has never seen or on inverted pictures."""
     from ice_lightning.checks import at_least
     from ice_lightning.latents import LatentDataModule
+    from ice_lightning.progress import steps
     from ice_lightning.save_traversal import write_traversal
     from ice_lightning.subspace import load_subspace
     from ice_lightning.traversal import generator_of
@@ -297,10 +297,11 @@ def traverse(cfg: DictConfig) -> Result:
     u = LatentDataModule(G, subspace.space, given.people, given.seed, file=given.latents).latents
     count = min(at_least("traverse.directions", given.directions, 1), subspace.directions.shape[1])
 
-    def tell(direction: int) -> None:
-        print(f"direction {direction + 1} of {count}", file=sys.stderr)
-
-    metrics = write_traversal(folder, G, subspace, u, range(count), given.strength, given.frames, given.rate, tell)
+    with steps("direction", count) as shown:
+        metrics = write_traversal(
+            folder, G, subspace, u, range(count), given.strength, given.frames, given.rate,
+            tell=lambda direction: shown.at(direction + 1),
+        )  # fmt: skip
     return Result(folder, metrics, f"{count} directions of {len(u)} people: {folder / 'sheet.png'}", subspace)
 
 

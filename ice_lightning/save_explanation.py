@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ice_lightning.checks import problem
 from ice_lightning.counterfactual import moved
 from ice_lightning.files import whole
 from ice_lightning.modules.explanation import Explanation, Rows
+from ice_lightning.progress import Steps
 from ice_lightning.tracking import PICTURED, Tracker, artifact_name, generator_artifact, trackers
 from ice_lightning.verdict import FILE, load_explained, percent, read_rows, summary
 
@@ -86,14 +87,17 @@ class SaveExplanation(pl.Callback):
         self.subspace, self.provenance, self.command = subspace, provenance, command
         self.before: set[int] = set()
         self.began = time.monotonic()
-        self.said = 0.0
+        self.steps: Steps | None = None
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """See who is done already."""
         assert isinstance(pl_module, Explanation)
         self.before, self.began = set(pl_module.done), time.monotonic()
-        if self.before and trainer.is_global_zero:
-            print(f"{len(self.before)} people were done before", file=sys.stderr)
+        if trainer.is_global_zero:
+            own = len(range(0, len(trainer.datamodule.latents), trainer.world_size))  # type: ignore[attr-defined]
+            self.steps = Steps("people", own, len(mine(self.before, trainer.world_size)))
+            if self.before:
+                print(f"{len(self.before)} people were done before", file=sys.stderr)
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
@@ -104,18 +108,20 @@ class SaveExplanation(pl.Callback):
         numbers = outputs["number"].tolist() if outputs else []
         if set(numbers) - self.before:
             write(self.folder / KEPT / f"{numbers[0]:09d}.safetensors", outputs, self.facts)
-        new = len(pl_module.done) - len(self.before)
-        now = time.monotonic()
-        if trainer.is_global_zero and new and (now - self.said > 5 or batch_idx + 1 == trainer.num_test_batches[0]):
-            self.said = now
-            still = (trainer.num_test_batches[0] - batch_idx - 1) * len(batch["index"])
-            left = (now - self.began) / new * still  # who was done before comes first and takes no time
+        if self.steps is not None:
             flips = sum(bool(row["flipped"]) for row in pl_module.done.values())
-            print(f"{len(pl_module.done)} people, {flips} flipped, about {left:.0f} s left", file=sys.stderr)
+            self.steps.at(len(mine(pl_module.done, trainer.world_size)), f"{flips} flipped")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave the terminal as it was."""
+        if self.steps is not None:
+            self.steps.stop()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write everything, the rows first: what comes after them can be made again."""
         assert isinstance(pl_module, Explanation)
+        if self.steps is not None:
+            self.steps.stop()
         if trainer.is_global_zero:
             write(self.folder / FILE, pl_module.rows, self.facts)
             told = summary(load_explained(self.folder))
@@ -210,6 +216,11 @@ class SaveExplanation(pl.Callback):
             x, other = module.draw(u)[0], module.draw(moved(u, module.spread, t))[0]
             found[i] |= {"original": x, "counterfactual": other, "difference": report.difference(x, other)}
         return found
+
+
+def mine(people: Iterable[int], ranks: int) -> list[int]:
+    """Those who are rank zero's."""
+    return [number for number in people if number % ranks == 0]
 
 
 def lead(told: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ def write_traversal(
         strength: at the ends; None for where the change is plain to see.
         frames: of a film's round.
         rate: frames a second.
-        tell: is told which direction is under way.
+        tell: is told which direction is done.
 
     Returns:
         What metrics.json holds: the strength at the ends of each direction, and the files.
@@ -49,7 +49,6 @@ def write_traversal(
     name = subspace.provenance["criterion"].replace("_", " ")
     tiles, tops = {}, {}
     for i in directions:
-        tell(i)
         top = strength or visible_strength(generator, subspace, u, i)
         strengths = [top * step for step in (-1, -0.5, 0, 0.5, 1)]
         images = traverse(generator, subspace, u, strengths, i)
@@ -64,6 +63,7 @@ def write_traversal(
         moving = film(draw, there_and_back(top, frames))
         write_gif(moving, folder / f"direction{i}.gif", rate)
         write_mp4(moving, folder / f"direction{i}.mp4", rate)
+        tell(i)
     with whole(folder / "sheet.png") as part:
         part.write_bytes(report.png(report.overview(tiles, f"{name}: one person along each direction", columns=1)))
     metrics = {
