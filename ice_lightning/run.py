@@ -129,6 +129,7 @@ def explain(cfg: DictConfig) -> Result:
     from ice_lightning.modules.explanation import Explanation
     from ice_lightning.ranks import own_ranks
     from ice_lightning.save_explanation import SaveExplanation, finished, lead
+    from ice_lightning.spreads import POPULATION
     from ice_lightning.subspace import load_subspace
     from ice_lightning.verdict import load_explained, summary
 
@@ -183,10 +184,6 @@ def explain(cfg: DictConfig) -> Result:
     return Result(folder, json.loads((folder / "metrics.json").read_text()), said, subspace)
 
 
-POPULATION = 512
-"""People whose spread in the latent space is the unit of moves."""
-
-
 def found_before(cfg: DictConfig, fingerprint: str) -> Path:
     """The folder of the subspace that the settings of a discovery lead to; it is found now unless it was before."""
     what = settings(cfg) | {"fingerprint": fingerprint}
@@ -226,6 +223,7 @@ def invert(cfg: DictConfig) -> Result:
 
     from ice_lightning.inversion import KINDS, invert, perceptual, read_pictures
     from ice_lightning.save_inversion import write_inversion
+    from ice_lightning.spreads import POPULATION
 
     folder = writable(Path(cfg.run_dir))
     if cfg.image is None:
