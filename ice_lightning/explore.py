@@ -40,7 +40,9 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--latents", type=Path, metavar="FILE", help="people by task=invert, beside those in RUNs")
     parser.add_argument("--directions", type=int, default=3, metavar="N", help="of each subspace, the strongest (3)")
     parser.add_argument("--port", type=int, default=7860, help="(7860)")
-    parser.add_argument("--auth", metavar="USER:PASSWORD", help="ask for them; other users of this machine see the page else")
+    parser.add_argument(
+        "--auth", metavar="USER:PASSWORD", help="ask for them; without, everyone on this machine sees the page"
+    )
     return parser.parse_args(given)
 
 
@@ -77,7 +79,8 @@ def chosen(files: Sequence[Path], newest: bool) -> Iterator[tuple[str, Subspace]
         lies_in = subspace.provenance["generator_sha256"], subspace.space
         first = first or lies_in
         if lies_in != first:
-            say(f"left out {file}: it lies in {lies_in[1]} of another generator or in another space than the first")
+            where = f"in {subspace.space} of generator {lies_in[0][:12]}"
+            say(f"left out {file}: it is {where}, the first in {first[1]} of {first[0][:12]}")
         elif criterion not in names or not newest:
             name = criterion if criterion not in names else f"{criterion} ({file.parent.name})"
             names |= {criterion, name}
@@ -89,28 +92,28 @@ def pictures(files: Sequence[Path], space: str, fingerprint: str) -> dict[str, T
     from ice_lightning.checks import finite
     from ice_lightning.latents import read_latents
 
-    people = {}
+    people: dict[str, Tensor] = {}
     for file in files:
         u, facts = read_latents(file)
         if (facts["space"], facts["generator_sha256"]) == (space, fingerprint):
             people |= dict(zip(facts["names"], finite(str(file), u), strict=True))
         else:
-            say(f"left out {file}: latents in {facts['space']} of {facts['generator_sha256'][:12]}")
+            say(f"left out {file}: it is in {facts['space']} of {facts['generator_sha256'][:12]}")
     return people
 
 
-def explorer_of(args: argparse.Namespace) -> Explorer:
-    """Everything that the page shows, loaded and measured."""
+def explorer_of(args: argparse.Namespace, files: Sequence[Path]) -> Explorer:
+    """What the page shows of these files of subspaces, loaded and measured."""
     from ice_lightning.explorer import build
     from ice_lightning.modules.classifier import EMBEDDED, embedded
     from ice_lightning.traversal import generator_of
 
     at_least("--directions", args.directions, 1)
-    subspaces: Mapping[str, Subspace] = dict(chosen(subspace_files(args.runs), newest=not args.runs))
+    subspaces: Mapping[str, Subspace] = dict(chosen(files, newest=not args.runs))
     first = next(iter(subspaces.values()))
     generator = generator_of(first)
-    files = [file for run in args.runs for file in sorted(run.rglob(LATENTS))]
-    people = pictures([*files, *filter(None, [args.latents])], first.space, generator.fingerprint)
+    inverted = [file for run in args.runs for file in sorted(run.rglob(LATENTS))]
+    people = pictures([*inverted, *filter(None, [args.latents])], first.space, generator.fingerprint)
     classifiers = {name: embedded(name) for name in EMBEDDED}
 
     def tell(name: str) -> None:
@@ -143,6 +146,7 @@ def main(given: Sequence[str] | None = None) -> int:
         if args.auth is not None and not (user and password):
             raise problem("--auth USER:PASSWORD", "something else", "put a colon between them")
         check_free(args.port)
+        files = subspace_files(args.runs)
         try:
             import gradio  # noqa: F401
         except ImportError as error:
@@ -150,7 +154,7 @@ def main(given: Sequence[str] | None = None) -> int:
         import torch
 
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))  # the browser has to draw as well
-        explorer = explorer_of(args)
+        explorer = explorer_of(args, files)
         from ice_lightning.explore_page import serve
 
         say(f"http://127.0.0.1:{args.port} shows {len(explorer.sliders)} directions; Ctrl-C ends it")

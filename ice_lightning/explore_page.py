@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
 from itertools import groupby
 from typing import Any
@@ -14,33 +14,54 @@ import gradio as gr
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from ice_lightning.checks import IceError
+from ice_lightning.checks import IceError, one_of
 from ice_lightning.explorer import (
-    SEEDS, Drawn, Explorer, archive, difference, drawn, edit, encoded, moves_said, person, pixels,
-)  # fmt: skip
+    SEEDS,
+    Drawn,
+    Explorer,
+    archive,
+    difference,
+    drawn,
+    edit,
+    encoded,
+    known,
+    moves_said,
+    person,
+    pixels,
+)
 from ice_lightning.guard import Guard
 from ice_lightning.spreads import POPULATION
 
 CSS = """
-.gradio-container{max-width:76rem!important}
-#view{position:sticky;top:0;z-index:5;align-self:flex-start;background:var(--body-background-fill)}
+.gradio-container{max-width:76rem!important;margin:0 auto!important;overflow:visible!important}
+@media (min-height:600px){#side{position:sticky;top:0;z-index:100;align-self:flex-start;padding:.5rem 0;
+background:var(--body-background-fill)}}
 .pictures{display:grid;grid-template-columns:2fr 1fr;gap:.4rem}
 .pictures figure{position:relative;margin:0;aspect-ratio:1}.pictures .edit{grid-row:span 2}
-.pictures img{position:absolute;width:100%;height:100%;object-fit:cover;border-radius:6px}
+.pictures img{position:absolute;width:100%;height:100%;margin:0;object-fit:cover;border-radius:6px}
 .pictures figcaption{position:absolute;left:.3rem;bottom:.3rem;padding:0 .4rem;border-radius:4px;font-size:.75rem;
 background:#000a;color:#fff}
-.scores{width:100%;margin:.5rem 0 0;border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}
-.scores :is(th,td){padding:.15rem .3rem;border:0;text-align:right;white-space:nowrap}
-.scores th{text-align:left;font-weight:400}.scores .bar{width:45%}
-.bar div{position:relative;height:.55rem;border-radius:3px;background:var(--border-color-primary)}
+.scores{width:100%;margin:.4rem 0 0;border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}
+.scores :is(th,td){padding:.1rem .2rem;text-align:right;white-space:nowrap}
+.scores th{text-align:left!important;font-weight:400}
+.scores thead{color:var(--body-text-color-subdued);font-size:.75rem}
+.scores .bar{width:45%}.bar div{position:relative;height:.5rem;border-radius:3px;background:var(--border-color-primary)}
 .bar i{position:absolute;inset:0 auto 0 0;border-radius:3px;background:var(--body-text-color-subdued)}
 .bar b{position:absolute;top:-.15rem;bottom:-.15rem;width:2px;background:var(--body-text-color)}
-.scores .flips i{background:#c2410c}.scores .flips :is(th,td){font-weight:600}
+input[type=range]::-webkit-slider-runnable-track{background:var(--border-color-primary)!important}
+input[type=range]::-webkit-slider-thumb{background:var(--color-accent)!important}
+input[type=range]::-moz-range-progress{background:none!important}
+input[type=range]::-moz-range-thumb{background:var(--color-accent)!important}
+.scores .flips i{background:var(--color-accent)}.scores .flips :is(th,td){font-weight:600}
 """
 LEGEND = (
     f"Sliders count standard deviations of {POPULATION} people along each direction. They end where a change is plain "
     "to see, or at 3."
 )
+THEME = gr.themes.Base(
+    primary_hue="orange", spacing_size="sm", radius_size="md", font=["system-ui", "sans-serif"], font_mono=["monospace"]
+).set(body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_400")  # Gradio's own are too pale
+NO_PRESET = "none"
 SAVE = """uri => { const a = document.createElement("a"); a.href = uri; a.download = "edit.zip"; a.click() }"""
 
 
@@ -63,7 +84,7 @@ def view(explorer: Explorer, original: Drawn, shown: Drawn) -> str:
         for name, image in pictures.items()
     )
     rows = "".join(
-        f'<tr{" class=flips" if (before < 0.5) != (after < 0.5) else ""}>'
+        f"<tr{' class=flips' if (before < 0.5) != (after < 0.5) else ''}>"
         f'<th scope="row">{html.escape(name.replace("_", " "))}</th><td class="bar"><div>'
         f'<i style="width:{100 * after:.1f}%"></i><b style="left:{100 * before:.1f}%"></b></div></td>'
         f"<td>{100 * before:.0f} %</td><td>{100 * after:.0f} %</td></tr>"
@@ -71,7 +92,8 @@ def view(explorer: Explorer, original: Drawn, shown: Drawn) -> str:
             explorer.classifiers, original.scores.tolist(), shown.scores.tolist(), strict=True
         )
     )
-    table = f'<table class="scores" aria-label="Probabilities before and after">{rows}</table>' if rows else ""
+    head = "<th>probability of</th><td></td><td>before</td><td>after</td>"
+    table = f'<table class="scores"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>' if rows else ""
     return f'<div class="pictures">{figures}</div>{table}'
 
 
@@ -89,80 +111,83 @@ def told(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def page(explorer: Explorer) -> gr.Blocks:
-    """The page; its one named endpoint, /frame, takes a picture's name or "", a seed, and the sliders in their order."""
+    """The page; its endpoint /frame takes a picture's name or "", a seed, and the sliders in their order."""
     alone = threading.Lock()  # two frames at once take longer than one after the other
-    count = len(explorer.sliders)
+    presets = _presets(explorer)
+    zeros = [0.0] * len(explorer.sliders)
 
     @lru_cache(maxsize=64)
     def original(name: str, seed: int) -> Drawn:
         return drawn(explorer, person(explorer, name, seed))
 
-    def both(name: str, seed: int, moves: tuple[float, ...]) -> tuple[Drawn, Drawn]:
+    def both(name: Any, seed: Any, moves: Sequence[Any]) -> tuple[Drawn, Drawn]:
         with alone:
-            before = original(name or "", 0 if name else seed)
+            before = original(*known(explorer, name, seed))
             return before, drawn(explorer, edit(explorer, before.u, moves))
 
     @told
-    def frame(name: str, seed: int, *moves: float) -> str:
+    def frame(name: Any, seed: Any, *moves: Any) -> str:
         return view(explorer, *both(name, seed, moves))
 
     @told
-    def preset(name: str, seed: int, moves: str) -> list[Any]:
-        index, sign = (int(part) for part in moves.split()) if moves else (0, 0)
-        values = [0.0] * count
-        values[index] = sign * explorer.sliders[index].visible
+    def set_all(name: Any, seed: Any, preset: Any) -> list[Any]:
+        values = presets[one_of("preset", preset, presets)]
         return [frame(name, seed, *values), *values]
 
     @told
-    def another(seed: int, *moves: float) -> tuple[str, int, str]:
-        seed = ((seed or 0) + 1) % SEEDS
-        return "", seed, frame("", seed, *moves)
+    def clear(name: Any, seed: Any) -> list[Any]:
+        return [frame(name, seed, *zeros), NO_PRESET, *zeros]
 
     @told
-    def saved(name: str, seed: int, *moves: float) -> str:
-        said = ", ".join([name or f"seed {seed}", *filter(None, [moves_said(explorer, moves)])])
-        return uri(archive(explorer, both(name, seed, moves)[1], said), "application/zip")
+    def following(seed: Any, *moves: Any) -> tuple[str, str, int]:
+        seed = (known(explorer, "", seed)[1] + 1) % SEEDS
+        return frame("", seed, *moves), "", seed
 
-    live: Any = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
+    @told
+    def saved(name: Any, seed: Any, *moves: Any) -> str:
+        shown = both(name, seed, moves)[1]
+        said = ", ".join([name or f"seed {seed}", *filter(None, [moves_said(explorer, moves)])])
+        return uri(archive(explorer, shown, said), "application/zip")
+
+    # No preprocessing: Gradio's own follows paths and addresses in what it is sent. Each function checks its values.
+    quick: Any = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last", "preprocess": False}
+    private: Any = {**quick, "api_visibility": "private"}
     with gr.Blocks(title="ice_lightning explorer", analytics_enabled=False) as blocks, gr.Row():
-        with gr.Column(min_width=340):
-            shown = gr.HTML(frame("", 0, *[0.0] * count), elem_id="view")
+        with gr.Column(min_width=340, elem_id="side"):
+            shown = gr.HTML(frame("", 0, *zeros), elem_id="view", apply_default_css=False)
         with gr.Column(min_width=340):
             with gr.Row():
-                pictures = [("drawn by seed", ""), *((name, name) for name in explorer.people)]
-                name = gr.Dropdown(pictures, value="", label="Person", min_width=120, visible=bool(explorer.people))
-                seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=SEEDS - 1, min_width=120)
-                presets = gr.Dropdown(_presets(explorer), value="", label="Preset", min_width=180)
+                names = [("by seed", ""), *((name, name) for name in explorer.people)]
+                name = gr.Dropdown(names, value="", label="Person", min_width=150, visible=bool(explorer.people))
+                seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=SEEDS - 1, min_width=100)
+                preset = gr.Dropdown(list(presets), value=NO_PRESET, label="Preset", min_width=220)
             with gr.Row():
-                next_one = gr.Button("Next person", size="sm", min_width=100)
-                reset = gr.Button("Reset", size="sm", min_width=100)
-                save = gr.Button("Save the edit", size="sm", min_width=100)
+                next_one = gr.Button("Next person", size="sm", min_width=80)
+                reset = gr.Button("Reset", size="sm", min_width=80)
+                save = gr.Button("Save the edit", size="sm", min_width=80)
             sliders = _sliders(explorer)
             gr.Markdown(LEGEND)
         link = gr.Textbox(visible="hidden")
-        inputs = [name, seed, *sliders]
-        moving = [name.input, seed.input, *(slider.input for slider in sliders), *(s.release for s in sliders)]
-        gr.on(moving, frame, inputs, shown, api_name="frame", **live)
-        presets.input(preset, [name, seed, presets], [shown, *sliders], api_visibility="private", **live)
-        reset.click(lambda: "", None, presets, api_visibility="private", **live).then(
-            preset, [name, seed, presets], [shown, *sliders], api_visibility="private", **live
-        )
-        next_one.click(another, [seed, *sliders], [name, seed, shown], api_visibility="private", **live)
-        save.click(saved, inputs, link, api_visibility="private", **live).then(
+        choice = [name, seed]
+        moving = [name.input, seed.input, *(slider.input for slider in sliders)]
+        gr.on(moving, frame, [*choice, *sliders], shown, api_name="frame", api_visibility="undocumented", **quick)
+        preset.input(set_all, [*choice, preset], [shown, *sliders], **private)
+        reset.click(clear, choice, [shown, preset, *sliders], **private)
+        next_one.click(following, [seed, *sliders], [shown, *choice], **private)
+        save.click(saved, [*choice, *sliders], link, **private).then(
             None, link, None, js=SAVE, api_visibility="private"
         )
     return blocks
 
 
-def _presets(explorer: Explorer) -> list[tuple[str, str]]:
-    """Labels and values of the presets: the strongest direction of each subspace, to both sides."""
-    firsts = [next(group)[0] for _, group in groupby(enumerate(explorer.sliders), lambda pair: pair[1].subspace)]
-    choices = [
-        (f"{explorer.sliders[i].name} at {sign * explorer.sliders[i].visible:+.1f}", f"{i} {sign}")
-        for i in firsts
-        for sign in (-1, 1)
-    ]
-    return [("none", ""), *choices]
+def _presets(explorer: Explorer) -> dict[str, list[float]]:
+    """Names and values of all sliders: the strongest direction of each subspace, to both sides where it is visible."""
+    presets = {NO_PRESET: [0.0] * len(explorer.sliders)}
+    for _, group in groupby(enumerate(explorer.sliders), lambda pair: pair[1].subspace):
+        i, slider = next(group)
+        for move in (-slider.visible, slider.visible):
+            presets[f"{slider.name} at {move:+g}"] = [move if j == i else 0.0 for j in range(len(explorer.sliders))]
+    return presets
 
 
 def _sliders(explorer: Explorer) -> list[gr.Slider]:
@@ -187,7 +212,7 @@ def serve(explorer: Explorer, port: int, auth: tuple[str, str] | None = None, wa
     blocks.launch(
         server_name="127.0.0.1", server_port=port, auth=auth, prevent_thread_lock=not wait, share=False, quiet=True,
         ssr_mode=False, mcp_server=False, pwa=False, enable_monitoring=False, run_history=False, footer_links=[],
-        css=CSS, theme=gr.themes.Base(primary_hue="orange", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        css=CSS, theme=THEME,
         app_kwargs={
             "middleware": [
                 Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"]),  # no rebound names

@@ -8,7 +8,7 @@ import math
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import torch
@@ -110,17 +110,24 @@ def build(
     return Explorer(generator, space, tuple(sliders), torch.cat(spreads, 1), classifiers, people)
 
 
-@torch.no_grad()
-def person(explorer: Explorer, name: str, seed: int) -> Tensor:
-    """The latent (1, n) of an inverted picture, or of a seed where the name is "".
+def known(explorer: Explorer, name: Any, seed: Any) -> tuple[str, int]:
+    """A picture's name and 0, or "" and a seed where nothing is named.
 
     Raises:
         IceError: for a picture that isn't there, or a seed that isn't a whole number in 0..2**31 - 1.
     """
     if name:
-        return explorer.people[one_of("picture", name, explorer.people)][None]
+        return one_of("picture", name, explorer.people), 0
     if not isinstance(seed, int) or not 0 <= seed < SEEDS:
         raise problem(f"a seed from 0 to {SEEDS - 1}", seed, "type a whole number")
+    return "", seed
+
+
+@torch.no_grad()
+def person(explorer: Explorer, name: str, seed: int) -> Tensor:
+    """The latent (1, n) of somebody known."""
+    if name:
+        return explorer.people[name][None]
     return explorer.generator.convert(explorer.generator.sample(1, seed), "z", explorer.space)
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ice_lightning.counterfactual import moved
 
-
 POPULATION = 512
 """People whose spread in the latent space is the unit of moves."""
 
