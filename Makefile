@@ -8,7 +8,7 @@ install: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(PIP) -e ".[dev,face,sweep]"
+	$(PIP) -e ".[dev,face,sweep,ui]"
 	touch $@
 
 demo: .venv/.installed

@@ -132,6 +132,11 @@ def check_free(port: int) -> None:
         raise problem("a free port", f"{port} ({error})", "pass another one by --port") from error
 
 
+def threads() -> int:
+    """Half of the cores draw: the browser has to as well, and threads that wait for a busy core make a frame slow."""
+    return max(1, (os.cpu_count() or 2) // 2)
+
+
 def say(line: str) -> None:
     """Tell the user, who may send stdout elsewhere."""
     print(f"ice_lightning: {line}", file=sys.stderr)
@@ -153,7 +158,7 @@ def main(given: Sequence[str] | None = None) -> int:
             raise problem("the package gradio", str(error), 'pip install "ice_lightning[ui]"') from error
         import torch
 
-        torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))  # the browser has to draw as well
+        torch.set_num_threads(threads())
         explorer = explorer_of(args, files)
         from ice_lightning.explore_page import serve
 

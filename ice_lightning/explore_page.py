@@ -34,10 +34,12 @@ from ice_lightning.spreads import POPULATION
 
 CSS = """
 .gradio-container{max-width:76rem!important;margin:0 auto!important;overflow:visible!important}
+.app{padding:.5rem clamp(.6rem,3vw,2rem)!important}
 @media (min-height:600px){#side{position:sticky;top:0;z-index:100;align-self:flex-start;padding:.5rem 0;
 background:var(--body-background-fill)}}
-.pictures{display:grid;grid-template-columns:2fr 1fr;gap:.4rem}
-.pictures figure{position:relative;margin:0;aspect-ratio:1}.pictures .edit{grid-row:span 2}
+#view .html-container{padding:0!important}
+.pictures{display:grid;grid-template-columns:repeat(3,1fr);gap:.4rem}
+.pictures figure{position:relative;margin:0;aspect-ratio:1}.pictures .edit{grid-area:span 2/span 2}
 .pictures img{position:absolute;width:100%;height:100%;margin:0;object-fit:cover;border-radius:6px}
 .pictures figcaption{position:absolute;left:.3rem;bottom:.3rem;padding:0 .4rem;border-radius:4px;font-size:.75rem;
 background:#000a;color:#fff}
@@ -169,9 +171,9 @@ def page(explorer: Explorer) -> gr.Blocks:
             gr.Markdown(LEGEND)
         link = gr.Textbox(visible="hidden")
         choice = [name, seed]
-        moving = [name.input, seed.input, *(slider.input for slider in sliders)]
+        moving = [name.select, seed.input, *(slider.input for slider in sliders)]
         gr.on(moving, frame, [*choice, *sliders], shown, api_name="frame", api_visibility="undocumented", **quick)
-        preset.input(set_all, [*choice, preset], [shown, *sliders], **private)
+        preset.select(set_all, [*choice, preset], [shown, *sliders], **private)
         reset.click(clear, choice, [shown, preset, *sliders], **private)
         next_one.click(following, [seed, *sliders], [shown, *choice], **private)
         save.click(saved, [*choice, *sliders], link, **private).then(

@@ -165,9 +165,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+")
     args = parser.parse_args()
     checks, browser = {}, Browser()
-    with (
-        explorer(args.runs) if not os.environ.get("URL") else __import__("contextlib").nullcontext(os.environ["URL"])
-    ) as url:
+    with explorer(args.runs) as url:
         for width, height in HEIGHTS.items():
             for scheme in ("light", "dark"):
                 stem = f"explorer_{width}_{scheme}"
