@@ -55,7 +55,8 @@ def subspace_files(runs: Sequence[Path]) -> list[Path]:
     missing = [str(run) for run in runs if not run.is_dir()]
     if missing:
         raise problem("folders of runs", f"no folder at {', '.join(missing)}", "check the path")
-    files = [file for run in runs or (Path("outputs"), Path("multirun")) for file in sorted(run.rglob(SUBSPACE))]
+    folders = runs or (Path("outputs"), Path("multirun"))
+    files = list(dict.fromkeys(file for folder in folders for file in sorted(folder.rglob(SUBSPACE))))
     if not files:
         got = f"none in {', '.join(map(str, runs)) or 'outputs/ and multirun/'}"
         raise problem("a subspace", got, "run python -m ice_lightning.run criterion=skin_color first")
@@ -82,23 +83,27 @@ def chosen(files: Sequence[Path], newest: bool) -> Iterator[tuple[str, Subspace]
             where = f"in {subspace.space} of generator {lies_in[0][:12]}"
             say(f"left out {file}: it is {where}, the first in {first[1]} of {first[0][:12]}")
         elif criterion not in names or not newest:
-            name = criterion if criterion not in names else f"{criterion} ({file.parent.name})"
+            name = criterion if criterion not in names else f"{criterion} ({file.parent})"
             names |= {criterion, name}
             yield name, subspace
 
 
-def pictures(files: Sequence[Path], space: str, fingerprint: str) -> dict[str, Tensor]:
-    """Latents (n,) by the names of their pictures, those of this generator and space; says which are left out."""
+def pictures(files: Sequence[Path], subspace: Subspace) -> dict[str, Tensor]:
+    """Latents (n,) by the names of their pictures, those in the subspace's space; says which files are left out."""
     from ice_lightning.checks import finite
     from ice_lightning.latents import read_latents
 
     people: dict[str, Tensor] = {}
     for file in files:
         u, facts = read_latents(file)
-        if (facts["space"], facts["generator_sha256"]) == (space, fingerprint):
-            people |= dict(zip(facts["names"], finite(str(file), u), strict=True))
-        else:
-            say(f"left out {file}: it is in {facts['space']} of {facts['generator_sha256'][:12]}")
+        names, shape = facts["names"], (len(facts["names"]), len(subspace.directions))
+        if (facts["space"], facts["generator_sha256"]) != (subspace.space, subspace.provenance["generator_sha256"]):
+            say(f"left out {file}: it is in {facts['space']} of generator {facts['generator_sha256'][:12]}")
+            continue
+        if u.shape != shape:
+            raise problem(f"latents of shape {shape} in {file}", tuple(u.shape), "invert the pictures again")
+        for name, latent in zip(names, finite(str(file), u), strict=True):
+            people[name if name not in people else f"{name} ({file.parent})"] = latent
     return people
 
 
@@ -113,7 +118,7 @@ def explorer_of(args: argparse.Namespace, files: Sequence[Path]) -> Explorer:
     first = next(iter(subspaces.values()))
     generator = generator_of(first)
     inverted = [file for run in args.runs for file in sorted(run.rglob(LATENTS))]
-    people = pictures([*inverted, *filter(None, [args.latents])], first.space, generator.fingerprint)
+    people = pictures([*inverted, *filter(None, [args.latents])], first)
     classifiers = {name: embedded(name) for name in EMBEDDED}
 
     def tell(name: str) -> None:

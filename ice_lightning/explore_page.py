@@ -141,6 +141,10 @@ def page(explorer: Explorer) -> gr.Blocks:
         return [frame(name, seed, *zeros), NO_PRESET, *zeros]
 
     @told
+    def by_seed(seed: Any, *moves: Any) -> Any:
+        return gr.skip() if seed is None else (frame("", seed, *moves), "")  # None while it is being typed
+
+    @told
     def following(seed: Any, *moves: Any) -> tuple[str, str, int]:
         seed = (known(explorer, "", seed)[1] + 1) % SEEDS
         return frame("", seed, *moves), "", seed
@@ -171,8 +175,9 @@ def page(explorer: Explorer) -> gr.Blocks:
             gr.Markdown(LEGEND)
         link = gr.Textbox(visible="hidden")
         choice = [name, seed]
-        moving = [name.select, seed.input, *(slider.input for slider in sliders)]
+        moving = [name.select, *(slider.input for slider in sliders)]
         gr.on(moving, frame, [*choice, *sliders], shown, api_name="frame", api_visibility="undocumented", **quick)
+        seed.input(by_seed, [seed, *sliders], [shown, name], **private)
         preset.select(set_all, [*choice, preset], [shown, *sliders], **private)
         reset.click(clear, choice, [shown, preset, *sliders], **private)
         next_one.click(following, [seed, *sliders], [shown, *choice], **private)

@@ -138,9 +138,10 @@ def edit(explorer: Explorer, u: Tensor, moves: Sequence[float]) -> Tensor:
         IceError: unless there is a finite number for each slider.
     """
     limits = [slider.limit for slider in explorer.sliders]
-    numbers = all(isinstance(move, int | float) and math.isfinite(move) for move in moves)
-    if len(moves) != len(limits) or not numbers:
-        raise problem(f"{len(limits)} finite numbers, one for each slider", list(moves), "reset the sliders")
+    numbers = [move for move in moves if isinstance(move, int | float) and math.isfinite(move)]
+    if not len(numbers) == len(moves) == len(limits):
+        got = f"{len(numbers)} in {len(moves)} values"
+        raise problem(f"{len(limits)} finite numbers, one for each slider", got, "reset the sliders")
     t = torch.tensor([max(-limit, min(limit, move)) for move, limit in zip(moves, limits, strict=True)])
     return moved(u, explorer.spread, t.expand(len(u), -1).to(u))
 

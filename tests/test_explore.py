@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import zipfile
+from contextlib import nullcontext
 from urllib.parse import quote
 
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ice_lightning.checks import IceError
-from ice_lightning.explore import arguments, chosen, explorer_of, main, subspace_files
+from ice_lightning.explore import arguments, chosen, explorer_of, main, pictures, subspace_files
 from ice_lightning.explorer import archive, difference, drawn, edit, known, person, pixels
 from ice_lightning.latents import LatentDataModule, read_latents
 from ice_lightning.modules.classifier import embedded
@@ -135,13 +136,27 @@ def test_without_runs_the_newest_of_each_criterion_is_shown(generator, tmp_path,
     newest = dict(chosen(subspace_files([]), newest=True))
     assert list(newest) == ["pose", "gaze"]
     assert torch.equal(newest["gaze"].directions, load_subspace("outputs/1").directions)
-    assert list(dict(chosen(subspace_files([tmp_path]), newest=False))) == ["gaze", "gaze (1)", "pose"]
+    assert list(dict(chosen(subspace_files([tmp_path]), newest=False))) == [
+        "gaze",
+        f"gaze ({tmp_path}/outputs/1)",
+        "pose",
+    ]
 
 
 def test_subspaces_of_another_generator_are_left_out_and_told(generator, tmp_path, capsys):
     save_subspace(tmp_path / "a", generator, "gaze", 0)
     save_subspace(tmp_path / "b", generator, "pose", 1, fingerprint="0" * 64)
     assert list(dict(chosen(subspace_files([tmp_path]), newest=False))) == ["gaze"]
+    assert "left out" in capsys.readouterr().err
+
+
+def test_latents_that_dont_fit_are_refused_or_left_out(generator, run, tmp_path, capsys):
+    subspace = load_subspace(run / "0")
+    for sha, told in ((generator.fingerprint, r"latents of shape \(1, 1408\) in .*, got \(1, 7\)"), ("0" * 64, None)):
+        facts = {"space": "s", "generator_sha256": sha, "names": ["ada"]}
+        save_file({"u": torch.zeros(1, 7)}, tmp_path / "latents.safetensors", {"latents": json.dumps(facts)})
+        with pytest.raises(IceError, match=told) if told else nullcontext():
+            assert pictures([tmp_path / "latents.safetensors"], subspace) == {}
     assert "left out" in capsys.readouterr().err
 
 
