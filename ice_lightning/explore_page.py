@@ -141,8 +141,8 @@ def page(explorer: Explorer) -> gr.Blocks:
         return [frame(name, seed, *zeros), NO_PRESET, *zeros]
 
     @told
-    def by_seed(seed: Any, *moves: Any) -> Any:
-        return gr.skip() if seed is None else (frame("", seed, *moves), "")  # None while it is being typed
+    def by_seed(seed: Any, *moves: Any) -> tuple[Any, Any]:
+        return (gr.skip(), gr.skip()) if seed is None else (frame("", seed, *moves), "")  # None while it is typed
 
     @told
     def following(seed: Any, *moves: Any) -> tuple[str, str, int]:

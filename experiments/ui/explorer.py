@@ -34,8 +34,9 @@ LOADED = """(() => { const all = [...document.querySelectorAll("#view img")];
 return all.length === 3 && all.every(i => i.complete && i.naturalWidth) &&
 !!document.querySelector("input[type=range]") })()"""
 MEASURE = """(() => { const d = document.documentElement, box = q => document.querySelector(q).getBoundingClientRect();
-return { wider: d.scrollWidth - d.clientWidth, picture_ends: Math.round(box("#view img").bottom),
-first_slider_ends: Math.round(box("input[type=range]").bottom),
+const ends = Math.round(box("input[type=range]").bottom), picture_ends = Math.round(box("#view img").bottom);
+scrollTo(0, 1e6); const top = Math.round(box("#view img").top); scrollTo(0, 0);
+return { wider: d.scrollWidth - d.clientWidth, picture_ends, first_slider_ends: ends, picture_begins_when_scrolled: top,
 unnamed: [...document.images].filter(i => !i.alt).length } })()"""
 PRESET = """(async () => { const wait = ms => new Promise(r => setTimeout(r, ms));
 const input = [...document.querySelectorAll("input[role=listbox], input[role=combobox]")].pop();
