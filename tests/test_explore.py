@@ -24,6 +24,7 @@ from ice_lightning.latents import LatentDataModule, read_latents
 from ice_lightning.modules.classifier import embedded
 from ice_lightning.spreads import POPULATION
 from ice_lightning.subspace import Subspace, load_subspace
+from ice_lightning.traversal import VISIBLE, most_changed
 
 
 def save_subspace(folder, generator, criterion, seed, fingerprint=None):
@@ -71,6 +72,17 @@ def test_a_slider_counts_deviations_of_the_population(explorer, generator, run):
     torch.testing.assert_close(edit(explorer, U[:3], [0, 1.5]), subspace.edit(U[:3], 0, 1.5 * sigma))
     both = subspace.edit(edit(explorer, U[:3], [-2, 0]), 0, sigma)
     torch.testing.assert_close(edit(explorer, U[:3], [-2, 1]), both)
+
+
+@torch.no_grad()
+def test_a_preset_is_where_a_change_is_plain_to_see(explorer, generator):
+    u = generator.convert(generator.sample(2), "z", "s")
+    original = generator(u, "s").clamp(0, 1)
+    for sign in torch.eye(2):
+        moves = [float(s) * slider.visible for s, slider in zip(sign, explorer.sliders, strict=True)]
+        sides = [generator(edit(explorer, u, [side * move for move in moves]), "s").clamp(0, 1) for side in (-1, 1)]
+        change = torch.stack([most_changed(side, original) for side in sides]).mean()
+        assert float(change) == pytest.approx(VISIBLE, rel=0.05)
 
 
 def test_sliders_end_at_their_limits(explorer):
