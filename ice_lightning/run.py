@@ -130,6 +130,7 @@ def explain(cfg: DictConfig) -> Result:
     from ice_lightning.modules.explanation import Explanation
     from ice_lightning.ranks import own_ranks
     from ice_lightning.save_explanation import SaveExplanation, finished, lead
+    from ice_lightning.spreads import POPULATION
     from ice_lightning.subspace import file_of, load_subspace
     from ice_lightning.tracking import Track
     from ice_lightning.verdict import load_explained, summary
@@ -187,10 +188,6 @@ def explain(cfg: DictConfig) -> Result:
     told = summary(load_explained(folder))
     said = f"{lead(told)} {folder / 'report.html'}"
     return Result(folder, json.loads((folder / "metrics.json").read_text()), said, subspace)
-
-
-POPULATION = 512
-"""People whose spread in the latent space is the unit of moves."""
 
 
 def found_before(cfg: DictConfig, fingerprint: str) -> Path:
@@ -259,6 +256,7 @@ def invert(cfg: DictConfig) -> Result:
     from ice_lightning.inversion import KINDS, invert, perceptual, read_pictures
     from ice_lightning.progress import steps
     from ice_lightning.save_inversion import write_inversion
+    from ice_lightning.spreads import POPULATION
 
     folder = writable(Path(cfg.run_dir))
     if cfg.image is None:

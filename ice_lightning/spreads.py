@@ -9,6 +9,9 @@ from torch import Tensor
 
 from ice_lightning.counterfactual import moved
 
+POPULATION = 512
+"""People whose spread in the latent space is the unit of moves."""
+
 
 def deviations(U: Tensor) -> Tensor:
     """Standard deviation of each coordinate of a population (N, n), (n,); the smallest other where one doesn't vary."""

@@ -21,13 +21,13 @@ LAYERS = [
     },
     {
         "criterions", "counterfactual", "spreads", "verdict", "inversion", "latents", "report", "pages", "traversal",
-        "film",
+        "film", "explorer",
     },
     {
         "modules.discovery", "modules.explanation", "callbacks", "save_explanation", "save_inversion", "save_traversal",
-        "ranks", "tracking", "dashboard",
+        "ranks", "tracking", "dashboard", "guard", "explore_page",
     },
-    {"run"},
+    {"run", "explore"},
 ]  # fmt: skip
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 FILES = [p for p in ROOT.rglob("*.py") if p.name != "__init__.py"]
