@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,10 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--directions", type=int, default=3, metavar="N", help="of each subspace, the strongest (3)")
     parser.add_argument("--port", type=int, default=7860, help="(7860)")
     parser.add_argument(
-        "--auth", metavar="USER:PASSWORD", help="ask for them; without, everyone on this machine sees the page"
+        "--auth",
+        metavar="USER[:PASSWORD]",
+        help="let in nobody else (USER alone: type the password, so that no process list shows it); "
+        "without, everyone on this machine sees the page",
     )
     return parser.parse_args(given)
 
@@ -153,8 +157,10 @@ def main(given: Sequence[str] | None = None) -> int:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     try:
         user, _, password = (args.auth or "").partition(":")
+        if user and not password:
+            password = getpass("password: ")
         if args.auth is not None and not (user and password):
-            raise problem("--auth USER:PASSWORD", "something else", "put a colon between them")
+            raise problem("--auth USER:PASSWORD or USER", "an empty user or password", "give both")
         check_free(args.port)
         files = subspace_files(args.runs)
         try:

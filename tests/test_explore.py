@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from ice_lightning import explore
 from ice_lightning.checks import IceError
 from ice_lightning.explore import arguments, chosen, explorer_of, main, pictures, subspace_files
 from ice_lightning.explorer import archive, drawn, edit, known, person, pixels
@@ -190,7 +191,8 @@ def test_help_needs_nothing_heavy_and_no_gradio_is_told(run):
     assert told.stderr.endswith('pip install "ice_lightning[ui]"\n')
 
 
-def test_a_port_in_use_and_half_an_auth_are_told(capsys):
+def test_a_port_in_use_and_half_an_auth_are_told(capsys, monkeypatch):
+    monkeypatch.setattr(explore, "getpass", lambda prompt: "")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
