@@ -496,11 +496,18 @@ def _hydra_main(cfg: DictConfig) -> None:
 
 def stop(error: Exception) -> NoReturn:
     """End with one sentence and exit status 2; an error that isn't the user's goes on."""
+    if isinstance(error, BrokenPipeError):  # whoever reads on, as `--help | head` does, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     told = sentence(error)
     if told is None:
         raise error
     print(f"ice_lightning: {told}", file=sys.stderr)
     sys.exit(2)
+
+
+INTERRUPTED = "interrupted: the same command with the same hydra.run.dir goes on, a discovery with ckpt_path=last"
+"""What to tell whoever pressed Ctrl-C."""
 
 
 def keep_freed_memory() -> None:
@@ -514,13 +521,20 @@ def keep_freed_memory() -> None:
 
 
 def main() -> None:
-    """Run; bad input ends in one sentence and exit status 2."""
+    """Run; bad input ends in one sentence and exit status 2, Ctrl-C in one and 130."""
     keep_freed_memory()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so that we can word it
     try:
         _hydra_main()
     except Exception as error:
         stop(error)
+    except (KeyboardInterrupt, SystemExit) as ended:
+        # Lightning words an interruption as exit(1).
+        if not isinstance(ended, KeyboardInterrupt) and not isinstance(ended.__context__, KeyboardInterrupt):
+            raise
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"\nice_lightning: {INTERRUPTED}", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -393,3 +393,21 @@ def test_a_generator_in_bfloat16_finds_about_the_same(compose, tmp_path):
     settings = (*QUICK, "latents.count=1", "criterion.rank=1")
     exactly, roughly = (run(compose(*settings, f"precision={p}")).subspace for p in ("float32", "bfloat16"))
     assert 0 < exactly.angles(roughly).max() < 0.1
+
+
+@pytest.mark.parametrize("task", ["discover", "invert"])
+def test_ctrl_c_ends_with_a_sentence_and_status_130(tmp_path, task):
+    Image.new("RGB", (16, 16)).save(tmp_path / "me.png")
+    given = {"discover": [*QUICK[:3], "latents.count=200"], "invert": ["task=invert", "image=me.png"]}[task]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ice_lightning.run", *given, "logger=none", f"hydra.run.dir={tmp_path}/out"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for line in process.stderr:
+        if line.startswith(("pass 1, products", "step 1 of")):
+            process.send_signal(signal.SIGINT)
+            break
+    told = process.stderr.read()
+    assert process.wait(60) == 130
+    assert told.splitlines()[-1].startswith("ice_lightning: interrupted: the same command with the same hydra.run.dir")
+    assert "Traceback" not in told
