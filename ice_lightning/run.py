@@ -506,8 +506,18 @@ def stop(error: Exception) -> NoReturn:
     sys.exit(2)
 
 
-INTERRUPTED = "interrupted: the same command with the same hydra.run.dir goes on, a discovery with ckpt_path=last"
-"""What to tell whoever pressed Ctrl-C."""
+INTERRUPTED = (
+    "interrupted: the same command with the same hydra.run.dir goes on, "
+    "a discovery that had finished a pass with ckpt_path=last"
+)
+"""What to tell whoever pressed Ctrl-C or ended the job."""
+
+
+def interruption(ended: BaseException) -> int | None:
+    """The exit status of a run that a signal ended; None for one that ended by itself."""
+    if isinstance(ended, KeyboardInterrupt) or isinstance(ended.__context__, KeyboardInterrupt):
+        return 130  # Lightning words Ctrl-C as exit(1)
+    return 143 if type(ended).__name__ == "SIGTERMException" else None  # and SIGTERM as exit(None), which is 0
 
 
 def keep_freed_memory() -> None:
@@ -521,7 +531,7 @@ def keep_freed_memory() -> None:
 
 
 def main() -> None:
-    """Run; bad input ends in one sentence and exit status 2, Ctrl-C in one and 130."""
+    """Run; bad input ends in one sentence and exit status 2, Ctrl-C in one and 130, SIGTERM in one and 143."""
     keep_freed_memory()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so that we can word it
     try:
@@ -529,12 +539,12 @@ def main() -> None:
     except Exception as error:
         stop(error)
     except (KeyboardInterrupt, SystemExit) as ended:
-        # Lightning words an interruption as exit(1).
-        if not isinstance(ended, KeyboardInterrupt) and not isinstance(ended.__context__, KeyboardInterrupt):
+        status = interruption(ended)
+        if status is None:
             raise
         if os.environ.get("LOCAL_RANK", "0") == "0":
             print(f"\nice_lightning: {INTERRUPTED}", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(status)
 
 
 if __name__ == "__main__":

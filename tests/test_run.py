@@ -395,19 +395,30 @@ def test_a_generator_in_bfloat16_finds_about_the_same(compose, tmp_path):
     assert 0 < exactly.angles(roughly).max() < 0.1
 
 
-@pytest.mark.parametrize("task", ["discover", "invert"])
-def test_ctrl_c_ends_with_a_sentence_and_status_130(tmp_path, task):
+@pytest.mark.parametrize(
+    "sign,task,status", [(signal.SIGINT, "discover", 130), (signal.SIGINT, "invert", 130), (signal.SIGTERM, "discover", 143)]
+)
+def test_a_signal_ends_with_a_sentence_and_its_status(tmp_path, sign, task, status):
     Image.new("RGB", (16, 16)).save(tmp_path / "me.png")
-    given = {"discover": [*QUICK[:3], "latents.count=200"], "invert": ["task=invert", "image=me.png"]}[task]
+    given = {"discover": [*QUICK[:3], "layers=16", "space=s", "latents.count=200"]}
+    given["invert"] = ["task=invert", "image=me.png"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ice_lightning.run", *given, "logger=none", f"hydra.run.dir={tmp_path}/out"],
+        [sys.executable, "-m", "ice_lightning.run", *given[task], "logger=none", f"hydra.run.dir={tmp_path}/out"],
         cwd=tmp_path, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     for line in process.stderr:
         if line.startswith(("pass 1, products", "step 1 of")):
-            process.send_signal(signal.SIGINT)
+            process.send_signal(sign)
             break
     told = process.stderr.read()
-    assert process.wait(60) == 130
+    assert process.wait(60) == status
     assert told.splitlines()[-1].startswith("ice_lightning: interrupted: the same command with the same hydra.run.dir")
     assert "Traceback" not in told
+
+
+def test_a_reader_who_has_seen_enough_of_the_help_gets_no_traceback(tmp_path):
+    done = subprocess.run(
+        f"{sys.executable} -m ice_lightning.run --help | head -1", shell=True, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.count("\n") == 1
+    assert not done.stderr
