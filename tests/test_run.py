@@ -396,7 +396,8 @@ def test_a_generator_in_bfloat16_finds_about_the_same(compose, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "sign,task,status", [(signal.SIGINT, "discover", 130), (signal.SIGINT, "invert", 130), (signal.SIGTERM, "discover", 143)]
+    "sign,task,status",
+    [(signal.SIGINT, "discover", 130), (signal.SIGINT, "invert", 130), (signal.SIGTERM, "discover", 143)],
 )
 def test_a_signal_ends_with_a_sentence_and_its_status(tmp_path, sign, task, status):
     Image.new("RGB", (16, 16)).save(tmp_path / "me.png")
@@ -417,8 +418,7 @@ def test_a_signal_ends_with_a_sentence_and_its_status(tmp_path, sign, task, stat
 
 
 def test_a_reader_who_has_seen_enough_of_the_help_gets_no_traceback(tmp_path):
-    done = subprocess.run(
-        f"{sys.executable} -m ice_lightning.run --help | head -1", shell=True, capture_output=True, text=True, check=False
-    )
+    line = f"{sys.executable} -m ice_lightning.run --help | head -1"
+    done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.count("\n") == 1
     assert not done.stderr

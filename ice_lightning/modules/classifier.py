@@ -138,7 +138,8 @@ def own(
     elif Path(path).suffix == ".safetensors":
         raise problem("a network for these weights", "none", "set +classifier.network._target_=MODULE.CLASS")
     elif not trust:
-        fix = "set classifier.trust=true if you trust its author, or pass weights and +classifier.network._target_=MODULE.CLASS"
+        instead = "pass weights and +classifier.network._target_=MODULE.CLASS"
+        fix = f"set classifier.trust=true if you trust its author, or {instead}"
         raise problem("weights, or a program whose code you trust", f"a program at {path}", fix)
     else:
         module = program(Path(path))
