@@ -19,7 +19,7 @@ DOCS, KEPT = Path(__file__).parent, Path("outputs/assets")
 RUNS = {
     "skin_color": "criterion=skin_color",
     "hair_color": "criterion=hair_color",
-    "hair_film": f"task=traverse subspace={KEPT}/hair_color",
+    "hair_film": f"task=traverse subspace={KEPT}/hair_color traverse.frames=24",
     "spaces": "experiment=space_comparison criterion=skin_color",
     "verdict": "-m task=explain classifier=smiling,smiling_biased criterion=hair_color "
     f"subspace={KEPT}/hair_color explain.people=32",

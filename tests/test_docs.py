@@ -151,6 +151,16 @@ FILES = {
 # Commands, in small
 
 
+def two_jobs(arguments):
+    """The arguments of a sweep with two values of the first that has several, and one of the others."""
+    left = 2
+    for each in arguments:
+        name, equals, value = each.partition("=")
+        several = equals and "," in value and value[0] not in "[{'"
+        yield f"{name}={','.join(value.split(',')[:left])}" if several else each
+        left = 1 if several else left
+
+
 def shrunk(arguments):
     """The arguments of a run with what takes time made small; what decides the kind of run stays."""
     given = dict(each.partition("=")[::2] for each in arguments)
@@ -167,6 +177,7 @@ def shrunk(arguments):
     if given.get("hydra/launcher") == "joblib":
         small |= {"hydra.launcher.n_jobs": 1}
     kept = {"logger", "criterion.rank", "explain.controls"}  # as the page has them
+    arguments = list(two_jobs(arguments)) if "-m" in arguments else arguments
     small = {name: value for name, value in small.items() if name not in given or name not in kept}
     rest = [each for each in arguments if each.partition("=")[0] not in small]
     return [*rest, *(f"{name}={value}" for name, value in small.items())]

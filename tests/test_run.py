@@ -282,9 +282,14 @@ def test_a_full_disk_is_told(tmp_path):
 
 
 def test_help_names_the_choices(tmp_path):
-    done = command("--help", cwd=tmp_path)
+    line = [sys.executable, "-X", "importtime", "-m", "ice_lightning.run", "--help"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0
+    assert not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
     assert "skin_color" in done.stdout
+    for task in ("traverse", "explain", "verdict", "invert", "list"):
+        assert f"ice_lightning.run task={task} " in done.stdout.replace("\n", " ")
+    assert done.stdout.index("Exit status") < done.stdout.index("Choices") < done.stdout.index("Settings")
     assert not list(tmp_path.iterdir())
 
 
