@@ -21,8 +21,6 @@ RUNS = {
     "hair_color": "criterion=hair_color",
     "hair_film": f"task=traverse subspace={KEPT}/hair_color traverse.frames=24",
     "spaces": "experiment=space_comparison criterion=skin_color",
-    "verdict": "-m task=explain classifier=smiling,smiling_biased criterion=hair_color "
-    f"subspace={KEPT}/hair_color explain.people=32",
 }
 """What is run, by the name of its folder; an earlier one may be needed by a later one."""
 
@@ -31,12 +29,10 @@ PICTURES = {
     "people.png": ("hair_color", "people.png"),
     "hair_color.gif": ("hair_film", "direction0.gif"),
     "comparison.png": ("spaces", "comparison.png"),
-    "counterfactuals.png": ("verdict", "1_smiling_biased_hair_color/counterfactuals.png"),
-    "verdict.png": ("verdict", "verdict_smiling_biased.png"),
 }
 """Each picture: the run that leaves it, and its name there."""
 
-NEEDS = {"hair_film": "hair_color", "verdict": "hair_color"}
+NEEDS = {"hair_film": "hair_color"}
 """Which run a run reads."""
 
 

@@ -21,9 +21,7 @@ from safetensors.torch import save_file
 
 from ice_lightning.checkpoints import load_generator
 from ice_lightning.checkpoints.__main__ import main as convert
-from ice_lightning.modules.bisenet import BiSeNet
 from ice_lightning.modules.classifier import Classifier
-from ice_lightning.modules.iresnet import IResNet
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.run import main
 from ice_lightning.synthetic import factors_from_z, render
@@ -41,6 +39,8 @@ COMPOSED = {
     "hydra/launcher=submitit_slurm": "needs SLURM; tests/test_run.py runs submitit's local launcher",
     "classifier=timm": "timm isn't among what the package or its tests need",
     "precision=bfloat16": "tests/test_run.py runs it",
+    "faces=pretrained": "takes two minutes; tests/test_pretrained.py runs it on files of the true formats",
+    "experiment=space_comparison": "takes half a minute; tests/test_run.py runs it",
 }
 """Settings of commands that are composed only, and why."""
 
@@ -106,22 +106,12 @@ def generator_file(path, write, **more):
     path.write_bytes(write(G))
 
 
-def network_file(path, network):
-    """The weights of a network, random and harmless."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
-            torch.nn.init.normal_(module.weight, std=0.02)
-    save_file(network.state_dict(), path) if path.suffix == ".safetensors" else torch.save(network.state_dict(), path)
-
-
-def own_network(**arguments):
+def own_network(path, **arguments):
+    """Weights of the network that the page has written."""
     from my_net import MyNet
 
-    return MyNet(**arguments)
-
-
-def landmark_network():
-    return pytest.importorskip("face_alignment.models").FAN(1)
+    state = MyNet(**arguments).state_dict()
+    save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
 
 
 def program(path):
@@ -140,11 +130,8 @@ FILES = {
     "stylegan2-ffhq-config-f.pkl": lambda path: generator_file(path, writers.tensorflow),
     "ffhq.safetensors": lambda path: generator_file(path, lambda G: writers.saved(G.state_dict())),
     "classes.pkl": lambda path: generator_file(path, writers.ada, c_dim=5),
-    "79999_iter.pth": lambda path: network_file(path, BiSeNet()),
-    "2DFAN4-11f355bf06.pth.tar": lambda path: network_file(path, landmark_network()),
-    "backbone.pth": lambda path: network_file(path, IResNet((1, 1, 1, 1))),
-    "mine.safetensors": lambda path: network_file(path, own_network()),
-    "mine3.pth": lambda path: network_file(path, own_network(classes=3)),
+    "mine.safetensors": own_network,
+    "mine3.pth": lambda path: own_network(path, classes=3),
     "mine.pt2": program,
     "photos": pictures,
 }
@@ -169,9 +156,7 @@ def shrunk(arguments):
     given = dict(each.partition("=")[::2] for each in arguments)
     small = {"latents.count": 1, "latents.seed": 0, "criterion.rank": 2, "logger": "none"}
     last = {"s": 16, "w+": 11}  # layers, where every command is quickest
-    if "experiment" in given:
-        small |= {"hydra.sweeper.params.space": "'w,z'"}
-    elif given.get("space", "s") in last:
+    if given.get("space", "s") in last:
         small |= {"layers": last[given.get("space", "s")]}
     small |= {
         "explain": {"explain.people": 2, "explain.controls": "[]", "explain.oracles": "[smiling]", "method.steps": 4},
@@ -242,12 +227,15 @@ class User:
         line = " ".join(words)
         if any(line.startswith(start) for start in SKIPPED):
             return
+        assert words[:2] == ["python", "-m"], f"no one knows how to run {line!r}"
+        module, arguments = words[2], words[3:]
+        if set(arguments) & COMPOSED.keys():
+            assert composed(arguments).task.name
+            return
         for name, write in FILES.items():
             wanted = any(name in re.split(r"[=,]", word) for word in words)
             if wanted and not (self.folder / name).exists() and not self.writes(words, name):
                 write(self.folder / name)
-        assert words[:2] == ["python", "-m"], f"no one knows how to run {line!r}"
-        module, arguments = words[2], words[3:]
         if module == "ice_lightning.run":
             self.runs(arguments)
         elif module == "ice_lightning.checkpoints":
@@ -262,9 +250,6 @@ class User:
         return words[2] == "ice_lightning.checkpoints" and words.index(name) == 4
 
     def runs(self, arguments):
-        if set(arguments) & COMPOSED.keys():
-            assert composed(arguments).task.name
-            return
         small = shrunk(arguments)
         # What was run before, but for its folder, is run again only where a folder is named that isn't there.
         where = [each.partition("=")[2] for each in small if each.startswith(("hydra.run.dir", "hydra.sweep.dir"))]
