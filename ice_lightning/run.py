@@ -287,7 +287,7 @@ def digest(data: bytes) -> str:
 
 
 def quieten() -> None:
-    """Drop what Lightning says of runs without an optimiser, workers and layers in train mode, torchmetrics of no one."""
+    """Drop warnings about runs without an optimiser, worker processes, layers in train mode, or anyone to measure."""
     never = "was called before the ``update`` method"  # of a metric over those who flip, where nobody does
     for message in ("num_workers", "configure_optimizers", "in eval mode", "LeafSpec", "returned `None`", never):
         warnings.filterwarnings("ignore", message=f"(?s).*{message}.*")
