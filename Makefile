@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install demo test lint
+.PHONY: install demo test lint docs docs-assets
 
 install: .venv/.installed
 
@@ -21,3 +21,9 @@ lint: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: .venv/.installed
+	$(BIN)/python -m mkdocs build --strict
+
+docs-assets: .venv/.installed
+	$(BIN)/python docs/assets.py

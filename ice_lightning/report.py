@@ -261,7 +261,8 @@ def verdict(judged: Mapping[str, Any]) -> Figure:
         left.invert_yaxis()
         left.set_xlim(0, 103)
         left.set_xlabel(f"flipped, % of {judged['people']} people; in colour what clears chance")
-        left.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
+        if left.get_legend_handles_labels()[0]:  # without controls there is nothing to explain
+            left.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
         left.grid(axis="x", alpha=0.25)
         right.plot([100 * share for share in judged["sufficiency"]], places, "-o", color=ACCENT)
         right.set_xlim(0, 103)

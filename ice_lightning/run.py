@@ -318,8 +318,9 @@ def digest(data: bytes) -> str:
 
 
 def quieten() -> None:
-    """Drop what Lightning says of runs without an optimiser, worker processes and layers in train mode."""
-    for message in ("num_workers", "configure_optimizers", "in eval mode", "LeafSpec", "returned `None`"):
+    """Drop warnings about runs without an optimiser, worker processes, layers in train mode, or anyone to measure."""
+    never = "was called before the ``update`` method"  # of a metric over those who flip, where nobody does
+    for message in ("num_workers", "configure_optimizers", "in eval mode", "LeafSpec", "returned `None`", never):
         warnings.filterwarnings("ignore", message=f"(?s).*{message}.*")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
@@ -534,11 +535,28 @@ def _hydra_main(cfg: DictConfig) -> None:
 
 def stop(error: Exception) -> NoReturn:
     """End with one sentence and exit status 2; an error that isn't the user's goes on."""
+    if isinstance(error, BrokenPipeError):  # whoever reads on, as `--help | head` does, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     told = sentence(error)
     if told is None:
         raise error
     print(f"ice_lightning: {told}", file=sys.stderr)
     sys.exit(2)
+
+
+INTERRUPTED = (
+    "interrupted: the same command with the same hydra.run.dir goes on, "
+    "a discovery that had finished a pass with ckpt_path=last"
+)
+"""What to tell whoever pressed Ctrl-C or ended the job."""
+
+
+def interruption(ended: BaseException) -> int | None:
+    """The exit status of a run that a signal ended; None for one that ended by itself."""
+    if isinstance(ended, KeyboardInterrupt) or isinstance(ended.__context__, KeyboardInterrupt):
+        return 130  # Lightning words Ctrl-C as exit(1)
+    return 143 if type(ended).__name__ == "SIGTERMException" else None  # and SIGTERM as exit(None), which is 0
 
 
 def keep_freed_memory() -> None:
@@ -552,13 +570,20 @@ def keep_freed_memory() -> None:
 
 
 def main() -> None:
-    """Run; bad input ends in one sentence and exit status 2."""
+    """Run; bad input ends in one sentence and exit status 2, Ctrl-C in one and 130, SIGTERM in one and 143."""
     keep_freed_memory()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so that we can word it
     try:
         _hydra_main()
     except Exception as error:
         stop(error)
+    except (KeyboardInterrupt, SystemExit) as ended:
+        status = interruption(ended)
+        if status is None:
+            raise
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"\nice_lightning: {INTERRUPTED}", file=sys.stderr)
+        sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ice_lightning.checks import at_least, one_of, problem
+from ice_lightning.checks import IceError, at_least, one_of, problem
 
 REGIONS = (
     "background skin l_brow r_brow l_eye r_eye eye_g l_ear r_ear ear_r "
@@ -457,4 +458,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (IceError, OSError) as error:
+        print(f"ice_lightning: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -167,6 +167,9 @@ def sentence(verdict: dict[str, Any]) -> str:
     """The verdict in plain words."""
     counting = [each for each in verdict["subspaces"] if each["counts"]]
     name, people = verdict["classifier"], verdict["people"]
+    if not any("random" in each["controls"] for each in verdict["subspaces"]):
+        why = "no random subspaces were tried"
+        return f"Whether {name} flips more often than by chance is open: {why}, in {people} people."
     if not counting:
         return f"{name} flips with nothing that was named more often than with random subspaces, in {people} people."
     parts = []

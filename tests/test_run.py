@@ -284,9 +284,14 @@ def test_a_full_disk_is_told(tmp_path):
 
 
 def test_help_names_the_choices(tmp_path):
-    done = command("--help", cwd=tmp_path)
+    line = [sys.executable, "-X", "importtime", "-m", "ice_lightning.run", "--help"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0
+    assert not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
     assert "skin_color" in done.stdout
+    for task in ("traverse", "explain", "verdict", "invert", "list"):
+        assert f"ice_lightning.run task={task} " in done.stdout.replace("\n", " ")
+    assert done.stdout.index("Exit status") < done.stdout.index("Choices") < done.stdout.index("Settings")
     assert not list(tmp_path.iterdir())
 
 
@@ -399,3 +404,32 @@ def test_a_generator_in_bfloat16_finds_about_the_same(compose, tmp_path):
     settings = (*QUICK, "latents.count=1", "criterion.rank=1")
     exactly, roughly = (run(compose(*settings, f"precision={p}")).subspace for p in ("float32", "bfloat16"))
     assert 0 < exactly.angles(roughly).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    "sign,task,status",
+    [(signal.SIGINT, "discover", 130), (signal.SIGINT, "invert", 130), (signal.SIGTERM, "discover", 143)],
+)
+def test_a_signal_ends_with_a_sentence_and_its_status(tmp_path, sign, task, status):
+    Image.new("RGB", (16, 16)).save(tmp_path / "me.png")
+    given = {"discover": [*QUICK[:3], "layers=16", "space=s", "latents.count=200"]}
+    given["invert"] = ["task=invert", "image=me.png"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ice_lightning.run", *given[task], "logger=none", f"hydra.run.dir={tmp_path}/out"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for line in process.stderr:
+        if line.startswith(("pass 1, products", "step 1 of")):
+            process.send_signal(sign)
+            break
+    told = process.stderr.read()
+    assert process.wait(60) == status
+    assert told.splitlines()[-1].startswith("ice_lightning: interrupted: the same command with the same hydra.run.dir")
+    assert "Traceback" not in told
+
+
+def test_a_reader_who_has_seen_enough_of_the_help_gets_no_traceback(tmp_path):
+    line = f"{sys.executable} -m ice_lightning.run --help | head -1"
+    done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.count("\n") == 1
+    assert not done.stderr

@@ -2,6 +2,8 @@
 
 import json
 import math
+import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -45,6 +47,16 @@ def test_nobody_and_everybody_have_an_interval():
 def test_a_subspace_counts_when_it_clears_the_random_control(tmp_path):
     assert summary(explained(tmp_path, "a", 60, 10))["counts"]
     assert not summary(explained(tmp_path, "b", 60, 50))["counts"]
+
+
+def test_without_a_random_control_nothing_is_claimed_or_drawn_of_chance(tmp_path):
+    run = explained(tmp_path, "a", 60)
+    judged = judge([replace(run, rows={name: rows for name, rows in run.rows.items() if "random" not in name})])
+    assert "is open: no random subspaces were tried" in judged["sentence"]
+    assert not judged["subspaces"][0]["counts"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report.png(report.verdict(judged))
 
 
 def test_slices_have_their_own_denominators(tmp_path):

@@ -136,9 +136,10 @@ def own(
     if network is not None:
         module = filled_with(Path(path), network)
     elif Path(path).suffix == ".safetensors":
-        raise problem("a network for these weights", "none", "set classifier.network._target_ to its class")
+        raise problem("a network for these weights", "none", "set +classifier.network._target_=MODULE.CLASS")
     elif not trust:
-        fix = "set classifier.trust=true if you trust its author, or classifier.network._target_ and pass its weights"
+        instead = "pass weights and +classifier.network._target_=MODULE.CLASS"
+        fix = f"set classifier.trust=true if you trust its author, or {instead}"
         raise problem("weights, or a program whose code you trust", f"a program at {path}", fix)
     else:
         module = program(Path(path))
