@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from getpass import getpass
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "runs", nargs="*", type=Path, metavar="RUN",
         help="folder of a discovery or of a sweep, or of inverted pictures; "
-        "without one, the newest of each criterion in outputs/ and multirun/",
+        "without one, the newest of each criterion in outputs/ and multirun/, or those that ship with the package",
     )  # fmt: skip
     parser.add_argument("--latents", type=Path, metavar="FILE", help="people by task=invert, beside those in RUNs")
     parser.add_argument("--directions", type=int, default=3, metavar="N", help="of each subspace, the strongest (3)")
@@ -51,7 +52,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 
 
 def subspace_files(runs: Sequence[Path]) -> list[Path]:
-    """Files of subspaces in run folders and below; without runs, the newest of each criterion hereabouts.
+    """Files of subspaces in run folders and below; without runs, the newest first hereabouts, or the package's own.
 
     Raises:
         IceError: where there are none.
@@ -61,9 +62,12 @@ def subspace_files(runs: Sequence[Path]) -> list[Path]:
         raise problem("folders of runs", f"no folder at {', '.join(missing)}", "check the path")
     folders = runs or (Path("outputs"), Path("multirun"))
     files = list(dict.fromkeys(file for folder in folders for file in sorted(folder.rglob(SUBSPACE))))
-    if not files:
-        got = f"none in {', '.join(map(str, runs)) or 'outputs/ and multirun/'}"
+    if not files and runs:
+        got = f"none in {', '.join(map(str, runs))}"
         raise problem("a subspace", got, "run python -m ice_lightning.run criterion=skin_color first")
+    if not files:
+        say("no runs in outputs/ and multirun/: here are the subspaces that ship with the package")
+        return sorted(Path(str(resources.files("ice_lightning.assets"))).glob("subspaces/*.safetensors"))
     return files if runs else sorted(files, key=lambda file: -file.stat().st_mtime)
 
 

@@ -190,8 +190,24 @@ def explain(cfg: DictConfig) -> Result:
     return Result(folder, json.loads((folder / "metrics.json").read_text()), said, subspace)
 
 
+def shipped(cfg: DictConfig, fingerprint: str) -> Path | None:
+    """The package's own file of the subspace that the settings of a discovery lead to, where it has enough of it."""
+    from ice_lightning.checkpoints import ASSETS
+    from ice_lightning.subspace import load_subspace
+
+    file = ASSETS / "subspaces" / f"{cfg.criterion.name}.safetensors"
+    if not file.is_file() or cfg.explain.directions is None:
+        return None
+    subspace = load_subspace(file)
+    same = settings(OmegaConf.create(subspace.provenance["config"])) == settings(cfg)
+    enough = cfg.explain.directions <= subspace.directions.shape[1]
+    return file if same and enough and subspace.provenance["generator_sha256"] == fingerprint else None
+
+
 def found_before(cfg: DictConfig, fingerprint: str) -> Path:
-    """The folder of the subspace that the settings of a discovery lead to; it is found now unless it was before."""
+    """The file or folder of the subspace that the settings lead to: shipped, found before, or found now."""
+    if (file := shipped(cfg, fingerprint)) is not None:
+        return file
     what = settings(cfg) | {"fingerprint": fingerprint}
     folder = Path(cfg.explain.subspaces) / f"{cfg.criterion.name}_{digest(json.dumps(what, sort_keys=True).encode())}"
     if not (folder / "metrics.json").is_file():

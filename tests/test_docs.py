@@ -48,6 +48,7 @@ COMPOSED = {
 SKIPPED = {
     "wandb sync": "needs an account and a network",
     "python -m ice_lightning.explore": "serves until it is interrupted; tests/test_explore.py asks it",
+    ". .venv/bin/activate": "what it would change is the shell",
     "make": "whether the target exists is tested",
     "pip install": "whether the extra exists is tested",
 }

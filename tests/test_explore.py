@@ -130,16 +130,21 @@ def test_an_edit_is_saved_for_the_other_tasks(explorer, generator, tmp_path):
         assert np.array_equal(np.asarray(picture), pixels(shown.image))
 
 
-def test_nothing_to_show_is_told(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main(["--port", str(free_port())]) == 2
+def test_nothing_to_show_is_told(tmp_path, capsys):
+    assert main([str(tmp_path), "--port", str(free_port())]) == 2
     told = capsys.readouterr().err.splitlines()
     assert told == [
-        "ice_lightning: expected a subspace, got none in outputs/ and multirun/: "
+        f"ice_lightning: expected a subspace, got none in {tmp_path}: "
         "run python -m ice_lightning.run criterion=skin_color first"
     ]
     with pytest.raises(IceError, match=r"folders of runs, got no folder at .*nowhere: check the path"):
         subspace_files([tmp_path / "nowhere"])
+
+
+def test_without_any_run_the_package_shows_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert "hair color" in dict(chosen(subspace_files([]), newest=True))
+    assert "that ship with the package" in capsys.readouterr().err
 
 
 def test_without_runs_the_newest_of_each_criterion_is_shown(generator, tmp_path, monkeypatch):

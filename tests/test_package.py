@@ -29,6 +29,7 @@ def test_the_wheel_runs_in_an_empty_folder(tmp_path):
     for wanted in (
         "ice_lightning/conf/criterion/skin_color.yaml",
         "ice_lightning/assets/generator.safetensors",
+        "ice_lightning/assets/subspaces/hair_color.safetensors",
     ):
         assert wanted in installed
     (tmp_path / "empty").mkdir()

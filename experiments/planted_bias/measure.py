@@ -18,6 +18,7 @@ import torch
 from hydra import compose, initialize_config_module
 
 from ice_lightning import load_generator, load_subspace, report
+from ice_lightning.checkpoints import ASSETS
 from ice_lightning.counterfactual import Gradient
 from ice_lightning.files import whole
 from ice_lightning.modules.classifier import Classifier, embedded, reinitialised
@@ -34,14 +35,8 @@ SHARES, SEEDS = (60, 75, 90, 99), (0, 1, 2)
 
 
 def subspace(criterion: str) -> Path:
-    """The file of a criterion's eight strongest directions, which are found where they aren't there."""
-    file = HERE / "subspaces" / f"{criterion}.safetensors"
-    if not file.exists():
-        file.parent.mkdir(exist_ok=True)
-        with initialize_config_module("ice_lightning.conf", version_base="1.3"):
-            run(compose("config", [f"criterion={criterion}", "logger=none", f"run_dir={OUT / criterion}"]))
-        load_subspace(OUT / criterion).strongest(8).save(file)
-    return file
+    """The file of a criterion's eight strongest directions, which ships with the package."""
+    return ASSETS / "subspaces" / f"{criterion}.safetensors"
 
 
 def measured() -> dict[str, dict[str, Any]]:
