@@ -199,7 +199,8 @@ def shipped(cfg: DictConfig, fingerprint: str) -> Path | None:
     if not file.is_file() or cfg.explain.directions is None:
         return None
     subspace = load_subspace(file)
-    same = settings(OmegaConf.create(subspace.provenance["config"])) == settings(cfg)
+    theirs, ours = settings(OmegaConf.create(subspace.provenance["config"])), settings(cfg)
+    same = all(theirs.get(name) == ours.get(name) for name in theirs | ours)  # what isn't said is null
     enough = cfg.explain.directions <= subspace.directions.shape[1]
     return file if same and enough and subspace.provenance["generator_sha256"] == fingerprint else None
 
