@@ -17,6 +17,7 @@ import threading
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -57,28 +58,28 @@ def once(mode: str, settings: list[str], folder: Path, port: int) -> float:
 
 
 def main() -> None:
-    """Rounds of all modes, in turns."""
+    """Rounds of the modes, in turns."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("settings", nargs="*", default=["criterion=skin_color"])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
-    port, top = silent_server(), Path(tempfile.mkdtemp())
-    seconds: dict[str, list[float]] = {mode: [] for mode in MODES}
-    same = True
+    port, top, modes = silent_server(), Path(tempfile.mkdtemp()), args.modes.split(",")
+    seconds: dict[str, list[float]] = {mode: [] for mode in modes}
     for number in range(args.rounds):
-        modes = list(MODES)[:: 1 if number % 2 == 0 else -1]
-        for mode in modes:
+        for mode in modes[:: 1 if number % 2 == 0 else -1]:
             seconds[mode].append(once(mode, args.settings, top / f"{mode.replace(' ', '_')}_{number}", port))
             print(number, mode, f"{seconds[mode][-1]:.1f} s", flush=True)
-    first = load_subspace(top / "none_0").directions
-    for folder in top.iterdir():
-        same &= torch.equal(load_subspace(folder).directions, first)
-    paired = {
-        mode: median(each / plain - 1 for each, plain in zip(seconds[mode], seconds["none"], strict=True))
-        for mode in list(MODES)[1:]
+    found: dict[str, Any] = {"seconds": seconds}
+    found["more than the first"] = {
+        mode: median(each / plain - 1 for each, plain in zip(seconds[mode], seconds[modes[0]], strict=True))
+        for mode in modes[1:]
     }
-    found = {"settings": args.settings, "seconds": seconds, "more than none": paired, "same directions": same}
-    (HERE / "results.json").write_text(json.dumps(found, indent=1) + "\n")
+    directions = [load_subspace(folder).directions for folder in top.iterdir()]
+    found["same directions"] = all(torch.equal(each, directions[0]) for each in directions)
+    file = HERE / "results.json"
+    results = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps(results | {" ".join(args.settings): found}, indent=1) + "\n")
     print(json.dumps(found, indent=1))
     shutil.rmtree(top)
 
