@@ -22,7 +22,7 @@ from ice_lightning import pages, report
 from ice_lightning.files import LAST, whole
 from ice_lightning.modules.discovery import Discovery
 from ice_lightning.subspace import FILE, Subspace, load_subspace
-from ice_lightning.tracking import PICTURED, artifact_name, generator_artifact, trackers
+from ice_lightning.tracking import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
 from ice_lightning.traversal import generator_of, traverse, visible_strength
 
 HELD_OUT = 1_000_000
@@ -261,8 +261,8 @@ class SaveDiscovery(pl.Callback):
             }
             for person in range(len(latents))
         ]
-        shown = latents[:PICTURED].to(module.device)
-        for i, u in enumerate(shown.split(1)):
-            images = traverse(module.generator, self.subspace, u, [-self.top, 0, self.top])[0]
-            rows[i] |= dict(zip(("minus", "original", "plus"), images, strict=True))
+        parts = latents[:PICTURED].to(module.device).split(TOGETHER)
+        drawn = [traverse(module.generator, self.subspace, u, [-self.top, 0, self.top]) for u in parts]
+        for row, images in zip(rows, torch.cat(drawn), strict=False):
+            row |= dict(zip(("minus", "original", "plus"), images, strict=True))
         return rows

@@ -21,7 +21,7 @@ from ice_lightning.counterfactual import moved
 from ice_lightning.files import whole
 from ice_lightning.modules.explanation import Explanation, Rows
 from ice_lightning.progress import Steps
-from ice_lightning.tracking import PICTURED, Tracker, artifact_name, generator_artifact, trackers
+from ice_lightning.tracking import PICTURED, TOGETHER, Tracker, artifact_name, generator_artifact, trackers
 from ice_lightning.verdict import FILE, load_explained, percent, read_rows, summary
 
 KEPT = "people"
@@ -211,10 +211,12 @@ class SaveExplanation(pl.Callback):
             }
             for i, number in enumerate(rows["number"].tolist())
         ]
-        for i in range(min(PICTURED, len(found))):
-            u, t = rows["u"][i : i + 1].to(module.device), rows["t"][i : i + 1].to(module.device)
-            x, other = module.draw(u)[0], module.draw(moved(u, module.spread, t))[0]
-            found[i] |= {"original": x, "counterfactual": other, "difference": report.difference(x, other)}
+        for begin in range(0, min(PICTURED, len(found)), TOGETHER):
+            part = slice(begin, min(begin + TOGETHER, PICTURED))
+            u, t = rows["u"][part].to(module.device), rows["t"][part].to(module.device)
+            pairs = zip(module.draw(u), module.draw(moved(u, module.spread, t)), strict=True)
+            for row, (x, other) in zip(found[part], pairs, strict=True):
+                row |= {"original": x, "counterfactual": other, "difference": report.difference(x, other)}
         return found
 
 

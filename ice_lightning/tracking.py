@@ -23,8 +23,8 @@ from torch import Tensor
 from ice_lightning.checks import one_of, problem
 from ice_lightning.upload import CLOSED, LOG
 
-PICTURED = 64
-"""At most so many rows of a table have pictures."""
+PICTURED, TOGETHER = 32, 8
+"""At most so many rows of a table have pictures, which are drawn so many people at a time."""
 
 
 class Tracker(WandbLogger):
