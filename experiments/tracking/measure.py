@@ -51,7 +51,8 @@ def once(mode: str, settings: list[str], folder: Path, port: int) -> float:
     environment = os.environ | ({"WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40} if url else {})
     command = [sys.executable, "-m", "ice_lightning.run", *settings, *MODES[mode], f"hydra.run.dir={folder}"]
     began = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    # No pipes: wandb's service would hold them open for seconds after the run has ended.
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     took = time.perf_counter() - began
     subprocess.run(["pkill", "-9", "-f", f"({'|'.join(('upload', 'sync --live'))}).*{folder}"], check=False)
     return took
