@@ -16,11 +16,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ice_lightning import pages, report
 from ice_lightning.files import LAST, whole
 from ice_lightning.modules.discovery import Discovery
+from ice_lightning.progress import bar
 from ice_lightning.subspace import FILE, Subspace, load_subspace
 from ice_lightning.tracking import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
 from ice_lightning.traversal import generator_of, traverse, visible_strength
@@ -82,16 +82,11 @@ class StageProgress(pl.Callback):
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        self.progress = Progress(
-            TextColumn("pass {task.fields[number]}: [bold]{task.fields[stage]}[/]"),
-            TextColumn("person {task.fields[person]} of {task.total:.0f}"),
-            BarColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=self.console,
-            speed_estimate_period=600,
+        said = (
+            "pass {task.fields[number]}: [bold]{task.fields[stage]}[/]",
+            "person {task.fields[person]} of {task.total:.0f}",
         )
+        self.progress = bar(self.console, *said)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen to the module."""
@@ -107,7 +102,7 @@ class StageProgress(pl.Callback):
             number, done, shown = len(pl_module.told) + 1, min(person + share, people), min(person + 1, people)
             if number != said[0]:
                 began = time.monotonic()
-                self.progress.reset(task, number=number)
+                self.progress.reset(task, number=number, stage=stage, person=shown)  # which forgets all others
             self.progress.update(task, completed=done, stage=stage, person=shown, number=number)
             if not self.console.is_terminal and (number, person) != said:
                 elapsed = time.monotonic() - began

@@ -14,6 +14,12 @@ EVERY = 5.0
 """Seconds between plain lines."""
 
 
+def bar(console: Console, *said: str) -> Progress:
+    """A bar with what is said before it, time, and remaining time."""
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=True))
+    return Progress(*map(TextColumn, said), BarColumn(), *times, console=console, speed_estimate_period=600)
+
+
 class Steps:
     """So many of so many steps.
 
@@ -27,15 +33,8 @@ class Steps:
         self.what, self.total, self.before = what, total, before
         self.console = Console(stderr=True)
         self.began = self.said = time.monotonic()
-        self.bar = Progress(
-            TextColumn("{task.description} {task.completed:.0f} of {task.total:.0f}"),
-            TextColumn("{task.fields[note]}"),
-            BarColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=self.console,
-            speed_estimate_period=600,
+        self.bar = bar(
+            self.console, "{task.description} {task.completed:.0f} of {task.total:.0f}", "{task.fields[note]}"
         )
         self.task = self.bar.add_task(what, total=total, completed=before, note="")
         if self.console.is_terminal:
