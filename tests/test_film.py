@@ -16,7 +16,7 @@ from ice_lightning.traversal import generator_of
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
-SUBSPACE = ROOT / "experiments/planted_bias/subspaces/hair_color.safetensors"
+SUBSPACE = ROOT / "ice_lightning/assets/subspaces/hair_color.safetensors"
 
 
 def test_a_round_begins_in_the_middle_and_passes_both_ends():
