@@ -541,9 +541,7 @@ class Comparison(Callback):
 @hydra.main(version_base="1.3", config_path="pkg://ice_lightning.conf", config_name="config")
 def _hydra_main(cfg: DictConfig) -> None:
     if sys.stderr.isatty() and cfg.task.name != "list":
-        print(
-            "loading torch and the networks ...", file=sys.stderr
-        )  # which takes seconds in which nothing is to be seen
+        print("loading torch and the networks ...", file=sys.stderr)  # for seconds nothing else is to be seen
     try:
         result = run(cfg)
     except Exception as error:
