@@ -7,7 +7,6 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from ice_lightning import pages, report
 from ice_lightning.files import LAST, whole
 from ice_lightning.modules.discovery import Discovery
 from ice_lightning.progress import bar
-from ice_lightning.subspace import FILE, Subspace, load_subspace
+from ice_lightning.subspace import FILE, Subspace
 from ice_lightning.tracking import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
-from ice_lightning.traversal import generator_of, traverse, visible_strength
+from ice_lightning.traversal import traverse, visible_strength
 
 HELD_OUT = 1_000_000
 """Added to the seed for people who are shown but not used in the fit."""
@@ -34,24 +33,6 @@ def peak_memory_mb() -> float:
     unit = 1 if sys.platform == "darwin" else 1024
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
     return max(host, torch.cuda.max_memory_allocated() / 2**20) if torch.cuda.is_available() else host
-
-
-def comparison(runs: Mapping[str, Path], title: str) -> bytes:
-    """The strongest direction of several runs on one person whom none of them used, as a PNG.
-
-    Args:
-        runs: name -> folder of a finished discovery.
-        title: one line.
-    """
-    tiles = {}
-    for name, folder in runs.items():
-        subspace = load_subspace(folder)
-        G = generator_of(subspace)
-        with torch.no_grad():
-            u = G.convert(G.sample(1, subspace.provenance["seed"] + HELD_OUT), "z", subspace.space)
-        top = visible_strength(G, subspace, u)
-        tiles[name] = traverse(G, subspace, u, [-top, 0, top])[0]
-    return report.png(report.overview(tiles, title))
 
 
 class SavePass(Checkpoint):
@@ -204,7 +185,7 @@ class SaveDiscovery(pl.Callback):
         G, space, name = module.generator, module.space, module.criterion.name
         seed = self.config["latents"]["seed"] + HELD_OUT
         with torch.no_grad():
-            u = G.convert(G.sample(self.people, seed), "z", space)
+            u = G.people(self.people, seed, space)
         self.top = visible_strength(G, self.subspace, u)
         strengths = [self.top * step for step in (-1, -0.5, 0, 0.5, 1)]
         images = traverse(G, self.subspace, u, strengths)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ice_lightning.checks import one_of, problem
 from ice_lightning.counterfactual import Gradient, moved
-from ice_lightning.modules.stylegan2 import Generator
+from ice_lightning.modules.any_generator import AnyGenerator
 from ice_lightning.spreads import POPULATION, named
 from ice_lightning.subspace import Subspace
 from ice_lightning.traversal import visible_strength
@@ -60,7 +60,7 @@ class Explorer:
         people: latents (n,) of inverted pictures, by name.
     """
 
-    generator: Generator
+    generator: AnyGenerator
     space: str
     sliders: tuple[Slider, ...]
     spread: Tensor
@@ -78,7 +78,7 @@ class Drawn(NamedTuple):
 
 @torch.no_grad()
 def build(
-    generator: Generator,
+    generator: AnyGenerator,
     subspaces: Mapping[str, Subspace],
     classifiers: Mapping[str, nn.Module],
     people: Mapping[str, Tensor],
@@ -96,7 +96,7 @@ def build(
         tell: is told whose visible strengths are looked for, which takes seconds.
     """
     space = next(iter(subspaces.values())).space
-    population = generator.convert(generator.sample(POPULATION), "z", space)
+    population = generator.people(POPULATION, 0, space)
     sliders, spreads = [], []
     for name, subspace in subspaces.items():
         tell(name)
@@ -128,7 +128,7 @@ def person(explorer: Explorer, name: str, seed: int) -> Tensor:
     """The latent (1, n) of somebody known."""
     if name:
         return explorer.people[name][None]
-    return explorer.generator.convert(explorer.generator.sample(1, seed), "z", explorer.space)
+    return explorer.generator.people(1, seed, explorer.space)
 
 
 def edit(explorer: Explorer, u: Tensor, moves: Sequence[float]) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ice_lightning.checks import at_least, one_of, problem
-from ice_lightning.modules.stylegan2 import Generator
+from ice_lightning.modules.any_generator import AnyGenerator
 
 NOBODY = -1
 """The number of a person who isn't one."""
@@ -51,7 +51,7 @@ class LatentDataModule(pl.LightningDataModule):
     """
 
     def __init__(
-        self, generator: Generator, space: str, count: int, seed: int = 0, batch: int = 8, file: str | None = None
+        self, generator: AnyGenerator, space: str, count: int, seed: int = 0, batch: int = 8, file: str | None = None
     ) -> None:
         super().__init__()
         one_of("space", space, generator.spaces)
@@ -59,7 +59,7 @@ class LatentDataModule(pl.LightningDataModule):
         self.batch = at_least("latents.batch", batch, 1)
         if file is None:
             with torch.no_grad():
-                self.latents = generator.convert(generator.sample(count, seed), "z", space).cpu()
+                self.latents = generator.people(count, seed, space).cpu()
             return
         self.latents, facts = read_latents(file)
         if (facts["space"], facts["generator_sha256"]) != (space, generator.fingerprint):

@@ -174,6 +174,36 @@ def discovery_page(
     return page(name.replace("_", " "), lead, [*sections, provenance(command, config, source or {})])
 
 
+def comparison_page(
+    data: bytes, found: Mapping[str, Mapping[str, Any]], links: Mapping[str, str], shared: str, command: str = ""
+) -> str:
+    """The page of a sweep of discoveries.
+
+    Args:
+        data: PNG of every run's strongest direction on the same person.
+        found: what tells a run from the others -> its metrics.json.
+        links: the same -> where its own page lies, from this one.
+        shared: the settings that they have in common.
+        command: that repeats the sweep.
+    """
+    told = "The strongest direction of each run, to both sides of the same person, whom none of the searches saw."
+    body = ""
+    for name, metrics in found.items():
+        facts = {
+            "directions kept": metrics["rank"],
+            "energy kept": metrics["explained_energy"],
+            "worst leakage": max(metrics["leakage"].values(), default=0.0),
+            "people used": metrics["people_used"],
+            "stability": steadiness(metrics["stability"]),
+            "seconds": f"{sum(metrics['seconds'].values()):.0f}",
+        }
+        label = html.escape(name)
+        body += f'<h3><a href="{html.escape(links[name])}">{label}</a></h3>{table(facts, name)}'
+    lead = f"{len(found)} runs side by side" + (f", all with {shared}." if shared else ".")
+    seen = picture(data, f"{told} Runs: {', '.join(found)}.", told)
+    return page("Comparison", lead, [("What each changes", seen), ("Run by run", body), provenance(command, "", {})])
+
+
 def share(told: Mapping[str, Any]) -> str:
     """A flip rate, its interval and denominator in words."""
     low, high = told["interval"]

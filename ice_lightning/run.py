@@ -34,6 +34,7 @@ from ice_lightning.files import LAST
 
 if TYPE_CHECKING:
     from ice_lightning.criterions import Criterion
+    from ice_lightning.modules.any_generator import AnyGenerator
     from ice_lightning.modules.faces import Faces
     from ice_lightning.subspace import Subspace
 
@@ -92,10 +93,10 @@ def discover(cfg: DictConfig, command: str = "") -> Result:
 
     quieten()
     logger = logger_of(cfg)
-    generator = instantiate(cfg.generator)
+    generator = generator_from(cfg)
     faces = instantiate(cfg.faces)
-    criterion = build_criterion(cfg.criterion, faces)
-    layers, decisive = layers_of(cfg), settings(cfg)
+    criterion = build_criterion(cfg.criterion, faces, generator.img_resolution)
+    layers, decisive = layers_of(cfg, generator), settings(cfg)
     data = instantiate(cfg.latents, _partial_=True)(generator=generator, space=cfg.space)
     solver, people = instantiate(cfg.solver), len(data.latents)
     module = Discovery(generator, faces, criterion, solver, people, cfg.space, layers, cfg.precision, decisive)
@@ -140,7 +141,7 @@ def explain(cfg: DictConfig) -> Result:
     people = at_least("explain.people", cfg.explain.people, 1)
     if cfg.explain.latents is not None:
         people = len(read_latents(cfg.explain.latents)[0])
-    generator = instantiate(cfg.generator)
+    generator = generator_from(cfg)
     faces, classifier = instantiate(cfg.faces), instantiate(cfg.classifier)
     oracles = {name: classifiers.embedded(name) for name in cfg.explain.oracles}
     place = file_of(cfg.subspace or found_before(cfg, generator.fingerprint))
@@ -164,8 +165,9 @@ def explain(cfg: DictConfig) -> Result:
     }
     done = {number: row for number, row in finished(folder, decisive).items() if number < people}
     if not (folder / "metrics.json").exists() or len(done) < people:
-        criterion = build_criterion(OmegaConf.create(subspace.provenance["config"]["criterion"]), faces)
-        population = generator.convert(generator.sample(POPULATION, cfg.explain.seed), "z", subspace.space)
+        named = OmegaConf.create(subspace.provenance["config"]["criterion"])
+        criterion = build_criterion(named, faces, generator.img_resolution)
+        population = generator.people(POPULATION, cfg.explain.seed, subspace.space)
         method = instantiate(cfg.method)
         module = Explanation(
             generator, classifier, faces, subspace, method, population, criterion, oracles, tuple(cfg.explain.controls)
@@ -278,12 +280,13 @@ def invert(cfg: DictConfig) -> Result:
     folder = writable(Path(cfg.run_dir))
     if cfg.image is None:
         raise problem(f"a picture or a folder of pictures ({', '.join(KINDS)})", "none", "set image=PATH")
-    generator = instantiate(cfg.generator)
+    generator = generator_from(cfg)
     names, target = read_pictures(cfg.image, generator.img_resolution)
-    between = "w+" if cfg.space == "s" else cfg.space  # every w+ has its s, not every s a w+
     one_of("space", cfg.space, generator.spaces)
+    # Every w+ has its s, not every s a w+.
+    between = "w+" if cfg.space == "s" and "w+" in generator.spaces else cfg.space
     with torch.no_grad():
-        population = generator.convert(generator.sample(POPULATION // 4, 0), "z", between)
+        population = generator.people(POPULATION // 4, 0, between)
 
     with steps("step", cfg.invert.steps) as shown:
         found = invert(
@@ -308,7 +311,7 @@ def traverse(cfg: DictConfig) -> Result:
     if cfg.subspace is None:
         raise problem("the run folder of a discovery", "none", "set subspace=DIR")
     folder, subspace = writable(Path(cfg.run_dir)), load_subspace(cfg.subspace)
-    G, given = generator_of(subspace), cfg.traverse
+    G, given = generator_of(subspace, own=lambda _: generator_from(cfg)), cfg.traverse
     u = LatentDataModule(G, subspace.space, given.people, given.seed, file=given.latents).latents
     count = min(at_least("traverse.directions", given.directions, 1), subspace.directions.shape[1])
 
@@ -386,16 +389,30 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     return {str(name): value for name, value in plain.items()}
 
 
-def layers_of(cfg: DictConfig) -> str | None:
+def generator_from(cfg: DictConfig) -> AnyGenerator:
+    """The generator of the settings: a checkpoint's, or a module of the user's own (DESIGN: what others rely on)."""
+    from ice_lightning.modules.any_generator import AnyGenerator, OwnGenerator
+
+    made = instantiate(cfg.generator)
+    return made if isinstance(made, AnyGenerator) and made.fingerprint else OwnGenerator(made, cfg.generator._target_)
+
+
+def layers_of(cfg: DictConfig, generator: AnyGenerator) -> str | None:
     """Which layers may move: those that the user names; else, in a space that has layers, the criterion's own."""
+    one_of("space", cfg.space, generator.spaces)
     layers = cfg.layers
-    if layers is None and cfg.space in ("w+", "s"):
+    if layers is None and len(generator.widths(cfg.space)) > 1:
         layers = cfg.criterion.layers
     return None if layers in (None, "all") else str(layers)
 
 
-def build_criterion(cfg: DictConfig, faces: Faces) -> Criterion:
+def build_criterion(cfg: DictConfig, faces: Faces, side: int) -> Criterion:
     """A criterion from its yaml; each term gets the face models that its class asks for in `needs`.
+
+    Args:
+        cfg: of the criterion.
+        faces: the face models.
+        side: of the generator's images; a term that would read them larger reads them as they are.
 
     Raises:
         IceError: for a class that can't be found, a missing face model, or one term both activated and suppressed.
@@ -414,23 +431,27 @@ def build_criterion(cfg: DictConfig, faces: Faces) -> Criterion:
         for name, network in networks.items():
             if network is None:
                 raise problem(f"a face model '{name}' for {kind.__name__}", "none", f"set faces.{name}=PATH")
-        return instantiate(node, _partial_=True)(**networks)
+        made = instantiate(node, _partial_=True)(**networks)
+        if made.size is not None and made.size > side:
+            made.size = side
+        return made
 
     def parts(group: DictConfig, kind: Any) -> dict[str, Any]:
         nodes = {str(name): node for name, node in group.items() if node is not None}
         settings = {name: {k: v for k, v in node.items() if k != "term"} for name, node in nodes.items()}
         return {name: kind(term(node.term), **settings[name]) for name, node in nodes.items()}
 
+    suppressed = cfg.suppress or DictConfig({})
     for one, node in cfg.activate.items():
-        for other, against in cfg.suppress.items():
+        for other, against in suppressed.items():
             if node is not None and against is not None and node.term == against.term:
-                got = f"'{one}' and '{other}', which are the same"
+                got = f"'{one}' and '{other!s}', which are the same"
                 raise problem("different terms to activate and to suppress", got, "drop one, or take its complement")
     return Criterion(
         name=cfg.name,
         description=cfg.description,
         activate=parts(cfg.activate, Activate),
-        suppress=parts(cfg.suppress, Suppress),
+        suppress=parts(suppressed, Suppress),
         projection=cfg.projection,
         late=tuple(cfg.late),
         activate_ratio=cfg.activate_ratio,
@@ -508,7 +529,7 @@ def job_number(file: Path) -> str:
 
 
 class Comparison(Callback):
-    """At the end of a multirun, its verdict or `comparison.png` (conf: hydra.callbacks)."""
+    """At the end of a multirun, its verdict or its comparison (conf: hydra.callbacks)."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Judge explanations; draw what discoveries found on the same person, by the settings that tell them apart."""
@@ -522,8 +543,7 @@ class Comparison(Callback):
             track(config, sweep, judged, sweep)
             print("\n".join([*(each["sentence"] for each in judged), str(sweep / "verdict.html")]))
             return
-        from ice_lightning.callbacks import comparison
-        from ice_lightning.files import whole
+        from ice_lightning.save_comparison import write_comparison
 
         given = {
             file.parent: list(OmegaConf.load(file.parent / ".hydra" / "overrides.yaml"))
@@ -533,9 +553,11 @@ class Comparison(Callback):
             return
         shared = set.intersection(*map(set, given.values()))
         runs = {", ".join(s for s in settings if s not in shared): folder for folder, settings in given.items()}
-        with whole(sweep / "comparison.png") as part:
-            part.write_bytes(comparison(runs, ", ".join(sorted(shared)) or "strongest directions"))
-        print(f"{len(runs)} runs: {sweep / 'comparison.png'}")
+        again = shlex.join(["python", "-m", "ice_lightning.run", "-m", *config.hydra.overrides.task])
+        write_comparison(
+            sweep, runs, ", ".join(sorted(shared)), lambda node: generator_from(DictConfig({"generator": node})), again
+        )
+        print(f"{len(runs)} runs: {sweep / 'comparison.html'}")
 
 
 @hydra.main(version_base="1.3", config_path="pkg://ice_lightning.conf", config_name="config")

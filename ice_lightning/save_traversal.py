@@ -13,7 +13,7 @@ from torch import Tensor
 from ice_lightning import report
 from ice_lightning.files import whole
 from ice_lightning.film import film, there_and_back, write_gif, write_mp4
-from ice_lightning.modules.stylegan2 import Generator
+from ice_lightning.modules.any_generator import AnyGenerator
 from ice_lightning.subspace import Subspace
 from ice_lightning.traversal import traverse, visible_strength
 
@@ -21,7 +21,7 @@ from ice_lightning.traversal import traverse, visible_strength
 @torch.no_grad()
 def write_traversal(
     folder: Path,
-    generator: Generator,
+    generator: AnyGenerator,
     subspace: Subspace,
     u: Tensor,
     directions: Sequence[int],

@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ice_lightning.checkpoints import load_generator
 from ice_lightning.checks import problem
-from ice_lightning.modules.stylegan2 import Generator
+from ice_lightning.modules.any_generator import AnyGenerator
 from ice_lightning.subspace import Subspace
 
 VISIBLE = 0.3
 """RGB distance by which the most changed hundredth of the pixels differs from the original, at full strength."""
+CHECKPOINT = "ice_lightning.checkpoints.load_generator"
+"""What conf/generator/default.yaml names."""
 FARTHEST = 1e4
 """No direction of unit length is walked farther."""
 
 
-def generator_of(subspace: Subspace) -> Generator:
-    """The generator that a subspace was found on, by its provenance.
+def generator_of(subspace: Subspace, own: Callable[[Any], AnyGenerator] | None = None) -> AnyGenerator:
+    """The generator that a subspace was found on: the checkpoint that its provenance names.
+
+    Args:
+        subspace: says what it was found on.
+        own: makes a generator of the settings of another kind; without it, one is refused, since a file that somebody
+            shares must not say what code is run.
 
     Raises:
-        IceError: when its file is gone, or is another one by now.
+        IceError: when its file is gone, is another one by now, or no checkpoint.
     """
     provenance = subspace.provenance
-    G = load_generator(provenance["generator"], label=provenance["config"]["generator"].get("label"))
+    settings = provenance["config"]["generator"]
+    if settings["_target_"] == CHECKPOINT:
+        G: AnyGenerator = load_generator(provenance["generator"], label=settings.get("label"))
+    elif own is not None:
+        G = own(settings)
+    else:
+        fix = f"make films of it by task=traverse generator=own generator._target_={settings['_target_']}"
+        raise problem("a subspace of a checkpoint", f"one of {settings['_target_']}", fix)
     if G.fingerprint != provenance["generator_sha256"]:
         got = f"another file by now ({G.fingerprint[:12]})"
         fix = "put the generator back that the subspace was found on, or find the subspace again"
@@ -41,7 +57,7 @@ def most_changed(image: Tensor, original: Tensor, share: float = 0.01) -> Tensor
 
 @torch.no_grad()
 def visible_strength(
-    generator: Generator, subspace: Subspace, u: Tensor, direction: int = 0, target: float = VISIBLE
+    generator: AnyGenerator, subspace: Subspace, u: Tensor, direction: int = 0, target: float = VISIBLE
 ) -> float:
     """The strength at which the most changed pixels of people u (N, n) differ by `target` on average, to 3 % of it.
 
@@ -67,7 +83,9 @@ def visible_strength(
 
 
 @torch.no_grad()
-def traverse(generator: Generator, subspace: Subspace, u: Tensor, strengths: list[float], direction: int = 0) -> Tensor:
+def traverse(
+    generator: AnyGenerator, subspace: Subspace, u: Tensor, strengths: list[float], direction: int = 0
+) -> Tensor:
     """People u (N, n) at each strength: (N, len(strengths), 3, H, W) in 0..1."""
     columns = [generator(subspace.edit(u, direction, s), subspace.space).clamp(0, 1) for s in strengths]
     return torch.stack(columns, 1)

@@ -15,6 +15,7 @@ LAYERS = [
     {
         "solvers", "projection", "search", "answer", "metric", "pencil", "thresholds", "krylov", "subspace",
         "stability", "checkpoints", "modules.stylegan2",
+        "modules.any_generator",
         "modules.parser", "modules.landmarks", "modules.identity", "modules.classifier", "modules.layers",
         "modules.faces",
         "modules.sampling", "modules.bisenet", "modules.iresnet", "modules.pretrained",
@@ -24,7 +25,8 @@ LAYERS = [
         "film", "explorer",
     },
     {
-        "modules.discovery", "modules.explanation", "callbacks", "save_explanation", "save_inversion", "save_traversal",
+        "modules.discovery", "modules.explanation", "callbacks", "save_explanation", "save_comparison",
+        "save_inversion", "save_traversal",
         "ranks", "tracking", "dashboard", "guard", "explore_page",
     },
     {"run", "explore"},

@@ -8,7 +8,7 @@ from ice_lightning.run import build_criterion
 
 @pytest.fixture
 def module(compose, generator, faces):
-    criterion = build_criterion(compose("criterion=paper/skin_color").criterion, faces)
+    criterion = build_criterion(compose("criterion=paper/skin_color").criterion, faces, 128)
     return Discovery(generator, faces, criterion, Whole(), 8, "w")
 
 

@@ -117,6 +117,13 @@ def own_network(path, **arguments):
     save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
 
 
+def dcgan(path):
+    """Weights of the generator that the page has written."""
+    from my_gan import Dcgan
+
+    torch.save(Dcgan().state_dict(), path)
+
+
 def program(path):
     batch = torch.export.Dim("batch", min=1, max=1024)
     network, image = Classifier().eval(), torch.zeros(2, 3, 224, 224)
@@ -136,6 +143,7 @@ FILES = {
     "mine.safetensors": own_network,
     "mine3.pth": lambda path: own_network(path, classes=3),
     "mine.pt2": program,
+    "dcgan.pth": dcgan,
     "photos": pictures,
 }
 """Who writes a file that isn't there when a command names it."""

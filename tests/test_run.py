@@ -162,7 +162,7 @@ def test_a_missing_checkpoint_is_named(compose, tmp_path):
     "name", sorted(str(p.relative_to(CONF / "criterion").with_suffix("")) for p in (CONF / "criterion").rglob("*.yaml"))
 )
 def test_every_preset_composes_and_builds(compose, faces, name):
-    criterion = build_criterion(compose(f"criterion={name}").criterion, faces)
+    criterion = build_criterion(compose(f"criterion={name}").criterion, faces, 128)
     assert criterion.name == name.split("/")[-1]
     assert criterion.description
     assert criterion.suppress
@@ -214,7 +214,6 @@ SENTENCES = {
     "+criterion.activate.eyes.term={_target_:ice_lightning.criterions.Landmarks,indices:36-70}": (
         "landmark indices from 0 to 67, got '36-70'"
     ),
-    "criterion.suppress.residual.term.size=256": "a size of at most 128, the side of the image, .*256",
     "criterion.suppress.residual.term=${criterion.activate.color.term}": "different terms to activate and to suppress",
     "criterion.activate.color.term._target_=nowhere.Term": "the class of a criterion term, got 'nowhere.Term'",
     "+criterion.activate.color.weight=0": "a weight above 0 for RegionColor .*, got 0",
@@ -328,7 +327,7 @@ def test_a_term_and_a_preset_of_ones_own_from_another_folder(tmp_path):
     assert json.loads(metrics.read_text())["rank"] >= 1
 
 
-def test_a_sweep_over_spaces_ends_in_one_picture(tmp_path):
+def test_a_sweep_over_spaces_ends_in_one_picture_and_page(tmp_path):
     settings = ("experiment=space_comparison", "hydra.sweeper.params.space='w,z'", "latents.count=1")
     done = command(*settings, *QUICK[2:], f"hydra.sweep.dir={tmp_path}/sweep", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -336,6 +335,10 @@ def test_a_sweep_over_spaces_ends_in_one_picture(tmp_path):
     picture = Image.open(tmp_path / "sweep" / "comparison.png").convert("L")
     assert np.asarray(picture).std() > 10
     assert "2 runs: " in done.stdout
+    page = (tmp_path / "sweep" / "comparison.html").read_text()
+    links = re.findall(r'href="([^"#]+/report.html)"', page)
+    assert len(links) == 2 and all((tmp_path / "sweep" / link).is_file() for link in links)
+    assert "experiment=space_comparison" in page
     records = [read(folder) for folder in tmp_path.glob("sweep/*/wandb")]
     told = [each.run for record in records for each in record if each.WhichOneof("record_type") == "run"]
     assert {each.run_group for each in told} == {"sweep"}

@@ -60,7 +60,7 @@ def discover(configs: dict[str, DictConfig], done: Callable[[str, Discovery, flo
     """
     first = next(iter(configs.values()))
     G, faces = load_generator("embedded"), embedded()
-    criterions = {name: build_criterion(cfg.criterion, faces) for name, cfg in configs.items()}
+    criterions = {name: build_criterion(cfg.criterion, faces, G.img_resolution) for name, cfg in configs.items()}
     u = G.convert(G.sample(first.latents.count, first.latents.seed), "z", first.space)
     with torch.no_grad():
         images = [G(each[None], first.space) for each in u]
@@ -94,7 +94,7 @@ def discover(configs: dict[str, DictConfig], done: Callable[[str, Discovery, flo
         print(f"person {person + 1} of {len(u)}: {shared:.0f} s images, {sum(spent.values()):.0f} s terms", flush=True)
     for name, criterion in criterions.items():
         began = time.perf_counter()
-        module = Discovery(G, faces, criterion, Whole(), len(u), first.space, layers_of(configs[name]))
+        module = Discovery(G, faces, criterion, Whole(), len(u), first.space, layers_of(configs[name], G))
         module.people_used = len(used[name])
         means = [factors[key][:, module.coordinates] * len(used[name]) ** -0.5 for key in keys[name]]
         try:

@@ -19,8 +19,8 @@ from ice_lightning.checks import one_of, problem
 from ice_lightning.criterions import Analysis, Criterion
 from ice_lightning.krylov import BlockKrylov, Whole
 from ice_lightning.latents import NOBODY
+from ice_lightning.modules.any_generator import AnyGenerator
 from ice_lightning.modules.faces import Faces
-from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.operators import probe
 from ice_lightning.products import Batch, as_bytes, at_once, graph_bytes, linearise, on_threads
 from ice_lightning.search import Found, Problem, Sums, together
@@ -58,7 +58,7 @@ class Discovery(pl.LightningModule):
 
     def __init__(
         self,
-        generator: Generator,
+        generator: AnyGenerator,
         faces: Faces,
         criterion: Criterion,
         solver: Whole | BlockKrylov,
@@ -79,8 +79,7 @@ class Discovery(pl.LightningModule):
         self.coordinates: Tensor
         self.register_buffer("coordinates", generator.coordinates(space, layers), persistent=False)
         # Layers that stay where they are need no derivative, and are told apart where a space has any.
-        whole_layers = space in ("w+", "s") and layers is not None
-        widths = generator.widths(space) if whole_layers else [generator.dim(space)]
+        widths = generator.widths(space) if layers is not None else [generator.dim(space)]
         moving = torch.zeros(generator.dim(space), dtype=torch.bool)
         moving[self.coordinates] = True
         self.pieces = [(width, bool(part[0])) for width, part in zip(widths, moving.split(widths), strict=True)]
@@ -88,13 +87,6 @@ class Discovery(pl.LightningModule):
         terms = [each.term for each in wanted] + [each.term for each in unwanted]
         self.terms = nn.ModuleList(terms)
         self.forward_mode = all(term.forward_mode for term in terms)
-        for term in terms:
-            if term.size is not None and term.size > generator.img_resolution:
-                raise problem(
-                    f"a size of at most {generator.img_resolution}, the side of the image, for {term.label}",
-                    term.size,
-                    "lower its size",
-                )
         self.problem = Problem(
             n=len(self.coordinates),
             weights=tuple(each.weight for each in wanted),

@@ -16,9 +16,9 @@ from ice_lightning.checks import one_of, problem
 from ice_lightning.counterfactual import Gradient, Method, Moves, Score, moved, only
 from ice_lightning.criterions import Analysis, Criterion
 from ice_lightning.latents import NOBODY
+from ice_lightning.modules.any_generator import AnyGenerator
 from ice_lightning.modules.classifier import probe, reinitialised
 from ice_lightning.modules.faces import Faces
-from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.products import on_threads
 from ice_lightning.spreads import deviations, matching_factor, named, random_bases
 from ice_lightning.subspace import Subspace
@@ -62,7 +62,7 @@ class Explanation(pl.LightningModule):
 
     def __init__(
         self,
-        generator: Generator,
+        generator: AnyGenerator,
         classifier: nn.Module,
         faces: Faces,
         subspace: Subspace,

@@ -7,7 +7,6 @@ synthesis), 2020 (2006.06676: ADA, class embedding, conv_clamp). Names follow st
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from ice_lightning.checks import at_least, one_of, problem
+from ice_lightning.modules.any_generator import AnyGenerator
 from ice_lightning.ops import bias_act, conv2d, conv_transpose2d, setup_filter, upfirdn2d
 
 SPACES = ("z", "w", "w+", "s")
@@ -274,7 +274,7 @@ class Synthesis(nn.Module):
         return image
 
 
-class Generator(nn.Module):
+class Generator(AnyGenerator):
     """A StyleGAN2 generator.
 
     Args:
@@ -301,8 +301,6 @@ class Generator(nn.Module):
     """
 
     spaces = SPACES
-    fingerprint = ""
-    name = ""
     dialect = ""
     label: int | None = None
     settings: dict[str, Any]
@@ -349,63 +347,17 @@ class Generator(nn.Module):
         self.num_ws = 1 + max(row for _, row in layers)
         self.style_widths = [layer.affine.weight.shape[0] for layer, _ in layers]
 
-    def dim(self, space: str) -> int:
-        """Number of coordinates of a latent in `space`."""
-        one_of("space", space, SPACES)
-        return {
-            "z": self.z_dim,
-            "w": self.w_dim,
-            "w+": self.num_ws * self.w_dim,
-            "s": sum(self.style_widths),
-        }[space]
-
     def widths(self, space: str) -> list[int]:
         """Widths of the layers of a latent: the rows of w+, the styled layers of s; one in z and w."""
-        return {"s": self.style_widths, "w+": [self.w_dim] * self.num_ws}.get(space, [self.dim(space)])
+        one_of("space", space, SPACES)
+        w = self.w_dim
+        return {"z": [self.z_dim], "w": [w], "w+": [w] * self.num_ws, "s": self.style_widths}[space]
 
-    def coordinates(self, space: str, layers: str | None = None) -> Tensor:
-        """Which coordinates of a latent belong to some layers.
-
-        Args:
-            space: any; layers can be told apart in w+ (its rows) and in s (styled layers in the order of S).
-            layers: None for all; numbers counted from 0 such as "4-8" or "0,3"; sides such as "32px-" or "4px-16px";
-                or "coarse" (up to 8 px), "middle" (16 and 32 px) or "fine" (from 64 px on), after Karras et al. 2019,
-                section 3.1. A row of w+ belongs to the side of its convolution.
-
-        Returns:
-            (k,) int64, ascending.
-
-        Raises:
-            IceError: for layers that don't exist, or a space without layers.
-        """
-        everything = torch.arange(self.dim(space))
-        if layers is None:
-            return everything
-        if space not in ("w+", "s"):
-            raise problem("layers in w+ or s", f"layers={layers} in {space}", "set space=w+ or space=s, or drop layers")
-        styled = self.synthesis.layers()
-        widths, sides = self.widths(space), self.synthesis.sides()
-        if space == "w+":
-            side_of = {row: side for (_, row), side in zip(styled, self.synthesis.sides(), strict=True)}
-            sides = [side_of[row] for row in range(self.num_ws)]
-        bands = {"coarse": "4px-8px", "middle": "16px-32px", "fine": "64px-"}
-        chosen: set[int] = set()
-        if pixels := re.fullmatch(r"(\d+)px-(?:(\d+)px)?", bands.get(layers, layers)):
-            low, high = int(pixels[1]), int(pixels[2] or self.img_resolution)
-            chosen = {i for i, side in enumerate(sides) if low <= side <= high}
-        elif re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", layers):
-            for part in layers.split(","):
-                first, _, last = part.partition("-")
-                chosen |= set(range(int(first), int(last or first) + 1))
-        else:
-            raise problem(
-                "layers such as 4-8, 32px-, coarse, middle or fine", f"'{layers}'", "write it like one of them"
-            )
-        if not chosen or max(chosen) >= len(widths):
-            raise problem(
-                f"layers from 0 to {len(widths) - 1} in {space}", f"'{layers}'", "this generator has no others"
-            )
-        return torch.cat([part for i, part in enumerate(everything.split(widths)) if i in chosen])
+    def sides(self, space: str) -> list[int]:
+        """The image side at which each layer of a latent works; of a row of w+, that of its convolution."""
+        styled, sides = self.synthesis.layers(), self.synthesis.sides()
+        row_side = {row: side for (_, row), side in zip(styled, sides, strict=True)}
+        return {"s": sides, "w+": [row_side[row] for row in range(self.num_ws)]}.get(space, [self.img_resolution])
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """n people as z (n, z_dim) in the weights' dtype; person i depends on seed + i alone at any sharding."""
