@@ -115,7 +115,8 @@ class OwnGenerator(AnyGenerator):
             - `sample(n, seed)`: n people in the first space, (n, d), person i from seed + i alone;
             - a call `module(u, space)`: (N, d) -> (N, 3, H, H), displayable in 0..1;
             - `convert(u, src, dst)`: latents in a later space, where it has more than one;
-            - `widths(space)` and `sides(space)`, where a space has layers that `layers=` is to tell apart.
+            - `widths(space)` and `sides(space)`, where a space has layers that `layers=` is to tell apart;
+            - `draw(layers, space)` of latents in these layers, where those that stay are then cheaper.
         name: what reports call it.
 
     Raises:
@@ -186,6 +187,13 @@ class OwnGenerator(AnyGenerator):
     def sides(self, space: str) -> list[int]:
         """As the module says, else unknown, which is 0."""
         return list(self.module.sides(space)) if hasattr(self.module, "sides") else [0] * len(self.widths(space))
+
+    def draw(self, layers: Sequence[Tensor], space: str) -> Tensor:
+        """By the module's own `draw`, where it has one."""
+        if not hasattr(self.module, "draw"):
+            return super().draw(layers, space)
+        image: Tensor = self.module.draw(layers, space)
+        return image
 
     def forward(self, u: Tensor, space: str) -> Tensor:
         """Latents (N, dim) -> images (N, 3, H, H)."""
