@@ -9,8 +9,13 @@ import torch
 import writers
 
 from ice_lightning.checkpoints import (
-    convert_face_api, is_manifest, read_face_api, read_manifest, read_weights,
+    convert_face_api,
+    is_manifest,
+    read_face_api,
+    read_manifest,
+    read_weights,
 )  # fmt: skip
+from ice_lightning.checkpoints.__main__ import main
 from ice_lightning.checks import IceError
 
 DRAW = np.random.default_rng(0)
@@ -163,3 +168,14 @@ def test_what_is_converted_reads_like_its_manifest(tmp_path):
     with pytest.raises(IceError, match="a face-api manifest at"):
         convert_face_api(tmp_path / "m.json", tmp_path / "other.safetensors")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["expression.safetensors", "m.json"]
+
+
+def test_the_command_line_says_what_a_manifest_is_and_converts_it(tmp_path, capsys):
+    path, out = tmp_path / "m.json", tmp_path / "expression.safetensors"
+    writers.manifest(path, writers.face_api("expression"), lambda name: "uint8")
+    assert main([str(path)]) == 0
+    assert "49, 323,687 numbers" in capsys.readouterr().out
+    assert main([str(path), str(out)]) == 0
+    assert len(read_weights(out, "x")) == 49
+    assert main([str(path), str(out), "--verify"]) == 2
+    assert "expected a StyleGAN2 checkpoint for --verify and --to ada, got a manifest" in capsys.readouterr().err

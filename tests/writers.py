@@ -372,7 +372,7 @@ def face_api_shapes(network):
 
 
 def face_api(network, seed=0):
-    """Random weights of a network of face-api, in TensorFlow's layouts, of a size at which numbers neither grow nor fade."""
+    """Random weights of a network of face-api in TensorFlow's layouts; numbers neither grow nor fade on their way."""
     draw = np.random.default_rng(seed)
     tensors = {}
     for name, shape in face_api_shapes(network).items():
