@@ -23,3 +23,17 @@ def whole(path: str | Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def cached(name: str) -> Path:
+    """A file of the user's cache: public networks in the form in which `faces=landmarks` looks for them.
+
+    Args:
+        name: landmarks, recognition, expression or age_gender, each .safetensors.
+
+    Returns:
+        Where it is, or would be, below $XDG_CACHE_HOME or, where that isn't an absolute path, ~/.cache.
+    """
+    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    home = home if home.is_absolute() else Path.home() / ".cache"  # as the XDG base directory specification has it
+    return home / "ice_lightning" / "real_faces" / name

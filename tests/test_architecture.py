@@ -19,6 +19,7 @@ LAYERS = [
         "modules.parser", "modules.landmarks", "modules.identity", "modules.classifier", "modules.layers",
         "modules.faces",
         "modules.sampling", "modules.bisenet", "modules.iresnet", "modules.pretrained",
+        "modules.face_api", "modules.face_recognition", "modules.landmark_regions", "modules.landmark_faces",
     },
     {
         "criterions", "counterfactual", "spreads", "verdict", "inversion", "latents", "report", "pages", "traversal",

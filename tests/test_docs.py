@@ -41,6 +41,7 @@ COMPOSED = {
     "precision=bfloat16": "tests/test_run.py runs it",
     "logger.mode=online": "needs an account; tests/test_tracking.py runs it against a dead server",
     "faces=pretrained": "takes two minutes; tests/test_pretrained.py runs it on files of the true formats",
+    "faces=landmarks": "needs landmarks of true faces; tests/test_landmark_faces.py runs it on the embedded ones",
     "experiment=space_comparison": "takes half a minute; tests/test_run.py runs it",
 }
 """Settings of commands that are composed only, and why."""
@@ -130,6 +131,11 @@ def program(path):
     torch.export.save(torch.export.export(network, (image,), dynamic_shapes={"image": {0: batch}}), str(path))
 
 
+def face_api_manifest(path):
+    (network,) = (each for each in ("landmark", "recognition", "expression", "age_gender") if each in path.name)
+    writers.manifest(path, writers.face_api({"landmark": "landmarks"}.get(network, network)), lambda name: "uint8")
+
+
 def pictures(path):
     path.mkdir()
     (image,) = render(factors_from_z(load_generator("embedded").sample(1, 77)), 128).image
@@ -145,6 +151,7 @@ FILES = {
     "mine.pt2": program,
     "dcgan.pth": dcgan,
     "photos": pictures,
+    "face_expression_model-weights_manifest.json": face_api_manifest,
 }
 """Who writes a file that isn't there when a command names it."""
 
@@ -298,7 +305,12 @@ def test_make_targets_and_extras_exist():
 
 def test_settings_that_are_named_exist():
     groups = {p.name for p in (ROOT / "conf").iterdir() if p.is_dir()}
-    bases = [["classifier=own", "faces=pretrained"], ["hydra/launcher=submitit_slurm"], ["hydra/launcher=joblib"]]
+    bases = [
+        ["classifier=own", "faces=pretrained"],
+        ["faces=landmarks"],
+        ["hydra/launcher=submitit_slurm"],
+        ["hydra/launcher=joblib"],
+    ]
     cfgs = [composed(base) for base in bases]
     missing = object()
     for path in PAGES:

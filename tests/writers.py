@@ -6,9 +6,11 @@ They know nothing of the readers: a pickle is written by Python's own pickler, w
 import argparse
 import collections
 import io
+import json
 import math
 import pickle
 
+import numpy as np
 import torch
 
 
@@ -285,3 +287,96 @@ def genforce(G, legacy=False):
             if ours == "conv0":
                 found[f"{q}filter.kernel"] = 4 * s[f"synthesis.b{r}.resample_filter"][None, None]
     return saved({"generator": {}, "generator_smooth": found}, legacy)
+
+
+# TensorFlow.js: a manifest and the shards beside it
+
+
+def manifest(path, tensors, pack=lambda name: None, shards=1, wrapped=False):
+    """Write numpy arrays as a manifest; returns the numbers that a reader should find, in float64.
+
+    `pack` says for each name how its numbers are stored: uint8, uint16, float16, or None for the array's own type.
+    """
+    entries, data, expected = [], b"", {}
+    for name, array in tensors.items():
+        kind = pack(name)
+        entry = {"name": name, "shape": list(array.shape), "dtype": "bool" if array.dtype == bool else str(array.dtype)}
+        if kind in ("uint8", "uint16"):
+            levels = 2 ** int(kind[4:]) - 1
+            least, scale = float(array.min()), float(array.max() - array.min()) / levels or 1.0
+            stored = np.rint((array - least) / scale).astype(kind)
+            entry["quantization"] = {"dtype": kind, "scale": scale, "min": least}
+            expected[name] = stored * scale + least
+        else:
+            stored = array.astype("float16") if kind == "float16" else array
+            entry |= {"quantization": {"dtype": "float16"}} if kind == "float16" else {}
+            expected[name] = stored.astype(np.float64)
+        entries.append(entry)
+        data += stored.tobytes()
+    each = -(-len(data) // shards)
+    names = [f"group1-shard{i + 1}of{shards}.bin" for i in range(shards)] if shards > 1 else [f"{path.stem}.bin"]
+    for i, name in enumerate(names):
+        (path.parent / name).write_bytes(data[i * each : (i + 1) * each])
+    groups = [{"weights": entries, "paths": names}]
+    path.write_text(json.dumps({"format": "graph-model", "weightsManifest": groups} if wrapped else groups))
+    return expected
+
+
+def face_api_shapes(network):
+    """Names and shapes in face-api's manifests, written down from its package's model/ folder."""
+    found = {}
+
+    def conv(name, k, c_in, c_out):
+        found.update({f"{name}/filters": (k, k, c_in, c_out), f"{name}/bias": (c_out,)})
+
+    def separable(name, c_in, c_out):
+        found.update({f"{name}/depthwise_filter": (3, 3, c_in, 1), f"{name}/pointwise_filter": (1, 1, c_in, c_out)})
+        found[f"{name}/bias"] = (c_out,)
+
+    def matrix(name, c_in, c_out):
+        found.update({f"{name}/weights": (c_in, c_out), f"{name}/bias": (c_out,)})
+
+    def scaled(name, k, c_in, c_out):
+        conv(f"{name}/conv", k, c_in, c_out)
+        found.update({f"{name}/scale/weights": (c_out,), f"{name}/scale/biases": (c_out,)})
+
+    if network in ("landmarks", "expression"):
+        for i, (c_in, c_out) in enumerate([(3, 32), (32, 64), (64, 128), (128, 256)]):
+            conv("dense0/conv0", 3, 3, 32) if i == 0 else separable(f"dense{i}/conv0", c_in, c_out)
+            for j in (1, 2, 3):
+                separable(f"dense{i}/conv{j}", c_out, c_out)
+        matrix("fc", 256, {"landmarks": 136, "expression": 7}[network])
+    elif network == "age_gender":
+        conv("entry_flow/conv_in", 3, 3, 32)
+        blocks = ("entry_flow/reduction_block_0", "entry_flow/reduction_block_1", "exit_flow/reduction_block")
+        for name, c_in, c_out in zip(blocks, (32, 64, 128), (64, 128, 256), strict=True):
+            separable(f"{name}/separable_conv0", c_in, c_out)
+            separable(f"{name}/separable_conv1", c_out, c_out)
+            conv(f"{name}/expansion_conv", 1, c_in, c_out)
+        for i in (0, 1):
+            for j in (0, 1, 2):
+                separable(f"middle_flow/main_block_{i}/separable_conv{j}", 128, 128)
+        separable("exit_flow/separable_conv", 256, 512)
+        matrix("fc/age", 512, 1)
+        matrix("fc/gender", 512, 2)
+    else:
+        scaled("conv32_down", 7, 3, 32)
+        c_in = 32
+        for c_out, names in ((32, "1 2 3"), (64, "down 1 2 3"), (128, "down 1 2"), (256, "down 1 2 down_out")):
+            for name in names.split():
+                scaled(f"conv{c_out}_{name}/conv1", 3, c_in, c_out)
+                scaled(f"conv{c_out}_{name}/conv2", 3, c_out, c_out)
+                c_in = c_out
+        found["fc"] = (256, 128)
+    return found
+
+
+def face_api(network, seed=0):
+    """Random weights of a network of face-api in TensorFlow's layouts; numbers neither grow nor fade on their way."""
+    draw = np.random.default_rng(seed)
+    tensors = {}
+    for name, shape in face_api_shapes(network).items():
+        fan_in = math.prod(shape[:3] if len(shape) == 4 and not name.endswith("depthwise_filter") else shape[:-1][:2])
+        spread = 0.2 if len(shape) == 1 else math.sqrt(1.5 / fan_in)
+        tensors[name] = (draw.normal(0, spread, shape) + name.endswith("scale/weights")).astype(np.float32)
+    return tensors

@@ -6,10 +6,13 @@ the wrappers round it, genforce's .pth, weights alone under the names of stylega
 
 from __future__ import annotations
 
+from ice_lightning.checkpoints.face_api import convert_face_api, read_face_api
 from ice_lightning.checkpoints.generators import load_generator
 from ice_lightning.checkpoints.own import ASSETS, load_network, read_network, save_network, sha256
+from ice_lightning.checkpoints.tfjs import is_manifest, read_manifest
 from ice_lightning.checkpoints.weights import read_weights
 
 __all__ = [
-    "ASSETS", "load_generator", "load_network", "read_network", "read_weights", "save_network", "sha256",
+    "ASSETS", "convert_face_api", "is_manifest", "load_generator", "load_network", "read_face_api", "read_manifest",
+    "read_network", "read_weights", "save_network", "sha256",
 ]  # fmt: skip

@@ -2,9 +2,12 @@
 
     python -m ice_lightning.checkpoints stylegan2-ffhq-config-f.pkl ffhq.safetensors --verify
     python -m ice_lightning.checkpoints stylegan2-ffhq-config-f.pkl ffhq.pt --to ada
+    python -m ice_lightning.checkpoints face_expression_model-weights_manifest.json expression.safetensors
 
 Without OUT it only says what IN is. `--to ada` writes the weights alone, a torch file that
-`stylegan2-ada-pytorch`'s Generator takes by load_state_dict. Bad input ends in one sentence and exit status 2.
+`stylegan2-ada-pytorch`'s Generator takes by load_state_dict. A manifest of face-api is written as safetensors, which
+the networks of `ice_lightning.modules.face_api` and `face_recognition` load. Bad input ends in one sentence and exit
+status 2.
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "python -m ice_lightning.checkpoints", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", metavar="IN", help="any StyleGAN2 checkpoint; nothing in it is executed")
+    parser.add_argument(
+        "checkpoint", metavar="IN", help="a StyleGAN2 checkpoint or a manifest of face-api; nothing in it is executed"
+    )
     parser.add_argument("out", metavar="OUT", nargs="?", type=Path, help="what to write")
     parser.add_argument("--to", choices=("ice_lightning", "ada"), default="ice_lightning", help="whose format")
     parser.add_argument("--verify", action="store_true", help="read OUT again and compare images")
@@ -48,9 +53,13 @@ def convert(checkpoint: str, out: Path | None, to: str, verify: bool) -> int:
     """Read, say, write, read again; the largest difference of an image decides the exit status."""
     import torch
 
-    from ice_lightning.checkpoints import load_generator, save_network
+    from ice_lightning.checkpoints import is_manifest, load_generator, save_network
     from ice_lightning.files import whole
 
+    if is_manifest(checkpoint):
+        if verify or to == "ada":
+            raise problem("a StyleGAN2 checkpoint for --verify and --to ada", "a manifest", "leave them out")
+        return convert_manifest(checkpoint, out)
     G = load_generator(checkpoint)
     for name, value in card(G).items():
         print(f"{name:14}{value}")
@@ -79,6 +88,19 @@ def convert(checkpoint: str, out: Path | None, to: str, verify: bool) -> int:
         )
     print(f"{'verified':14}images of 4 people, with and without truncation, differ by {worst:.1e} at most")
     return 0 if worst <= 1e-5 else 1
+
+
+def convert_manifest(manifest: str, out: Path | None) -> int:
+    """Read a manifest of face-api, say, write."""
+    from ice_lightning.checkpoints import convert_face_api, read_manifest, sha256
+
+    tensors = read_manifest(manifest, "a face-api manifest")
+    print(f"{'file':14}{manifest}\n{'dialect':14}TensorFlow.js\n{'SHA-256':14}{sha256(Path(manifest))} of the manifest")
+    print(f"{'tensors':14}{len(tensors)}, {sum(each.numel() for each in tensors.values()):,} numbers")
+    if out is not None:
+        convert_face_api(manifest, out)
+        print(f"{'written':14}{out}")
+    return 0
 
 
 def card(G: Generator) -> dict[str, str]:

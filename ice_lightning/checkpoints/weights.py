@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,28 @@ from ice_lightning.checks import IceError, finite, problem
 T = TypeVar("T")
 
 
+@contextmanager
+def worded(path: Path, what: str) -> Iterator[None]:
+    """Turns whatever a file that is read inside makes go wrong into one sentence.
+
+    Raises:
+        IceError: for everything that can be wrong with the file.
+    """
+    try:
+        yield
+    except Refused as error:
+        raise problem(f"{what} at {path}", error.got, error.fix) from None
+    except SafetensorError as error:
+        raise problem(f"{what} at {path}", f"a broken safetensors file ({error})", "fetch it again") from error
+    except OSError as error:
+        raise problem(f"{what} at {path}", f"one that can't be read ({error.strerror})", "check the path") from error
+    except IceError:
+        raise
+    except Exception as error:  # what a stranger's file holds can break an assumption that no check names
+        got = f"one with parts that don't fit together ({type(error).__name__})"
+        raise problem(f"{what} at {path}", got, "fetch or write the file again") from error
+
+
 def inspected(path: str | Path, what: str, use: Callable[[Any, Budget], T]) -> T:
     """What `use` makes of a file's content, read without executing anything.
 
@@ -29,21 +52,10 @@ def inspected(path: str | Path, what: str, use: Callable[[Any, Budget], T]) -> T
         IceError: for everything that can be wrong with the file.
     """
     path = Path(path)
-    try:
+    with worded(path, what):
         data = mapped(path)
         budget = Budget(len(data))
         return use(tree(path, data, budget), budget)
-    except Refused as error:
-        raise problem(f"{what} at {path}", error.got, error.fix) from None
-    except SafetensorError as error:
-        raise problem(f"{what} at {path}", f"a broken safetensors file ({error})", "fetch it again") from error
-    except OSError as error:
-        raise problem(f"{what} at {path}", f"one that can't be read ({error.strerror})", "check the path") from error
-    except IceError:
-        raise
-    except Exception as error:  # what a stranger's file holds can break an assumption that no check names
-        got = f"one with parts that don't fit together ({type(error).__name__})"
-        raise problem(f"{what} at {path}", got, "fetch or write the file again") from error
 
 
 def read_weights(path: str | Path, what: str) -> dict[str, Tensor]:

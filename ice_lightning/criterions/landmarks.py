@@ -170,12 +170,18 @@ class LandmarkHeatmaps(Term):
         landmarks: the network; its `heatmaps(image)` gives logits (N, 68, h, w).
         complement: all points but these.
         size: side to which the maps are reduced.
+
+    Raises:
+        IceError: for a network that gives points without maps, as face-api's does.
     """
 
     needs = ("landmarks",)
 
     def __init__(self, indices: str, landmarks: nn.Module, complement: bool = False, size: int = 16) -> None:
         super().__init__()
+        if not callable(getattr(landmarks, "heatmaps", None)):
+            fix = "take the term Landmarks, or set faces.landmarks to a FAN file"
+            raise problem("a landmark network with heatmaps, for LandmarkHeatmaps", type(landmarks).__name__, fix)
         self.ids, self.maps = landmark_ids(indices, complement), at_least("size", size, 4)
         self.features = len(self.ids) * size**2
         self.landmarks = landmarks

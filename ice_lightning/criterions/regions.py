@@ -182,7 +182,7 @@ class RegionPixels(Region):
 
 
 def region_area(probabilities: Tensor, ids: list[int]) -> Tensor:
-    """Share of the image that some classes cover: (N, 19, H, W) -> (N, 1)."""
+    """Share of the image that some classes cover: (N, 19 or more, H, W) -> (N, 1)."""
     return probabilities[:, ids].sum(1).mean((1, 2))[:, None]
 
 
@@ -191,7 +191,7 @@ class RegionArea(Term):
 
     Args:
         regions: CelebAMask-HQ names.
-        parser: the network, image -> (N, 19, H, W) logits.
+        parser: the network, image -> (N, 19 or more, H, W) logits.
     """
 
     needs = ("parser",)

@@ -18,7 +18,7 @@ class Analysis(NamedTuple):
     """What the face models see in an image, without gradient.
 
     Attributes:
-        parse: (N, H, W) int64, CelebAMask-HQ ids.
+        parse: (N, H, W) int64, CelebAMask-HQ ids; 19 for what the parser can't tell, which is no region.
         landmarks: (N, 68, 2) in pixels, (x, y).
     """
 

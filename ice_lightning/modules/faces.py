@@ -15,7 +15,7 @@ class Faces(nn.Module):
     """Face models under the names that criterion terms ask for.
 
     Args:
-        parser: (N, 3, H, W) in 0..1 -> (N, 19, H, W) logits.
+        parser: (N, 3, H, W) in 0..1 -> (N, 19, H, W) logits; a class behind the 19 is of what it can't tell.
         landmarks: -> (N, 68, 2) pixels.
         identity: -> (N, d) unit vectors; None where no criterion asks for it.
     """

@@ -43,13 +43,18 @@ TEMPLATE = torch.tensor(
 """(5, 2) where ArcFace wants eyes, nose and mouth corners in its 112-px crop (insightface's arcface_dst)."""
 
 
-def filled(path: str | Path, what: str, make: Callable[[dict[str, Tensor]], nn.Module]) -> nn.Module:
-    """The network that `make` builds for a file's tensors, with them, in eval mode and frozen.
+def filled(
+    path: str | Path,
+    what: str,
+    make: Callable[[dict[str, Tensor]], nn.Module],
+    read: Callable[[str | Path, str], dict[str, Tensor]] = read_weights,
+) -> nn.Module:
+    """The network that `make` builds for a file's tensors by `read`, with them, in eval mode and frozen.
 
     Raises:
         IceError: when keys are missing, left over or of another shape.
     """
-    state = read_weights(path, what)
+    state = read(path, what)
     try:
         network = make(state)
     except (KeyError, IndexError) as error:

@@ -1,0 +1,72 @@
+"""face-api's files (npm @vladmandic/face-api, folder model/) under the names and layouts of our modules.
+
+    from ice_lightning.checkpoints import convert_face_api
+    convert_face_api("face_expression_model-weights_manifest.json", "expression.safetensors")
+
+TensorFlow.js keeps convolutions as (h, w, in, out), depthwise ones as (h, w, channels, 1) and matrices as (in, out);
+torch as (out, in, h, w), (channels, 1, h, w) and (out, in). A path `dense0/conv1/pointwise_filter` becomes
+`dense0.conv1.pointwise.weight`; a separable convolution's bias belongs to its pointwise half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ice_lightning.checkpoints.tfjs import is_manifest, read_manifest
+from ice_lightning.checkpoints.weights import read_weights
+from ice_lightning.files import whole
+
+LEAVES = {
+    "filters": "weight", "depthwise_filter": "depthwise.weight", "pointwise_filter": "pointwise.weight",
+    "weights": "weight", "biases": "bias", "fc": "fc.weight",
+}  # fmt: skip
+
+
+def rename(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A manifest's tensors as a state dict of `modules.face_api` or `modules.face_recognition`."""
+    found = {}
+    for name, tensor in tensors.items():
+        stem, slash, leaf = name.rpartition("/")
+        separable = leaf == "bias" and f"{stem}/pointwise_filter" in tensors
+        ours = "pointwise.bias" if separable else LEAVES.get(leaf, leaf)
+        found[f"{stem}{slash}{ours}".replace("/", ".")] = laid_out(tensor, leaf == "depthwise_filter")
+    return found
+
+
+def laid_out(tensor: Tensor, depthwise: bool) -> Tensor:
+    """A tensor of TensorFlow in torch's layout, dense."""
+    if tensor.ndim == 4:
+        return tensor.permute(2, 3, 0, 1).contiguous() if depthwise else tensor.permute(3, 2, 0, 1).contiguous()
+    return tensor.T.contiguous() if tensor.ndim == 2 else tensor
+
+
+def read_face_api(path: str | Path, what: str) -> dict[str, Tensor]:
+    """Tensors under our names from a manifest, or from any file that `read_weights` reads, as they are there.
+
+    Args:
+        path: the manifest's .json, or a file by `convert_face_api`.
+        what: what is expected there, for the sentence.
+
+    Raises:
+        IceError: see `read_manifest` and `read_weights`.
+    """
+    return rename(read_manifest(path, what)) if is_manifest(path) else read_weights(path, what)
+
+
+def convert_face_api(manifest: str | Path, out: str | Path) -> None:
+    """Write a manifest's tensors, dequantised, as float32 safetensors that our modules load; whole or not at all.
+
+    Args:
+        manifest: the .json; its shards lie beside it.
+        out: a .safetensors file.
+
+    Raises:
+        IceError: see `read_manifest`.
+    """
+    state = rename(read_manifest(manifest, "a face-api manifest"))
+    with whole(out) as part:
+        save_file(state, part)
