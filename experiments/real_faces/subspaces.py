@@ -1,0 +1,148 @@
+"""Do the presets change what they say on networks of other people? Search, measure and draw.
+
+    python experiments/real_faces/subspaces.py [dcgan_s dcgan_z student_s]
+
+Runs each preset as `ice_lightning.run` does, with `faces=landmarks`, then moves 64 people whom no search has seen along
+the strongest direction. Writes subspaces.json and a picture of every generator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
+from sitters import Sitters, apart, reach
+from torch import Tensor
+
+from ice_lightning import report
+from ice_lightning.checks import IceError
+from ice_lightning.files import whole
+from ice_lightning.run import generator_from, keep_freed_memory, run
+from ice_lightning.subspace import load_subspace
+from ice_lightning.traversal import traverse
+
+HERE, WORK = Path(__file__).parent, Path("outputs/real_faces")
+DCGAN = ("generator=own", "generator._target_=dcgan.load")
+GENERATORS = {
+    "dcgan_s": (*DCGAN, "space=s"),
+    "dcgan_z": (*DCGAN, "space=z"),
+    "student_s": (f"generator.checkpoint={HERE / 'student.safetensors'}", "space=s"),
+}
+MOUTH = ["mouth width", "mouth opening", "smile", "lip fullness"]
+
+
+class Meaning(NamedTuple):
+    """What a preset's name means: the readings that it is to move, and those that can't but move with them."""
+
+    own: list[str]
+    free: list[str]
+
+
+PRESETS = {
+    "skin_color": Meaning(["skin pixels", "nose pixels"], []),
+    "lip_color": Meaning(["u_lip pixels", "l_lip pixels"], []),
+    "mouth_shape": Meaning(MOUTH, ["mouth pixels", "u_lip pixels", "l_lip pixels"]),
+    "eye_shape": Meaning(["eye width", "eye opening"], ["l_eye pixels", "r_eye pixels"]),
+    "face_boundary": Meaning(
+        ["face width", "jaw width", "face length"], ["background pixels", "hair, ears, neck pixels"]
+    ),
+    "background": Meaning(["background pixels"], []),
+    "identity": Meaning(["identity"], []),
+}
+CHANGES: dict[tuple[str, str], list[str]] = {}
+"""What had to change for a preset on a generator: overrides."""
+SIGMAS, STEPS, SHOWN = 0.5, (-1.5, -0.75, 0.0, 0.75, 1.5), 4_000_000
+
+
+def settings_of(generator: str, preset: str) -> list[str]:
+    """The overrides of a run."""
+    own = CHANGES.get((generator, preset), [])
+    return [*GENERATORS[generator], "faces=landmarks", f"criterion={preset}", *own]
+
+
+def search(generator: str, preset: str) -> Path:
+    """The run folder of a preset's search on a generator; what is there already isn't sought again."""
+    folder = WORK / generator / preset
+    if not (folder / "metrics.json").is_file():
+        settings = [*settings_of(generator, preset), "logger=none", f"run_dir={folder}"]
+        with initialize_config_module("ice_lightning.conf", version_base="1.3"):
+            run(compose("config", settings))
+    return folder
+
+
+def sitters(generator: str) -> Sitters:
+    """Held-out people of a generator."""
+    with initialize_config_module("ice_lightning.conf", version_base="1.3"):
+        cfg = compose("config", [*settings_of(generator, "skin_color"), "run_dir=."])
+    return Sitters(generator_from(cfg), instantiate(cfg.faces), cfg.space)
+
+
+def verdict(moved: dict[str, float], meaning: Meaning) -> dict[str, Any]:
+    """The own reading that moved most, the three others that moved most, and how many times farther it moved."""
+    target = max(meaning.own, key=lambda name: moved[name])
+    others = apart(moved, *meaning)
+    worst = list(others)[:3]
+    return {
+        "target": target,
+        "moved": round(moved[target], 3),
+        "others": {name: round(others[name], 3) for name in worst},
+        "ratio": round(moved[target] / others[worst[0]], 2),
+    }
+
+
+@torch.no_grad()
+def measure(people: Sitters, folder: Path, meaning: Meaning) -> tuple[dict[str, Any], Tensor]:
+    """What the strongest direction does, either way, and one person along it."""
+    subspace = load_subspace(folder)
+    v = subspace.directions[:, 0].float()
+    strength = reach(lambda t: max(people.along(v, t)[name] for name in meaning.own), SIGMAS)
+    row: dict[str, Any] = {"directions": subspace.directions.shape[1], "strength": round(strength, 3)}
+    for side, sign in (("plus", 1), ("minus", -1)):
+        row[side] = verdict(people.along(v, sign * strength), meaning)
+    u = people.G.people(4, SHOWN, people.space)
+    images = traverse(people.G, subspace, u, [strength * step / SIGMAS for step in STEPS])
+    return row, images
+
+
+def main() -> None:
+    """Search, measure, draw; write subspaces.json after each preset, and a picture for each generator."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("generators", nargs="*", default=list(GENERATORS))
+    parser.add_argument("--presets", nargs="*", default=list(PRESETS))
+    args = parser.parse_args()
+    keep_freed_memory()
+    file = HERE / "subspaces.json"
+    for generator in args.generators:
+        people = sitters(generator)
+        chance = people.random_moves()
+        rows, labels = [], []
+        for preset in args.presets:
+            meaning = PRESETS[preset]
+            results = json.loads(file.read_text()) if file.exists() else {}
+            try:
+                found, images = measure(people, search(generator, preset), meaning)
+                controls = sorted(verdict(moves, meaning)["ratio"] for moves in chance)
+                found["random"] = {"median": controls[len(controls) // 2], "max": controls[-1]}
+                rows.append(images[:2])
+                labels += [preset.replace("_", " "), ""]
+            except IceError as error:
+                found = {"failed": str(error)}
+            found["changes"] = CHANGES.get((generator, preset), [])
+            results.setdefault(generator, {})[preset] = found
+            with whole(file) as part:
+                part.write_text(json.dumps(results, indent=1) + "\n")
+            print(generator, preset, found, flush=True)
+        if rows:
+            headings = [f"{step:+g} sd" if step else "original" for step in STEPS]
+            title = f"{generator}: each preset's strongest direction on two people whom no search has seen"
+            with whole(HERE / f"{generator}.png") as part:
+                part.write_bytes(report.png(report.traversal(torch.cat(rows), headings, title, labels)))
+
+
+if __name__ == "__main__":
+    main()
