@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install demo test lint docs docs-assets
+.PHONY: install demo test lint docs docs-assets real-faces
 
 install: .venv/.installed
 
@@ -27,3 +27,7 @@ docs: .venv/.installed
 
 docs-assets: .venv/.installed
 	$(BIN)/python docs/assets.py
+
+# The study's own scripts follow get.py as they are written.
+real-faces: .venv/.installed
+	$(BIN)/python experiments/real_faces/get.py
