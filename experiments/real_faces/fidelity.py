@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from cache import cached
 from dcgan import DCGAN
 from torch import Tensor, nn
 
+from ice_lightning.files import cached
 from ice_lightning.metrics import frechet, gaussian, moments
 from ice_lightning.modules.pretrained import filled
 from ice_lightning.modules.stylegan2 import Generator

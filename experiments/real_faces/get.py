@@ -20,7 +20,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
-from cache import cached
 from dcgan import WHAT
 from safetensors.torch import save_file
 from torch import Tensor
@@ -30,7 +29,7 @@ from ice_lightning.checkpoints.dialects import flat, read
 from ice_lightning.checkpoints.pickles import Budget, Refused
 from ice_lightning.checkpoints.weights import inspected
 from ice_lightning.checks import IceError, problem
-from ice_lightning.files import whole
+from ice_lightning.files import cached, whole
 
 WHEEL = ("gan_face_generate-1.1.1-py3-none-any.whl", "24102f4be41d164e44251168ede0458a45e498a888c81493e2aea48529640569")
 TGZ = ("vladmandic-face-api-1.7.15.tgz", "0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031")
