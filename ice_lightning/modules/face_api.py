@@ -143,23 +143,16 @@ class LandmarkNet68(DenseNet):
 
 
 class Reduction(nn.Module):
-    """Two separable convolutions and a maximum over every second 3x3 window, beside a 1x1 convolution.
+    """Two separable convolutions and a maximum over every second 3x3 window, beside a 1x1 convolution."""
 
-    Args:
-        c_in: channels.
-        c_out: channels.
-        rectified: whether the separable convolutions see the input's positive part alone.
-    """
-
-    def __init__(self, c_in: int, c_out: int, rectified: bool = True) -> None:
+    def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.rectified = rectified
         self.separable_conv0, self.separable_conv1 = Separable(c_in, c_out), Separable(c_out, c_out)
         self.expansion_conv = Conv(c_in, c_out, 1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, H / 2, W / 2)."""
-        y = self.separable_conv1(self.separable_conv0(x.relu() if self.rectified else x).relu())
+        y = self.separable_conv1(self.separable_conv0(x.relu()).relu())
         return F.max_pool2d(padded(y, 3, 2, -math.inf), 3, 2) + self.expansion_conv(x)
 
 
@@ -195,7 +188,7 @@ class AgeGender(nn.Module):
         self.entry_flow = nn.ModuleDict(
             {
                 "conv_in": Conv(3, 32, 3, 2),
-                "reduction_block_0": Reduction(32, 64, rectified=False),
+                "reduction_block_0": Reduction(32, 64),
                 "reduction_block_1": Reduction(64, 128),
             }
         )
