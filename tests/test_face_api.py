@@ -238,11 +238,12 @@ def test_landmarks_lie_where_the_canvas_of_face_api_has_them():
     assert torch.equal(points[0, 0], torch.tensor([15.5, 31.5]))
 
 
-def test_a_face_crop_is_seen_as_if_it_were_the_picture(files):
-    net, image = network(files, "landmarks"), picture(96)
+@pytest.mark.parametrize("which,shift", [("landmarks", [12.0, 24.0]), ("expression", 0.0), ("age", 0.0)])
+def test_a_face_crop_is_seen_as_if_it_were_the_picture(files, which, shift):
+    net, image = network(files, which), picture(96)
     whole = net(image[:, :, 24:72, 12:60])
     net.crop = (12 / 96, 24 / 96, 60 / 96, 72 / 96)
-    torch.testing.assert_close(net(image), whole + torch.tensor([12.0, 24.0]))
+    torch.testing.assert_close(net(image), whole + torch.tensor(shift))
     net.crop = (0, 0, 1, 0.5)
     with pytest.raises(IceError, match="a square face crop"):
         net(image)

@@ -2,8 +2,8 @@
 
 Architecture and weights: vladmandic/face-api, src/faceFeatureExtractor, src/xception, src/ageGenderNet and
 src/faceExpressionNet, after Huang et al. 2017 (DenseNet) and Chollet 2017 (Xception). State-dict names are those of its
-manifests, see `ice_lightning.checkpoints.face_api`. Each network scales and normalises images by itself, and expects a
-face that fills them, as a detector would crop it.
+manifests, see `ice_lightning.checkpoints.face_api`. Each network scales and normalises images by itself. All were
+trained on crops by a face detector, and say little of a face that is small in its picture: `crop` says where it is.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from ice_lightning.modules.pretrained import box
 
 MEAN = (122.782, 117.001, 104.298)
 """Of red, green and blue in 0..255, subtracted before the division by 255."""
+WHOLE = (0, 0, 1, 1)
+"""The crop that is the picture: left, top, right, bottom, fractions of the side."""
 EXPRESSIONS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 GENDERS = ("male", "female")
 
 
-def normalised(image: Tensor, side: int) -> Tensor:
-    """(N, 3, H, W) in 0..1 -> (N, 3, side, side), less the mean."""
-    return resize(image, side) - image.new_tensor(MEAN).view(-1, 1, 1) / 255
+def normalised(image: Tensor, side: int, crop: Sequence[float] = WHOLE) -> Tensor:
+    """(N, 3, H, W) in 0..1, square -> the crop of it, (N, 3, side, side), less the mean."""
+    left, top, right, bottom = box(crop, image.shape[-1])
+    return resize(image[:, :, top:bottom, left:right], side) - image.new_tensor(MEAN).view(-1, 1, 1) / 255
 
 
 def same_padding(side: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -87,12 +90,14 @@ class DenseNet(nn.Module):
 
     Args:
         outputs: how many numbers.
+        crop: left, top, right, bottom of the face, fractions of the side.
     """
 
     side = 112
 
-    def __init__(self, outputs: int) -> None:
+    def __init__(self, outputs: int, crop: Sequence[float]) -> None:
         super().__init__()
+        self.crop = tuple(crop)
         self.dense0, self.dense1, self.dense2, self.dense3 = (
             Dense(3, 32),
             Dense(32, 64),
@@ -102,21 +107,25 @@ class DenseNet(nn.Module):
         self.fc = nn.Linear(256, outputs)
 
     def numbers(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) in 0..1 -> (N, outputs)."""
-        x = normalised(image, self.side)
+        """(N, 3, H, W) in 0..1, square -> (N, outputs)."""
+        x = normalised(image, self.side, self.crop)
         for block in (self.dense0, self.dense1, self.dense2, self.dense3):
             x = block(x)
         return self.fc(x.mean((2, 3)))
 
 
 class Expression(DenseNet):
-    """The face's expression, as logits in the order of EXPRESSIONS; face-api shows their softmax."""
+    """The face's expression, as logits in the order of EXPRESSIONS; face-api shows their softmax.
 
-    def __init__(self) -> None:
-        super().__init__(len(EXPRESSIONS))
+    Args:
+        crop: left, top, right, bottom of the face, fractions of the side.
+    """
+
+    def __init__(self, crop: Sequence[float] = WHOLE) -> None:
+        super().__init__(len(EXPRESSIONS), crop)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) in 0..1 -> (N, 7)."""
+        """(N, 3, H, W) in 0..1, square -> (N, 7)."""
         return self.numbers(image)
 
 
@@ -124,42 +133,33 @@ class LandmarkNet68(DenseNet):
     """The 68 iBUG points by regression: it has no heatmaps.
 
     Args:
-        crop: left, top, right, bottom of the face, fractions of the side: the network was trained on crops by a face
-            detector, and says little of a face that is small in its picture.
+        crop: left, top, right, bottom of the face, fractions of the side.
     """
 
-    def __init__(self, crop: Sequence[float] = (0, 0, 1, 1)) -> None:
-        super().__init__(2 * 68)
-        self.crop = tuple(crop)
+    def __init__(self, crop: Sequence[float] = WHOLE) -> None:
+        super().__init__(2 * 68, crop)
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in 0..1, square -> (N, 68, 2) in pixels of the image, (x, y), integers at pixel centres.
 
         face-api gives positions on a canvas, where a pixel's centre lies at (i + 0.5).
         """
-        left, top, right, bottom = box(self.crop, image.shape[-1])
-        points = self.numbers(image[:, :, top:bottom, left:right]).unflatten(1, (68, 2))
+        left, top, right, _ = box(self.crop, image.shape[-1])
+        points = self.numbers(image).unflatten(1, (68, 2))
         return points * (right - left) + points.new_tensor([left, top]) - 0.5
 
 
 class Reduction(nn.Module):
-    """Two separable convolutions and a maximum over every second 3x3 window, beside a 1x1 convolution.
+    """Two separable convolutions and a maximum over every second 3x3 window, beside a 1x1 convolution."""
 
-    Args:
-        c_in: channels.
-        c_out: channels.
-        rectified: whether the separable convolutions see the input's positive part alone.
-    """
-
-    def __init__(self, c_in: int, c_out: int, rectified: bool = True) -> None:
+    def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.rectified = rectified
         self.separable_conv0, self.separable_conv1 = Separable(c_in, c_out), Separable(c_out, c_out)
         self.expansion_conv = Conv(c_in, c_out, 1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, H / 2, W / 2)."""
-        y = self.separable_conv1(self.separable_conv0(x.relu() if self.rectified else x).relu())
+        y = self.separable_conv1(self.separable_conv0(x.relu()).relu())
         return F.max_pool2d(padded(y, 3, 2, -math.inf), 3, 2) + self.expansion_conv(x)
 
 
@@ -185,17 +185,19 @@ class AgeGender(nn.Module):
 
     Args:
         says: gender, two logits in the order of GENDERS (of which face-api shows the softmax), or age, in years.
+        crop: left, top, right, bottom of the face, fractions of the side.
     """
 
     side = 112
 
-    def __init__(self, says: str = "gender") -> None:
+    def __init__(self, says: str = "gender", crop: Sequence[float] = WHOLE) -> None:
         super().__init__()
+        self.crop = tuple(crop)
         self.says = one_of("output of AgeGender", says, ("age", "gender"))
         self.entry_flow = nn.ModuleDict(
             {
                 "conv_in": Conv(3, 32, 3, 2),
-                "reduction_block_0": Reduction(32, 64, rectified=False),
+                "reduction_block_0": Reduction(32, 64),
                 "reduction_block_1": Reduction(64, 128),
             }
         )
@@ -204,9 +206,9 @@ class AgeGender(nn.Module):
         self.fc = nn.ModuleDict({"age": nn.Linear(512, 1), "gender": nn.Linear(512, len(GENDERS))})
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) in 0..1 -> (N, 2) logits, or (N, 1) years."""
+        """(N, 3, H, W) in 0..1, square -> (N, 2) logits, or (N, 1) years."""
         entry, ending = self.entry_flow, self.exit_flow
-        x = entry["conv_in"](normalised(image, self.side)).relu()
+        x = entry["conv_in"](normalised(image, self.side, self.crop)).relu()
         x = entry["reduction_block_1"](entry["reduction_block_0"](x))
         for block in self.middle_flow.values():
             x = block(x)

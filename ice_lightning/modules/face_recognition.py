@@ -93,7 +93,7 @@ class Recognition(nn.Module):
         self.fc = nn.Linear(256, 128, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) in 0..1, a face that fills it -> (N, 128)."""
+        """(N, 3, H, W) in 0..1, square, a face that fills it -> (N, 128)."""
         x = F.max_pool2d(self.conv32_down(normalised(image, self.side)).relu(), 3, 2)
         for name in BLOCKS:
             x = self.get_submodule(name)(x)
