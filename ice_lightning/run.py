@@ -87,6 +87,7 @@ def discover(cfg: DictConfig, command: str = "") -> Result:
     checkpoint = checkpoint_of(cfg.ckpt_path, folder)
     from ice_lightning.callbacks import SaveDiscovery, SavePass, StageProgress
     from ice_lightning.modules.discovery import Discovery
+    from ice_lightning.modules.fingerprint import fingerprint
     from ice_lightning.ranks import own_ranks
     from ice_lightning.subspace import load_subspace
     from ice_lightning.tracking import Track
@@ -97,6 +98,8 @@ def discover(cfg: DictConfig, command: str = "") -> Result:
     faces = instantiate(cfg.faces)
     criterion = build_criterion(cfg.criterion, faces, generator.img_resolution)
     layers, decisive = layers_of(cfg, generator), settings(cfg)
+    networks = {"generator": generator.fingerprint, "faces": fingerprint(faces)}
+    decisive |= {f"weights of {name}": digits[:12] for name, digits in networks.items()}
     data = instantiate(cfg.latents, _partial_=True)(generator=generator, space=cfg.space)
     solver, people = instantiate(cfg.solver), len(data.latents)
     module = Discovery(generator, faces, criterion, solver, people, cfg.space, layers, cfg.precision, decisive)
@@ -129,6 +132,7 @@ def explain(cfg: DictConfig) -> Result:
     from ice_lightning.latents import LatentDataModule, read_latents
     from ice_lightning.modules import classifier as classifiers
     from ice_lightning.modules.explanation import Explanation
+    from ice_lightning.modules.fingerprint import fingerprint
     from ice_lightning.ranks import own_ranks
     from ice_lightning.save_explanation import SaveExplanation, finished, lead
     from ice_lightning.spreads import POPULATION
@@ -144,7 +148,7 @@ def explain(cfg: DictConfig) -> Result:
     generator = generator_from(cfg)
     faces, classifier = instantiate(cfg.faces), instantiate(cfg.classifier)
     oracles = {name: classifiers.embedded(name) for name in cfg.explain.oracles}
-    place = file_of(cfg.subspace or found_before(cfg, generator.fingerprint))
+    place = file_of(cfg.subspace or found_before(cfg, generator, faces))
     subspace = load_subspace(place)
     if cfg.explain.directions is not None:
         subspace = subspace.strongest(at_least("explain.directions", cfg.explain.directions, 1))
@@ -156,6 +160,8 @@ def explain(cfg: DictConfig) -> Result:
     decisive |= {"explain.latents": cfg.explain.latents, "explain.seed": cfg.explain.seed}
     decisive |= {"explain.controls": list(cfg.explain.controls), "explain.oracles": list(oracles)}
     decisive |= {"subspace": digest(subspace.directions.numpy().tobytes())}
+    networks = {"generator": generator.fingerprint, "faces": fingerprint(faces), "classifier": fingerprint(classifier)}
+    decisive |= {f"weights of {name}": digits[:12] for name, digits in networks.items()}
     facts = {
         "classifier": str(cfg.classifier.get("name", cfg.classifier._target_)),
         "criterion": subspace.provenance["criterion"],
@@ -207,12 +213,22 @@ def shipped(cfg: DictConfig, fingerprint: str) -> Path | None:
     return file if same and enough and subspace.provenance["generator_sha256"] == fingerprint else None
 
 
-def found_before(cfg: DictConfig, fingerprint: str) -> Path:
-    """The file or folder of the subspace that the settings lead to: shipped, found before, or found now."""
-    if (file := shipped(cfg, fingerprint)) is not None:
+def place_of(cfg: DictConfig, generator: AnyGenerator, faces: Faces) -> Path:
+    """Where the subspace is kept to which settings and networks lead.
+
+    Networks count by their weights, since another file may lie under the same path by now.
+    """
+    from ice_lightning.modules.fingerprint import fingerprint
+
+    what = settings(cfg) | {"fingerprint": generator.fingerprint, "faces": fingerprint(faces)}
+    return Path(cfg.explain.subspaces) / f"{cfg.criterion.name}_{digest(json.dumps(what, sort_keys=True).encode())}"
+
+
+def found_before(cfg: DictConfig, generator: AnyGenerator, faces: Faces) -> Path:
+    """The file or folder of the subspace that settings and networks lead to: shipped, found before, or found now."""
+    if (file := shipped(cfg, generator.fingerprint)) is not None:
         return file
-    what = settings(cfg) | {"fingerprint": fingerprint}
-    folder = Path(cfg.explain.subspaces) / f"{cfg.criterion.name}_{digest(json.dumps(what, sort_keys=True).encode())}"
+    folder = place_of(cfg, generator, faces)
     if not (folder / "metrics.json").is_file():
         plain = resolved(cfg)
         named = {"save_dir": str(folder), "job_type": "discover", "name": cfg.criterion.name}

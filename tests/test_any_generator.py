@@ -1,5 +1,6 @@
 """A user's own nn.Module as the generator: what is learnt of it, what is refused, and runs from search to verdict."""
 
+import copy
 import re
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 
 from ice_lightning.checks import IceError
 from ice_lightning.modules.any_generator import OwnGenerator
-from ice_lightning.run import main, run
+from ice_lightning.run import main, place_of, run
 from ice_lightning.traversal import generator_of
 
 
@@ -150,6 +151,13 @@ def test_another_module_than_the_subspace_was_found_on_is_refused(found, monkeyp
         main()
     assert ended.value.code == 2
     assert re.search("another file by now", capsys.readouterr().err)
+
+
+def test_other_face_models_lead_to_another_subspace(compose, generator, faces):
+    cfg, other = compose(), copy.deepcopy(faces)
+    assert place_of(cfg, generator, faces) == place_of(cfg, generator, copy.deepcopy(faces))
+    next(other.landmarks.parameters()).data[0] += 0.1
+    assert place_of(cfg, generator, faces) != place_of(cfg, generator, other)
 
 
 def test_a_size_beyond_the_images_is_read_as_they_are(compose, faces):

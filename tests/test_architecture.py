@@ -15,7 +15,7 @@ LAYERS = [
     {
         "solvers", "projection", "search", "answer", "metric", "pencil", "thresholds", "krylov", "subspace",
         "stability", "checkpoints", "modules.stylegan2",
-        "modules.any_generator",
+        "modules.any_generator", "modules.fingerprint",
         "modules.parser", "modules.landmarks", "modules.identity", "modules.classifier", "modules.layers",
         "modules.faces",
         "modules.sampling", "modules.bisenet", "modules.iresnet", "modules.pretrained",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ice_lightning.checks import problem
+from ice_lightning.modules.fingerprint import fingerprint
 
 BANDS = {"coarse": "4px-8px", "middle": "16px-32px", "fine": "64px-"}
 """Layers by what they paint, after Karras et al. 2019, section 3.1."""
@@ -199,12 +199,3 @@ class OwnGenerator(AnyGenerator):
         """Latents (N, dim) -> images (N, 3, H, H)."""
         image: Tensor = self.module(u, space)
         return image
-
-
-def fingerprint(module: nn.Module) -> str:
-    """SHA-256 of a module's class and weights."""
-    told = hashlib.sha256(f"{type(module).__module__}.{type(module).__qualname__}".encode())
-    for name, tensor in sorted(module.state_dict().items()):
-        told.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        told.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return told.hexdigest()
