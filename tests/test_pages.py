@@ -36,10 +36,19 @@ SUBSPACE = {"criterion": "hair_<b>", "counts": True, **RATE, "slices": {"smiling
 VERDICT = {"classifier": "mine_&", "sentence": "mine flips <often>.", "subspaces": [SUBSPACE], "people": 20}
 
 
-@pytest.fixture
-def page():
-    people = {("mine_&", "hair_<b>"): b"png2"}
-    return pages.verdict_page([VERDICT], {"mine_&": b"png1"}, people, "python -m ice_lightning.run 'a<b'")
+FOUND = {
+    "rank": 2, "explained_energy": 0.5, "leakage": {"hair_<b>": 0.1}, "people_used": 8, "stability": None,
+    "seconds": {"products": 1.0},
+}  # fmt: skip
+COMMAND = "python -m ice_lightning.run 'a<b'"
+
+
+@pytest.fixture(params=["verdict", "comparison"])
+def page(request):
+    if request.param == "comparison":
+        runs = {"criterion=<b>": FOUND, "criterion=<often>": FOUND}
+        return pages.comparison_page(b"png1", runs, dict.fromkeys(runs, "#s0"), "space=<b>", COMMAND)
+    return pages.verdict_page([VERDICT], {"mine_&": b"png1"}, {("mine_&", "hair_<b>"): b"png2"}, COMMAND)
 
 
 def test_a_page_is_well_formed_and_nothing_is_unescaped(page):
@@ -62,8 +71,8 @@ def test_a_page_asks_for_nothing(page):
 
 def test_a_reader_who_sees_no_pictures_is_told_what_they_show(page):
     alts = [given["alt"] for tag, given in Outline(page).tags if tag == "img"]
-    assert len(alts) == 2
-    assert "50.0 % (40.0 to 60.0) of 20" in alts[0]
+    told = "criterion=<often>" if "<h1>Comparison" in page else "50.0 % (40.0 to 60.0) of 20"
+    assert alts and told in alts[0]
     assert all(len(alt) > 20 for alt in alts)
 
 
