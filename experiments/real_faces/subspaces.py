@@ -118,7 +118,11 @@ def main() -> None:
     keep_freed_memory()
     file = HERE / "subspaces.json"
     for generator in args.generators:
-        people = sitters(generator)
+        try:
+            people = sitters(generator)
+        except IceError as error:
+            print(f"left out {generator}: {error}", flush=True)
+            continue
         chance = people.random_moves()
         rows, labels = [], []
         for preset in args.presets:
