@@ -187,10 +187,10 @@ def test_a_signal_saves_the_student(small, dcgan, tmp_path, monkeypatch, capsys)
 
     people = Distillation.people
 
-    def interrupted(self):
+    def interrupted(self, count):
         if self.steps == 2:
             signal.raise_signal(signal.SIGTERM)
-        return people(self)
+        return people(self, count)
 
     monkeypatch.setattr(Distillation, "people", interrupted)
     given = ["--teacher", dcgan.name, "--work", str(tmp_path / "work"), "--device", "cpu", "--no-compile"]

@@ -55,7 +55,7 @@ class Discriminator(nn.Module):
         group: pictures among which the minibatch standard deviation is taken.
     """
 
-    def __init__(self, channels: Sequence[int] = (48, 96, 192, 192), group: int = 4) -> None:
+    def __init__(self, channels: Sequence[int] = (40, 80, 160, 192), group: int = 4) -> None:
         super().__init__()
         self.group = group
         self.patches = Conv(3, channels[0], 4, stride=2)

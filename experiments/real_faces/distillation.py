@@ -37,7 +37,6 @@ class Distillation(pl.LightningModule):
         discriminator: the adversary.
         plan: what holds when.
         minutes: how long the whole training takes, all its runs together.
-        batch: people per step.
         compiled: compile both networks.
 
     `average` is the student whose weights are running means, which is the one to keep.
@@ -50,15 +49,14 @@ class Distillation(pl.LightningModule):
         discriminator: Discriminator,
         plan: Plan,
         minutes: float,
-        batch: int = 32,
         compiled: bool = True,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.teacher, self.plan, self.minutes, self.batch = teacher, plan, minutes, batch
+        self.teacher, self.plan, self.minutes = teacher, plan, minutes
         self.generator, self.discriminator = generator, discriminator
         self.average = copy.deepcopy(generator).eval().requires_grad_(False)
-        self.steps, self.seconds = 0, 0.0
+        self.steps, self.images, self.seconds = 0, 0, 0.0
         self.began = time.monotonic()
         draw = torch.compile(drawn) if compiled else drawn
         judge = torch.compile(discriminator.forward) if compiled else discriminator.forward
@@ -70,11 +68,11 @@ class Distillation(pl.LightningModule):
         return count()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for both, as in Karras et al. 2019b: beta2 = 0.99, epsilon = 1e-8."""
-        return [
-            torch.optim.Adam(net.parameters(), lr=0.002, betas=(0.0, 0.99), eps=1e-8)
-            for net in (self.generator, self.discriminator)
-        ]
+        """Adam for both, as in Karras et al. 2019b: no momentum, beta2 = 0.99, epsilon = 1e-8."""
+        halves = (self.generator.mapping, self.generator.synthesis)
+        student: list[dict[str, Any]] = [{"params": list(half.parameters())} for half in halves]
+        adversary = [{"params": list(self.discriminator.parameters())}]
+        return [torch.optim.Adam(groups, lr=0.0, betas=(0.0, 0.99), eps=1e-8) for groups in (student, adversary)]
 
     def on_train_start(self) -> None:
         """The clock goes on from where it was."""
@@ -85,29 +83,29 @@ class Distillation(pl.LightningModule):
         """Share of the time that has passed, 1 at the end."""
         return self.seconds / (60 * self.minutes)
 
-    def people(self) -> Tensor:
-        """The latents (batch, z_dim) of this step."""
+    def people(self, count: int) -> Tensor:
+        """The latents (count, z_dim) of this step."""
         draw = torch.Generator().manual_seed(SEED + self.steps)
-        return torch.randn(self.batch, self.generator.z_dim, generator=draw).to(self.device)
+        return torch.randn(count, self.generator.z_dim, generator=draw).to(self.device)
 
     def training_step(self, _: int) -> None:
         """One step of the student and, once there is one, of the adversary."""
         now = self.plan.at(self.progress)
         student, adversary = self.optimizers()  # type: ignore[attr-defined]
-        for optimiser, beta in ((student, now.beta), (adversary, 0.0)):
-            for group in optimiser.param_groups:
-                group["lr"], group["betas"] = now.rate * min(1.0, (self.steps + 1) / 100), (beta, 0.99)
-        z = self.people()
+        groups = [*student.param_groups, *adversary.param_groups]
+        for group, rate in zip(groups, (now.mapping_rate, now.rate, now.rate), strict=True):
+            group["lr"] = rate * min(1.0, (self.steps + 1) / 100)
+        z = self.people(now.batch)
         with torch.no_grad():
             real = self.teacher(z) * 2 - 1
         fake = self.draw(z, now.side).float()
         target = F.adaptive_avg_pool2d(real, now.side)
         told = {"paired": pyramid(fake, target)}
         self.descend(student, self.student_loss(now, fake, real, told))
-        self.follow()
+        self.follow(now.batch)
         if now.adversarial:
             self.descend(adversary, self.adversary_loss(real, fake.detach(), told))
-        self.steps += 1
+        self.steps, self.images = self.steps + 1, self.images + now.batch
         self.seconds = time.monotonic() - self.began
         self.log_dict(told, on_step=False, on_epoch=True, batch_size=1)
 
@@ -141,19 +139,18 @@ class Distillation(pl.LightningModule):
         return loss
 
     @torch.no_grad()
-    def follow(self) -> None:
-        """Let the averaged student follow, faster in the beginning."""
-        half = min(self.plan.follow, 0.05 * (self.steps + 1) * self.batch)
-        keep = 0.5 ** (self.batch / half)
+    def follow(self, count: int) -> None:
+        """Let the averaged student follow after a step of so many people, faster in the beginning."""
+        keep = 0.5 ** (count / min(self.plan.half_life, 0.05 * (self.images + count)))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - keep)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Steps and seconds go with the weights."""
-        checkpoint["course"] = {"steps": self.steps, "seconds": self.seconds}
+        """Steps, pictures and seconds go with the weights."""
+        checkpoint["course"] = {"steps": self.steps, "images": self.images, "seconds": self.seconds}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """And come back."""
-        self.steps, self.seconds = checkpoint["course"]["steps"], checkpoint["course"]["seconds"]
+        self.steps, self.images, self.seconds = (checkpoint["course"][name] for name in ("steps", "images", "seconds"))
 
 
 @contextmanager

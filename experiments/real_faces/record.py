@@ -52,14 +52,14 @@ class Record(pl.Callback):
         self.folder, self.every, self.fidelity, self.fidelity_every = folder, every, fidelity, fidelity_every
         self.stopped = 0
         self.saved = self.judged = self.told = 0.0
-        self.told_steps = 0
+        self.told_images = 0
 
     def on_train_start(self, trainer: pl.Trainer, module: Distillation) -> None:  # type: ignore[override]
         """Listen for signals; forget rows that were written after what is gone on from."""
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, self.stop)
         self.saved = self.judged = self.told = module.seconds
-        self.told_steps = module.steps
+        self.told_images = module.images
         rows = [row for row in read_curve(self.folder / "curve.csv") if int(row["steps"]) <= module.steps]
         write_curve(self.folder / "curve.csv", rows)
 
@@ -89,13 +89,13 @@ class Record(pl.Callback):
 
     def row(self, trainer: pl.Trainer, module: Distillation) -> dict[str, Any]:
         """The means since the last row."""
-        steps, seconds = module.steps - self.told_steps, max(1e-9, module.seconds - self.told)
-        self.told, self.told_steps = module.seconds, module.steps
+        images, seconds = module.images - self.told_images, max(1e-9, module.seconds - self.told)
+        self.told, self.told_images = module.seconds, module.images
         row: dict[str, Any] = {
             "steps": module.steps,
-            "kimg": f"{module.steps * module.batch / 1000:.1f}",
+            "kimg": f"{module.images / 1000:.2f}",
             "seconds": f"{module.seconds:.0f}",
-            "images_per_second": f"{steps * module.batch / seconds:.1f}",
+            "images_per_second": f"{images / seconds:.1f}",
             "side": module.plan.at(module.progress).side,
         }
         return row | {name: f"{float(v):.4f}" for name, v in trainer.callback_metrics.items() if name in COLUMNS}

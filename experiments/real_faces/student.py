@@ -13,8 +13,8 @@ CONFIG: dict[str, Any] = {
     "w_dim": 256,
     "img_resolution": 64,
     "mapping_layers": 4,
-    "lr_multiplier": 0.1,
-    "channels": [256, 192, 128, 64, 32],
+    "lr_multiplier": 1.0,
+    "channels": [256, 192, 96, 48, 32],
     "architecture": "skip",
 }
 
