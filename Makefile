@@ -28,6 +28,7 @@ docs: .venv/.installed
 docs-assets: .venv/.installed
 	$(BIN)/python docs/assets.py
 
-# The study's own scripts follow get.py as they are written.
 real-faces: .venv/.installed
 	$(BIN)/python experiments/real_faces/get.py
+	$(BIN)/python experiments/real_faces/subspaces.py
+	$(BIN)/python experiments/real_faces/verdicts.py
