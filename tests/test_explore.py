@@ -26,14 +26,14 @@ from ice_lightning.modules.classifier import embedded
 from ice_lightning.report import difference
 from ice_lightning.spreads import POPULATION
 from ice_lightning.subspace import Subspace, load_subspace
-from ice_lightning.traversal import VISIBLE, most_changed
+from ice_lightning.traversal import CHECKPOINT, VISIBLE, most_changed
 
 
 def save_subspace(folder, generator, criterion, seed, fingerprint=None):
     draw = torch.Generator().manual_seed(seed)
     directions = torch.linalg.qr(torch.randn(generator.dim("s"), 2, generator=draw)).Q
     made = {"generator": "embedded", "generator_sha256": fingerprint or generator.fingerprint}
-    made |= {"criterion": criterion, "config": {"generator": {}}}
+    made |= {"criterion": criterion, "config": {"generator": {"_target_": CHECKPOINT}}}
     Subspace(directions, torch.tensor([2.0, 1.0]), "s", made).save(folder / "subspace.safetensors")
 
 
