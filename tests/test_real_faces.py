@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -165,7 +166,7 @@ def test_the_student_learns_goes_on_and_loads(small, dcgan, tmp_path, monkeypatc
     from record import read_curve
     from train import main
 
-    given = ["--teacher", dcgan.name, "--work", str(tmp_path / "work"), "--device", "cpu", "--no-compile"]
+    given = ["--teacher", dcgan.name, "--work", str(tmp_path / "work"), "--device", "cpu"]
     given += ["--batch", "4", "--epoch", "2"]
     monkeypatch.setattr(Distillation, "progress", property(lambda self: self.steps / 8))
     assert main(given) == 0
@@ -193,9 +194,22 @@ def test_a_signal_saves_the_student(small, dcgan, tmp_path, monkeypatch, capsys)
         return people(self, count)
 
     monkeypatch.setattr(Distillation, "people", interrupted)
-    given = ["--teacher", dcgan.name, "--work", str(tmp_path / "work"), "--device", "cpu", "--no-compile"]
+    given = ["--teacher", dcgan.name, "--work", str(tmp_path / "work"), "--device", "cpu"]
     assert main([*given, "--batch", "4", "--minutes", "5"]) == 128 + signal.SIGTERM
     assert "the same command goes on" in capsys.readouterr().out
     state = torch.load(tmp_path / "work" / "last.ckpt", weights_only=True)
     assert state["course"]["steps"] == 3
     assert not any("teacher" in name for name in state["state_dict"])
+
+
+def test_phases_follow_each_other_without_a_jump(scripts):
+    from plan import Plan
+
+    plan = Plan()
+    course = [plan.at(i / 1000) for i in range(1001)]
+    assert [phase.side for phase in course] == [32] * 150 + [64] * 851
+    assert [phase.adversarial > 0 for phase in course] == [False] * 400 + [True] * 601
+    rates = [phase.rate for phase in course]
+    assert rates == sorted(rates, reverse=True)
+    assert max(a / b for a, b in pairwise(rates)) < 1.2
+    assert (course[400].paired, course[-1].paired) == pytest.approx((10, 1))

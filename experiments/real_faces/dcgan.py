@@ -117,7 +117,8 @@ class DCGAN(nn.Module):
 
     def hidden(self) -> Iterator[nn.Sequential]:
         """The hidden layers, coarse to fine: transposed convolution, batch normalisation, ReLU."""
-        return (nn.Sequential(*self.main[i : i + 3]) for i in range(0, len(self.main) - 2, 3))
+        layers = list(self.main)
+        return (nn.Sequential(*layers[i : i + 3]) for i in range(0, len(layers) - 2, 3))
 
 
 def scale(h: Tensor) -> Tensor:

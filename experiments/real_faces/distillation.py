@@ -49,7 +49,7 @@ class Distillation(pl.LightningModule):
         discriminator: Discriminator,
         plan: Plan,
         minutes: float,
-        compiled: bool = True,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -72,7 +72,10 @@ class Distillation(pl.LightningModule):
         halves = (self.generator.mapping, self.generator.synthesis)
         student: list[dict[str, Any]] = [{"params": list(half.parameters())} for half in halves]
         adversary = [{"params": list(self.discriminator.parameters())}]
-        return [torch.optim.Adam(groups, lr=0.0, betas=(0.0, 0.99), eps=1e-8) for groups in (student, adversary)]
+        # Fused, a step takes a third of the time.
+        return [
+            torch.optim.Adam(groups, lr=0.0, betas=(0.0, 0.99), eps=1e-8, fused=True) for groups in (student, adversary)
+        ]
 
     def on_train_start(self) -> None:
         """The clock goes on from where it was."""

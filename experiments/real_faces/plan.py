@@ -53,7 +53,7 @@ class Plan:
         half_life: pictures after which the averaged student has forgotten half (an average as in Karras et al. 2018).
     """
 
-    coarse: float = 0.08
+    coarse: float = 0.15
     alone: float = 0.4
     coarse_side: int = 32
     side: int = 64

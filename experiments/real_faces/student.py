@@ -1,4 +1,8 @@
-"""The student's architecture: a small StyleGAN2 of this package at 64 px, whose z is as wide as the DCGAN's."""
+"""The student's architecture: a small StyleGAN2 of this package at 64 px, whose z is as wide as the DCGAN's.
+
+3.0 M parameters, 5.9 MB as float16. A wide and shallow mapping learns faster than a deep one: at 16 px, two layers of
+512 came as near to the teacher with 2,500 people as four of 256 with 3,500.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,9 @@ from ice_lightning.modules.stylegan2 import Generator
 
 CONFIG: dict[str, Any] = {
     "z_dim": 100,
-    "w_dim": 256,
+    "w_dim": 512,
     "img_resolution": 64,
-    "mapping_layers": 4,
+    "mapping_layers": 2,
     "lr_multiplier": 1.0,
     "channels": [256, 192, 96, 48, 32],
     "architecture": "skip",

@@ -9,7 +9,9 @@ save it. `generator.checkpoint=outputs/real_faces/student.safetensors` loads the
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, help="people per step beside the adversary; 16 on a CPU, 64 on a GPU")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
     parser.add_argument("--resume", default=True, action=argparse.BooleanOptionalAction, help="go on with --work")
-    parser.add_argument("--compile", default=True, action=argparse.BooleanOptionalAction, help="needs a C++ compiler")
+    parser.add_argument("--compile", action="store_true", help="a sixth more people per second in pairs, after minutes")
     parser.add_argument("--every", type=float, default=5, help="minutes between two savings")
     parser.add_argument("--fidelity-every", type=float, default=15, help="minutes between two Frechet distances")
     parser.add_argument("--epoch", type=int, default=100, help="steps between two rows of the curve")
@@ -47,12 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gpu = args.device == "gpu" or (args.device == "auto" and torch.cuda.is_available())
     device = torch.device("cuda" if gpu else "cpu")
     torch.manual_seed(0)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*(in eval mode at the start|LeafSpec).*")  # networks that stay so
     try:
         teacher = load(args.teacher).to(device)
         fidelity = Fidelity.of(teacher)
     except IceError as error:
         print(error, file=sys.stderr)
         return 2
+    if fidelity is None:
+        print("no Frechet distances: get.py has not written recognition.safetensors", file=sys.stderr)
     module = Distillation(
         lambda z: teacher(z, "z"),  # a function, so that it is no part of the module
         build(),
