@@ -33,6 +33,8 @@ from ice_lightning.checks import IceError, one_of, problem
 from ice_lightning.files import LAST
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ice_lightning.criterions import Criterion
     from ice_lightning.modules.any_generator import AnyGenerator
     from ice_lightning.modules.faces import Faces
@@ -87,7 +89,6 @@ def discover(cfg: DictConfig, command: str = "") -> Result:
     checkpoint = checkpoint_of(cfg.ckpt_path, folder)
     from ice_lightning.callbacks import SaveDiscovery, SavePass, StageProgress
     from ice_lightning.modules.discovery import Discovery
-    from ice_lightning.modules.fingerprint import fingerprint
     from ice_lightning.ranks import own_ranks
     from ice_lightning.subspace import load_subspace
     from ice_lightning.tracking import Track
@@ -98,8 +99,7 @@ def discover(cfg: DictConfig, command: str = "") -> Result:
     faces = instantiate(cfg.faces)
     criterion = build_criterion(cfg.criterion, faces, generator.img_resolution)
     layers, decisive = layers_of(cfg, generator), settings(cfg)
-    networks = {"generator": generator.fingerprint, "faces": fingerprint(faces)}
-    decisive |= {f"weights of {name}": digits[:12] for name, digits in networks.items()}
+    decisive |= weights_of(generator, faces=faces)
     data = instantiate(cfg.latents, _partial_=True)(generator=generator, space=cfg.space)
     solver, people = instantiate(cfg.solver), len(data.latents)
     module = Discovery(generator, faces, criterion, solver, people, cfg.space, layers, cfg.precision, decisive)
@@ -132,7 +132,6 @@ def explain(cfg: DictConfig) -> Result:
     from ice_lightning.latents import LatentDataModule, read_latents
     from ice_lightning.modules import classifier as classifiers
     from ice_lightning.modules.explanation import Explanation
-    from ice_lightning.modules.fingerprint import fingerprint
     from ice_lightning.ranks import own_ranks
     from ice_lightning.save_explanation import SaveExplanation, finished, lead
     from ice_lightning.spreads import POPULATION
@@ -160,8 +159,7 @@ def explain(cfg: DictConfig) -> Result:
     decisive |= {"explain.latents": cfg.explain.latents, "explain.seed": cfg.explain.seed}
     decisive |= {"explain.controls": list(cfg.explain.controls), "explain.oracles": list(oracles)}
     decisive |= {"subspace": digest(subspace.directions.numpy().tobytes())}
-    networks = {"generator": generator.fingerprint, "faces": fingerprint(faces), "classifier": fingerprint(classifier)}
-    decisive |= {f"weights of {name}": digits[:12] for name, digits in networks.items()}
+    decisive |= weights_of(generator, faces=faces, classifier=classifier)
     facts = {
         "classifier": str(cfg.classifier.get("name", cfg.classifier._target_)),
         "criterion": subspace.provenance["criterion"],
@@ -398,6 +396,14 @@ def settings(cfg: DictConfig, parts: Sequence[str] = DECISIVE) -> dict[str, Any]
     return dict(pair for part in parts for pair in flat(plain[part], part))
 
 
+def weights_of(generator: AnyGenerator, **networks: nn.Module) -> dict[str, str]:
+    """What a run's answer depends on beside its settings, since another file may lie under the same path by now."""
+    from ice_lightning.modules.fingerprint import fingerprint
+
+    digits = {"generator": generator.fingerprint} | {name: fingerprint(each) for name, each in networks.items()}
+    return {f"weights of {name}": each[:12] for name, each in digits.items()}
+
+
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The settings as plain values."""
     plain = OmegaConf.to_container(cfg, resolve=True)
@@ -406,7 +412,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def generator_from(cfg: DictConfig) -> AnyGenerator:
-    """The generator of the settings: a checkpoint's, or a module of the user's own (DESIGN: what others rely on)."""
+    """The generator of the settings: a checkpoint's, or a module of the user's own."""
     from ice_lightning.modules.any_generator import AnyGenerator, OwnGenerator
 
     made = instantiate(cfg.generator)
