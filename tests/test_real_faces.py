@@ -215,3 +215,40 @@ def test_phases_follow_each_other_without_a_jump(scripts):
     assert rates == sorted(rates, reverse=True)
     assert max(a / b for a, b in pairwise(rates)) < 1.2
     assert (course[400].paired, course[-1].paired) == pytest.approx((10, 1))
+
+
+class Painter:
+    """Portraits whose outlined skin is multiplied by the latent's second number, and whose rest by its third."""
+
+    def __init__(self, images, skin):
+        self.images, self.skin = images, skin
+
+    def people(self, count, seed, space):
+        return torch.stack([torch.arange(count) % len(self.images), torch.ones(count), torch.ones(count)], 1)
+
+    def __call__(self, u, space):
+        who, gain, rest = u[:, 0].long(), u[:, 1, None, None, None], u[:, 2, None, None, None]
+        skin = self.skin[who]
+        return self.images[who] * (skin * gain + ~skin * rest)
+
+
+def test_what_an_ideal_edit_of_colour_moves_is_no_leak(scripts, monkeypatch):
+    """Other readings follow the skin's colour; beyond that an edit of its pixels moves nothing, one of all does."""
+    import sitters
+    from subspaces import PRESETS, painted, verdict
+
+    from ice_lightning.modules.landmark_faces import landmark_faces
+    from ice_lightning.synthetic import REGIONS
+
+    monkeypatch.setattr(sitters, "POPULATION", 8)
+    faces, G = landmark_faces("embedded", "embedded"), load_generator("embedded")
+    images = 0.2 + 0.6 * G(G.sample(8, 0), "z").clamp(0, 1)
+    parse = faces.parser(images).argmax(1, keepdim=True)
+    skin = (parse == REGIONS.index("skin")) | (parse == REGIONS.index("nose"))
+    people = sitters.Sitters(Painter(images, skin), faces, "s", 8)
+    meaning = PRESETS["skin_color"]
+    for v, leaks in ((torch.tensor([0, 1.0, 0]), False), (torch.tensor([0, 1.0, 1.0]), True)):
+        moved = people.along(v, 0.2)
+        ideal = people.repainted(v, 0.2, painted(meaning))
+        assert verdict(moved, meaning)["ratio"] < 10
+        assert (verdict(moved, meaning, ideal)["ratio"] < 10) == leaks

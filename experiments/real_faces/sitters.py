@@ -9,7 +9,7 @@ the same generator; that of a colour by the mean over all regions, so that what 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -29,6 +29,8 @@ from readings import reach, shape_of
 
 SMALLEST = 12
 """Pixels that a region needs in a person, for its colour to be read there."""
+DARK = 0.05
+"""Means are taken to be this bright at least, where a colour is multiplied."""
 POPULATION, SEED, OTHERS = 512, 3_000_000, 5_000_000
 OUTLINED = ("background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "nose", "mouth", "u_lip", "l_lip")
 """What landmarks outline."""
@@ -83,10 +85,28 @@ class Sitters:
             found[f"{name} pixels"] = torch.where(area >= SMALLEST, colour, torch.nan)
         return found
 
-    def along(self, v: Tensor, strength: float) -> dict[str, float]:
-        """Mean distance over people of every reading from where it was, in sigmas, after a step along v (n,)."""
-        now = self.read(self.draw(self.u + strength * v), self.parse)
+    def moved(self, image: Tensor) -> dict[str, float]:
+        """Mean distance over people of every reading of their changed pictures from where it was, in sigmas."""
+        now = self.read(image, self.parse)
         return {k: ((now[k] - self.base[k]).norm(dim=1).nanmean() / self.sigma[k]).item() for k in self.base}
+
+    def along(self, v: Tensor, strength: float) -> dict[str, float]:
+        """How far every reading moves by a step along v (n,)."""
+        return self.moved(self.draw(self.u + strength * v))
+
+    def repainted(self, v: Tensor, strength: float, regions: Sequence[str]) -> dict[str, float]:
+        """How far every reading moves by that step's mean colours of regions alone.
+
+        The pixels of a region are multiplied by what takes its mean to that after the step; nothing else is touched.
+        An ideal edit of colour moves this much, since networks that read identity, sizes and places read colours too.
+        """
+        after, image = self.draw(self.u + strength * v), self.images
+        for name in regions:
+            mask = (self.parse == REGIONS.index(name))[:, None].float()
+            area = mask.sum((2, 3), keepdim=True).clamp_min(1)
+            was, now = ((each * mask).sum((2, 3), keepdim=True) / area for each in (self.images, after))
+            image = image * (1 + mask * (now / was.clamp_min(DARK) - 1))
+        return self.moved(image.clamp(0, 1))
 
     def random_moves(self, count: int = 20, rms: float = 0.03) -> list[dict[str, float]]:
         """Readings along random directions, even in units of the population's deviations, of a given image change."""
@@ -102,13 +122,17 @@ class Sitters:
         return moves
 
 
-def apart(moved: Mapping[str, float], own: list[str], free: list[str]) -> dict[str, float]:
+def apart(
+    moved: Mapping[str, float], own: list[str], free: list[str], ideal: Mapping[str, float] | None = None
+) -> dict[str, float]:
     """What moved that should have stayed, from the farthest.
 
     Args:
         moved: of every reading, in sigmas.
         own: what the preset is to move.
         free: what can't but move with it.
+        ideal: of every reading, by an edit of nothing else; what moves farther moves by the rest.
     """
-    others = {k: x for k, x in moved.items() if k not in own and k not in free}
+    ideal = ideal or {}
+    others = {k: max(0.0, x - ideal.get(k, 0.0)) for k, x in moved.items() if k not in own and k not in free}
     return dict(sorted(others.items(), key=lambda item: -item[1]))

@@ -54,8 +54,20 @@ PRESETS = {
     "background": Meaning(["background pixels"], []),
     "identity": Meaning(["identity"], []),
 }
-CHANGES: dict[tuple[str, str], list[str]] = {}
-"""What had to change for a preset on a generator: overrides."""
+LOOSE = {
+    "skin_color": {"residual": 3e-2, "others": 1e-3, "texture": 2e-1},
+    "lip_color": {"residual": 3e-2, "colors": 3e-2, "shape": 3e-2, "texture": 1e-1, "nose": 1e-2},
+    "background": {"residual": 3e-2, "colors": 1e-2, "shape": 1e-2},
+}
+"""Ratios of the suppressed terms, a hundred times those of the presets."""
+CHANGES: dict[tuple[str, str], list[str]] = {
+    (generator, preset): ["criterion.layers=null", *(f"criterion.suppress.{k}.ratio={v:g}" for k, v in loose.items())]
+    for generator in ("dcgan_s", "dcgan_z")
+    for preset, loose in LOOSE.items()
+}
+"""What had to change for a preset on a generator: overrides. Searches that are there are kept: remove their folders."""
+SLIGHT = 1e-3
+"""Sigmas below which a motion is none."""
 SIGMAS, STEPS, SHOWN = 0.5, (-1.5, -0.75, 0.0, 0.75, 1.5), 4_000_000
 
 
@@ -82,17 +94,26 @@ def sitters(generator: str) -> Sitters:
     return Sitters(generator_from(cfg), instantiate(cfg.faces), cfg.space)
 
 
-def verdict(moved: dict[str, float], meaning: Meaning) -> dict[str, Any]:
-    """The own reading that moved most, the three others that moved most, and how many times farther it moved."""
+def verdict(moved: dict[str, float], meaning: Meaning, ideal: dict[str, float] | None = None) -> dict[str, Any]:
+    """The own reading that moved most, the three others that moved most, and how many times farther it moved.
+
+    With `ideal`, the others are counted beyond what they move by in that edit.
+    """
     target = max(meaning.own, key=lambda name: moved[name])
-    others = apart(moved, *meaning)
+    others = apart(moved, *meaning, ideal)
     worst = list(others)[:3]
     return {
         "target": target,
         "moved": round(moved[target], 3),
         "others": {name: round(others[name], 3) for name in worst},
-        "ratio": round(moved[target] / others[worst[0]], 2),
+        "ratio": round(moved[target] / max(SLIGHT, others[worst[0]]), 2),
     }
+
+
+def painted(meaning: Meaning) -> list[str]:
+    """The regions of a preset that is of colours alone; none of others."""
+    colours = [name.removesuffix(" pixels") for name in meaning.own if name.endswith(" pixels")]
+    return colours if len(colours) == len(meaning.own) else []
 
 
 @torch.no_grad()
@@ -103,7 +124,10 @@ def measure(people: Sitters, folder: Path, meaning: Meaning) -> tuple[dict[str, 
     strength = reach(lambda t: max(people.along(v, t)[name] for name in meaning.own), SIGMAS)
     row: dict[str, Any] = {"directions": subspace.directions.shape[1], "strength": round(strength, 3)}
     for side, sign in (("plus", 1), ("minus", -1)):
-        row[side] = verdict(people.along(v, sign * strength), meaning)
+        moved, regions = people.along(v, sign * strength), painted(meaning)
+        row[side] = verdict(moved, meaning)
+        if regions:
+            row[side]["beyond"] = verdict(moved, meaning, people.repainted(v, sign * strength, regions))
     u = people.G.people(4, SHOWN, people.space)
     images = traverse(people.G, subspace, u, [strength * step / SIGMAS for step in STEPS])
     return row, images
