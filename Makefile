@@ -30,5 +30,6 @@ docs-assets: .venv/.installed
 
 real-faces: .venv/.installed
 	$(BIN)/python experiments/real_faces/get.py
+	$(BIN)/python experiments/real_faces/samples.py
 	$(BIN)/python experiments/real_faces/subspaces.py
 	$(BIN)/python experiments/real_faces/verdicts.py

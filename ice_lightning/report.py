@@ -91,6 +91,32 @@ def overview(tiles: Mapping[str, Tensor], title: str, columns: int = 2) -> Figur
     return figure
 
 
+def rows(pictures: Sequence[tuple[str, Tensor]], title: str) -> Figure:
+    """Pictures of several sources one below another.
+
+    Args:
+        pictures: the name of a row, and its pictures (K, 3, H, W) in 0..1. All rows have the same K.
+        title: one line.
+    """
+    n, k = len(pictures), len(pictures[0][1])
+    margin = max(0.085 * len(name) + 0.25 for name, _ in pictures)
+    width, height = k + margin + 0.1, n + 0.6
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height))
+        figure.suptitle(title, x=0.1 / width, ha="left", fontweight="bold", fontsize=13)
+        grid = figure.add_gridspec(
+            n, k, wspace=0.04, hspace=0.04, left=margin / width, right=1 - 0.1 / width, bottom=0.1 / height,
+            top=1 - 0.5 / height,
+        )  # fmt: skip
+        for row, (name, images) in enumerate(pictures):
+            cells = [figure.add_subplot(grid[row, column]) for column in range(k)]
+            for axes, image in zip(cells, images, strict=True):
+                axes.imshow(image.permute(1, 2, 0).cpu().numpy())
+                _frame(axes, None)
+            cells[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6)
+    return figure
+
+
 def _faces(cells: Sequence[Any], images: Tensor) -> Any:
     """One person's images (K, 3, H, W) in K cells, the original framed, and in the last cell what changed."""
     for index, (axes, image) in enumerate(zip(cells, images, strict=False)):

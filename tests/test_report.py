@@ -35,6 +35,16 @@ def test_a_traversal_shows_every_person_at_every_strength(images):
             assert (pixels(report.traversal(moved, headings, "skin color")) != before).any(), (person, column)
 
 
+def test_rows_show_every_picture(images):
+    named = [("teacher", images[0]), ("student", images[1])]
+    before = pixels(report.rows(named, "Samples"))
+    for row in range(2):
+        for column in range(5):
+            moved = [(name, each.clone()) for name, each in named]
+            moved[row][1][column] = images[2, column]
+            assert (pixels(report.rows(moved, "Samples")) != before).any(), (row, column)
+
+
 def test_an_overview_shows_every_tile_and_image(images):
     tiles = {"space=w": images[0, ::2], "space=s": images[1, ::2], "space=z": images[2, ::2]}
     before = pixels(report.overview(tiles, "skin color"))

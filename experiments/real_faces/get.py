@@ -4,7 +4,8 @@
 
 From PyPI gan_face_generate 1.1.1 (MIT): a DCGAN. It was trained on renders of DigiFace-1M, whose licence is for
 research only. From npm @vladmandic/face-api 1.7.15 (MIT): landmarks, recognition, expression, age and gender. Both are
-checked by their SHA-256; what comes out lies in the cache (cache.py), and what is there already isn't fetched again.
+checked by their SHA-256; what comes out lies in ~/.cache/ice_lightning/real_faces, and what is there already isn't
+fetched again.
 """
 
 from __future__ import annotations
