@@ -2,8 +2,9 @@
 
     python experiments/real_faces/subspaces.py [dcgan_s dcgan_z student_s]
 
-Runs each preset as `ice_lightning.run` does, with `faces=landmarks` and 16 people, then moves 64 people whom no search
-has seen along the strongest direction. Writes subspaces.json and a picture of every generator.
+Runs each preset as `ice_lightning.run` does, with `faces=landmarks`, 16 people and the eight strongest directions
+(those that explanations use), then moves 64 people whom no search has seen along the first. Writes subspaces.json
+and a picture of every generator.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ SIGMAS, STEPS, SHOWN = 0.5, (-1.5, -0.75, 0.0, 0.75, 1.5), 4_000_000
 def settings_of(generator: str, preset: str) -> list[str]:
     """The overrides of a run."""
     own = CHANGES.get((generator, preset), [])
-    return [*GENERATORS[generator], "faces=landmarks", "latents.count=16", f"criterion={preset}", *own]
+    common = ["faces=landmarks", "latents.count=16", "criterion.rank=8", f"criterion={preset}"]
+    return [*GENERATORS[generator], *common, *own]
 
 
 def search(generator: str, preset: str) -> Path:
