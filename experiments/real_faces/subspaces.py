@@ -2,7 +2,7 @@
 
     python experiments/real_faces/subspaces.py [dcgan_s dcgan_z student_s]
 
-Runs each preset as `ice_lightning.run` does, with `faces=landmarks`, 16 people and the eight strongest directions
+Runs each preset as `ice_lightning.run` does, with `faces=landmarks`, few people and the eight strongest directions
 (those that explanations use), then moves 64 people whom no search has seen along the first. Writes subspaces.json
 and a picture of every generator.
 """
@@ -30,9 +30,9 @@ from ice_lightning.traversal import traverse
 HERE, WORK = Path(__file__).parent, Path("outputs/real_faces")
 DCGAN = ("generator=own", "generator._target_=dcgan.load")
 GENERATORS = {
-    "dcgan_s": (*DCGAN, "space=s"),
-    "dcgan_z": (*DCGAN, "space=z"),
-    "student_s": (f"generator.checkpoint={HERE / 'student.safetensors'}", "space=s"),
+    "dcgan_s": (*DCGAN, "space=s", "latents.count=16"),
+    "dcgan_z": (*DCGAN, "space=z", "latents.count=16"),
+    "student_s": (f"generator.checkpoint={HERE / 'student.safetensors'}", "space=s", "latents.count=8"),
 }
 MOUTH = ["mouth width", "mouth opening", "smile", "lip fullness"]
 
@@ -75,7 +75,7 @@ SIGMAS, STEPS, SHOWN = 0.5, (-1.5, -0.75, 0.0, 0.75, 1.5), 4_000_000
 def settings_of(generator: str, preset: str) -> list[str]:
     """The overrides of a run."""
     own = CHANGES.get((generator, preset), [])
-    common = ["faces=landmarks", "latents.count=16", "criterion.rank=8", f"criterion={preset}"]
+    common = ["faces=landmarks", "criterion.rank=8", f"criterion={preset}"]
     return [*GENERATORS[generator], *common, *own]
 
 
