@@ -30,9 +30,9 @@ from ice_lightning.traversal import traverse
 HERE, WORK = Path(__file__).parent, Path("outputs/real_faces")
 DCGAN = ("generator=own", "generator._target_=dcgan.load")
 GENERATORS = {
-    "dcgan_s": (*DCGAN, "space=s", "latents.count=16"),
-    "dcgan_z": (*DCGAN, "space=z", "latents.count=16"),
-    "student_s": (f"generator.checkpoint={HERE / 'student.safetensors'}", "space=s", "latents.count=8"),
+    "dcgan_s": (*DCGAN, "space=s", "latents.count=16", "solver=exact"),
+    "dcgan_z": (*DCGAN, "space=z", "latents.count=16", "solver=exact"),
+    "student_s": (f"generator.checkpoint={HERE / 'student.safetensors'}", "space=s", "latents.count=8", "solver=exact"),
 }
 MOUTH = ["mouth width", "mouth opening", "smile", "lip fullness"]
 
