@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ice_lightning.files import cached
 from ice_lightning.metrics import frechet, gaussian, moments
+from ice_lightning.modules.face_recognition import Recognition
 from ice_lightning.modules.pretrained import filled
 from ice_lightning.modules.stylegan2 import Generator
 
@@ -38,10 +39,6 @@ class Fidelity:
     def of(cls, teacher: DCGAN) -> Fidelity | None:
         """By face-api's recognition network, as get.py has written it; None where it isn't there."""
         path = cached("recognition.safetensors")
-        try:
-            from ice_lightning.modules.face_recognition import Recognition
-        except ImportError:
-            return None
         if not path.exists():
             return None
         net = filled(path, "face-api's recognition network", lambda state: Recognition())
