@@ -105,7 +105,7 @@ class Distillation(pl.LightningModule):
         target = F.adaptive_avg_pool2d(real, now.side)
         told = {"paired": pyramid(fake, target)}
         self.descend(student, self.student_loss(now, fake, real, told))
-        self.follow(now.batch)
+        self.follow()
         if now.adversarial:
             self.descend(adversary, self.adversary_loss(real, fake.detach(), told))
         self.steps, self.images = self.steps + 1, self.images + now.batch
@@ -142,9 +142,9 @@ class Distillation(pl.LightningModule):
         return loss
 
     @torch.no_grad()
-    def follow(self, count: int) -> None:
-        """Let the averaged student follow after a step of so many people, faster in the beginning."""
-        keep = 0.5 ** (count / min(self.plan.half_life, 0.05 * (self.images + count)))
+    def follow(self) -> None:
+        """Let the averaged student follow after a step, faster in the beginning."""
+        keep = 0.5 ** (1 / min(self.plan.half_life, 0.05 * (self.steps + 1)))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - keep)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

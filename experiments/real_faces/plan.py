@@ -50,7 +50,7 @@ class Plan:
         matched: weight of matched features, likewise.
         gamma: of R1; ADA's heuristic is 0.0002 side^2 / batch (Karras et al. 2020, appendix C).
         r1_every: steps between two R1 penalties, which weigh as many times more (Karras et al. 2019b, section 3.1).
-        half_life: pictures after which the averaged student has forgotten half (an average as in Karras et al. 2018).
+        half_life: steps after which the averaged student has forgotten half (an average as in Karras et al. 2018).
     """
 
     coarse: float = 0.15
@@ -65,7 +65,7 @@ class Plan:
     matched: tuple[float, float] = (4.0, 1.0)
     gamma: float = 0.1
     r1_every: int = 16
-    half_life: int = 5000
+    half_life: int = 300
 
     def at(self, progress: float) -> Phase:
         """The phase at a share of the time, in 0..1."""

@@ -25,7 +25,10 @@ from ice_lightning.modules.landmark_regions import UNSEEN
 from ice_lightning.synthetic import REGIONS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "zoo"))
+from discover import discover
 from readings import reach, shape_of
+
+__all__ = ["Sitters", "apart", "discover", "reach"]
 
 SMALLEST = 12
 """Pixels that a region needs in a person, for its colour to be read there."""
@@ -113,7 +116,7 @@ class Sitters:
         draw, moves = torch.Generator().manual_seed(0), []
         deviation = self.G.people(POPULATION, OTHERS, self.space).std(0)
         for _ in range(count):
-            v = normalize(torch.randn(self.u.shape[1], generator=draw) * deviation, dim=0)
+            v = normalize(torch.randn(self.u.shape[1], generator=draw).to(deviation) * deviation, dim=0)
 
             def changed(t: float, v: Tensor = v) -> float:
                 return (self.draw(self.u + t * v) - self.images).square().mean().sqrt().item()

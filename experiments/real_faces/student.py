@@ -18,7 +18,7 @@ CONFIG: dict[str, Any] = {
     "img_resolution": 64,
     "mapping_layers": 2,
     "lr_multiplier": 1.0,
-    "channels": [256, 192, 96, 48, 32],
+    "channels": [256, 192, 128, 64, 32],
     "architecture": "skip",
 }
 

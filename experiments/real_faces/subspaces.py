@@ -1,38 +1,45 @@
 """Do the presets change what they say on networks of other people? Search, measure and draw.
 
-    python experiments/real_faces/subspaces.py [dcgan_s dcgan_z student_s]
+    python experiments/real_faces/subspaces.py [dcgan_s dcgan_z student_s student_w]
 
-Runs each preset as `ice_lightning.run` does, with `faces=landmarks`, few people and the eight strongest directions
-(those that explanations use), then moves 64 people whom no search has seen along the first. Writes subspaces.json
-and a picture of every generator.
+Finds each preset's eight strongest directions (those that explanations use) as `ice_lightning.run` does with
+`faces=landmarks`, but all presets of a generator from one Jacobian of each person's picture, then moves 64 people whom
+no search has seen along the first. Writes subspaces.json and a picture of every generator. Uses a GPU where there is one.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
-from sitters import Sitters, apart, reach
+from omegaconf import DictConfig, OmegaConf
+from sitters import Sitters, apart, discover, reach
 from torch import Tensor
 
 from ice_lightning import report
+from ice_lightning.callbacks import SaveDiscovery
 from ice_lightning.checks import IceError
 from ice_lightning.files import whole
-from ice_lightning.run import generator_from, keep_freed_memory, run
-from ice_lightning.subspace import load_subspace
+from ice_lightning.modules.discovery import Discovery
+from ice_lightning.run import generator_from, keep_freed_memory, resolved
+from ice_lightning.subspace import FILE, Subspace, load_subspace
 from ice_lightning.traversal import traverse
 
 HERE, WORK = Path(__file__).parent, Path("outputs/real_faces")
-DCGAN = ("generator=own", "generator._target_=dcgan.load")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+DCGAN = ("generator=own", "generator._target_=dcgan.load", "latents.count=16")
+STUDENT = ("generator.checkpoint=experiments/real_faces/student.safetensors", "latents.count=16")
 GENERATORS = {
-    "dcgan_s": (*DCGAN, "space=s", "latents.count=16", "solver=exact"),
-    "dcgan_z": (*DCGAN, "space=z", "latents.count=16", "solver=exact"),
-    "student_s": (f"generator.checkpoint={HERE / 'student.safetensors'}", "space=s", "latents.count=8", "solver=exact"),
+    "dcgan_s": (*DCGAN, "space=s"),
+    "dcgan_z": (*DCGAN, "space=z"),
+    "student_s": (*STUDENT, "space=s"),
+    "student_w": (*STUDENT, "space=w"),
 }
 MOUTH = ["mouth width", "mouth opening", "smile", "lip fullness"]
 
@@ -66,34 +73,45 @@ CHANGES: dict[tuple[str, str], list[str]] = {
     for generator in ("dcgan_s", "dcgan_z")
     for preset, loose in LOOSE.items()
 }
-"""What had to change for a preset on a generator: overrides. Searches that are there are kept: remove their folders."""
+"""What had to change for a preset on a generator: overrides."""
 SLIGHT = 1e-3
 """Sigmas below which a motion is none."""
 SIGMAS, STEPS, SHOWN = 0.5, (-1.5, -0.75, 0.0, 0.75, 1.5), 4_000_000
 
 
-def settings_of(generator: str, preset: str) -> list[str]:
-    """The overrides of a run."""
+def config(generator: str, preset: str) -> DictConfig:
+    """The composed settings of a run."""
     own = CHANGES.get((generator, preset), [])
-    common = ["faces=landmarks", "criterion.rank=8", f"criterion={preset}"]
-    return [*GENERATORS[generator], *common, *own]
+    common = ["faces=landmarks", "solver=exact", "criterion.rank=8", f"criterion={preset}", "logger=none"]
+    with initialize_config_module("ice_lightning.conf", version_base="1.3"):
+        return compose("config", [*GENERATORS[generator], *common, *own, f"run_dir={WORK / generator / preset}"])
 
 
-def search(generator: str, preset: str) -> Path:
-    """The run folder of a preset's search on a generator; what is there already isn't sought again."""
-    folder = WORK / generator / preset
-    if not (folder / "metrics.json").is_file():
-        settings = [*settings_of(generator, preset), "logger=none", f"run_dir={folder}"]
-        with initialize_config_module("ice_lightning.conf", version_base="1.3"):
-            run(compose("config", settings))
-    return folder
+def search(people: Sitters, generator: str, presets: Sequence[str]) -> None:
+    """Leave each preset's subspace in its run folder; those that are there with the same settings aren't sought again."""
+    configs = {preset: config(generator, preset) for preset in presets}
+
+    def save(preset: str, module: Discovery, _: float) -> None:
+        cfg = configs[preset]
+        folder = Path(cfg.run_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        made = SaveDiscovery(folder, resolved(cfg), OmegaConf.to_yaml(cfg, resolve=True), "", {}).provenance(module)
+        Subspace(module.result.vectors, module.result.values, module.space, made).save(folder / FILE)
+
+    def there(cfg: DictConfig) -> bool:
+        if not (Path(cfg.run_dir) / FILE).is_file():
+            return False
+        made = load_subspace(cfg.run_dir).provenance
+        return bool(made["config"] == resolved(cfg) and made["generator_sha256"] == people.G.fingerprint)
+
+    if missing := {preset: cfg for preset, cfg in configs.items() if not there(cfg)}:
+        discover(people.G, people.faces, missing, save)
 
 
 def sitters(generator: str) -> Sitters:
     """Held-out people of a generator."""
-    with initialize_config_module("ice_lightning.conf", version_base="1.3"):
-        cfg = compose("config", [*settings_of(generator, "skin_color"), "run_dir=."])
-    return Sitters(generator_from(cfg), instantiate(cfg.faces), cfg.space)
+    cfg = config(generator, "skin_color")
+    return Sitters(generator_from(cfg).to(DEVICE), instantiate(cfg.faces).to(DEVICE), cfg.space)
 
 
 def verdict(moved: dict[str, float], meaning: Meaning, ideal: dict[str, float] | None = None) -> dict[str, Any]:
@@ -122,7 +140,7 @@ def painted(meaning: Meaning) -> list[str]:
 def measure(people: Sitters, folder: Path, meaning: Meaning) -> tuple[dict[str, Any], Tensor]:
     """What the strongest direction does, either way, and one person along it."""
     subspace = load_subspace(folder)
-    v = subspace.directions[:, 0].float()
+    v = subspace.directions[:, 0].to(people.u)
     strength = reach(lambda t: max(people.along(v, t)[name] for name in meaning.own), SIGMAS)
     row: dict[str, Any] = {"directions": subspace.directions.shape[1], "strength": round(strength, 3)}
     for side, sign in (("plus", 1), ("minus", -1)):
@@ -146,6 +164,7 @@ def main() -> None:
     for generator in args.generators:
         try:
             people = sitters(generator)
+            search(people, generator, args.presets)
         except IceError as error:
             print(f"left out {generator}: {error}", flush=True)
             continue
@@ -154,24 +173,20 @@ def main() -> None:
         for preset in args.presets:
             meaning = PRESETS[preset]
             results = json.loads(file.read_text()) if file.exists() else {}
-            try:
-                found, images = measure(people, search(generator, preset), meaning)
-                controls = sorted(verdict(moves, meaning)["ratio"] for moves in chance)
-                found["random"] = {"median": controls[len(controls) // 2], "max": controls[-1]}
-                rows.append(images[:2])
-                labels += [preset.replace("_", " "), ""]
-            except IceError as error:
-                found = {"failed": str(error)}
+            found, images = measure(people, WORK / generator / preset, meaning)
+            controls = sorted(verdict(moves, meaning)["ratio"] for moves in chance)
+            found["random"] = {"median": controls[len(controls) // 2], "max": controls[-1]}
+            rows.append(images[:2])
+            labels += [preset.replace("_", " "), ""]
             found["changes"] = CHANGES.get((generator, preset), [])
             results.setdefault(generator, {})[preset] = found
             with whole(file) as part:
                 part.write_text(json.dumps(results, indent=1) + "\n")
             print(generator, preset, found, flush=True)
-        if rows:
-            headings = [f"{step:+g} sd" if step else "original" for step in STEPS]
-            title = f"{generator}: each preset's strongest direction on two people whom no search has seen"
-            with whole(HERE / f"{generator}.png") as part:
-                part.write_bytes(report.png(report.traversal(torch.cat(rows), headings, title, labels)))
+        headings = [f"{step:+g} sd" if step else "original" for step in STEPS]
+        title = f"{generator}: each preset's strongest direction on two people whom no search has seen"
+        with whole(HERE / f"{generator}.png") as part:
+            part.write_bytes(report.png(report.traversal(torch.cat(rows), headings, title, labels)))
 
 
 if __name__ == "__main__":

@@ -34,8 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=150, help="of the whole training, all runs together")
     parser.add_argument("--threads", type=int, help="of the CPU")
-    parser.add_argument("--batch", type=int, help="people per step beside the adversary; 16 on a CPU, 64 on a GPU")
+    parser.add_argument("--batch", type=int, help="people per step beside the adversary; 16 on a CPU, 128 on a GPU")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
+    parser.add_argument("--precision", default="32-true", help="of Lightning's, such as bf16-mixed")
     parser.add_argument("--resume", default=True, action=argparse.BooleanOptionalAction, help="go on with --work")
     parser.add_argument("--compile", action="store_true", help="a sixth more people per second in pairs, after minutes")
     parser.add_argument("--every", type=float, default=5, help="minutes between two savings")
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lambda z: teacher(z, "z"),  # a function, so that it is no part of the module
         build(),
         Discriminator(),
-        Plan(batch=args.batch or (64 if gpu else 16)),
+        Plan(batch=args.batch or (128 if gpu else 16)),
         args.minutes,
         args.compile,
     )
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trainer = pl.Trainer(
         accelerator="gpu" if gpu else "cpu",
         devices=1,
-        precision="bf16-mixed" if gpu else "32-true",
+        precision=args.precision,
         max_epochs=-1,
         limit_train_batches=args.epoch,
         callbacks=[record],

@@ -1,6 +1,6 @@
 """What do two classifiers that nobody here trained look at? face-api's "happy" and its gender, on the student's faces.
 
-    python experiments/real_faces/verdicts.py
+    python experiments/real_faces/verdicts.py [happy male] [--presets lip_color ...]
 
 Explains each in the subspaces that subspaces.py has found, with a random control, and judges: verdicts.json, a picture
 for each classifier, and the page in outputs/real_faces/verdict.
@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 from hydra import compose, initialize_config_module
-from subspaces import GENERATORS, PRESETS, WORK
+from subspaces import DEVICE, GENERATORS, PRESETS, WORK
 
 from ice_lightning.files import cached, whole
 from ice_lightning.run import keep_freed_memory, run
@@ -43,25 +43,25 @@ def classifier(name: str) -> list[str]:
 def main() -> None:
     """Explain and judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("classifiers", nargs="*", default=list(CLASSIFIERS))
+    parser.add_argument("--presets", nargs="*", default=list(PRESETS))
     parser.add_argument("--generator", default="student_s", choices=list(GENERATORS))
     parser.add_argument("--people", type=int, default=300)
     args = parser.parse_args()
     keep_freed_memory()
     runs = WORK / f"explained_{args.generator}"
     common = [*GENERATORS[args.generator], "faces=landmarks", "logger=none", "explain.controls=[random]"]
-    common += ["explain.oracles=[]", f"explain.people={args.people}"]
+    common += ["explain.oracles=[]", f"explain.people={args.people}", f"trainer={'gpu' if DEVICE == 'cuda' else 'cpu'}"]
     with initialize_config_module("ice_lightning.conf", version_base="1.3"):
-        for name in CLASSIFIERS:
-            for preset in PRESETS:
+        for name in args.classifiers:
+            for preset in args.presets:
                 found = WORK / args.generator / preset
-                if not (found / "metrics.json").is_file():
-                    continue
                 own = [f"subspace={found}", f"run_dir={runs / name / preset}", f"criterion={preset}"]
                 print(run(compose("config", ["task=explain", *common, *classifier(name), *own])).said, flush=True)
         judged = run(compose("config", ["task=verdict", "logger=none", f"runs={runs}", f"run_dir={WORK / 'verdict'}"]))
     with whole(HERE / "verdicts.json") as part:
         part.write_text(json.dumps(judged.metrics["verdicts"], indent=1) + "\n")
-    for name in CLASSIFIERS:
+    for name in judged.metrics["verdicts"]:
         shutil.copyfile(WORK / "verdict" / f"verdict_{name}.png", HERE / f"verdict_{name}.png")
     print(judged.said)
 

@@ -15,11 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from ice_lightning import load_generator
 from ice_lightning.criterions import Analysis, Term
 from ice_lightning.krylov import Whole
+from ice_lightning.modules.any_generator import AnyGenerator
 from ice_lightning.modules.discovery import Discovery
-from ice_lightning.modules.faces import embedded
+from ice_lightning.modules.faces import Faces
 from ice_lightning.operators import Jacobian
 from ice_lightning.run import build_criterion, layers_of
 from ice_lightning.search import Sums
@@ -27,6 +27,8 @@ from ice_lightning.solvers import thin_factor
 
 FEW = 300
 """Up to so many features a term's rows are taken by backward passes, which don't go through the generator."""
+TOGETHER = {"cpu": (8, 64), "cuda": (128, 512)}
+"""Derivatives of pictures at a time, and of terms."""
 
 
 def term_rows(term: Term, image: Tensor, analysis: Analysis, image_jacobian: Tensor) -> Tensor:
@@ -37,12 +39,12 @@ def term_rows(term: Term, image: Tensor, analysis: Analysis, image_jacobian: Ten
 
     J = Jacobian(features, image.flatten(1))
     if J.shape[0] <= FEW:
-        return J.adjoint(torch.eye(J.shape[0])).T @ image_jacobian.flatten(1).T
+        return J.adjoint(torch.eye(J.shape[0]).to(image)).T @ image_jacobian.flatten(1).T
 
     def along(tangent: Tensor) -> Tensor:
         return jvp(lambda x: term(x, analysis), (image,), (tangent[None],))[1][0]
 
-    return torch.cat([vmap(along)(part) for part in image_jacobian.split(64)]).T
+    return torch.cat([vmap(along)(part) for part in image_jacobian.split(TOGETHER[image.device.type][1])]).T
 
 
 def presets(names: list[str], space: str = "s") -> dict[str, DictConfig]:
@@ -52,16 +54,23 @@ def presets(names: list[str], space: str = "s") -> dict[str, DictConfig]:
         return {name: compose("config", [f"criterion={name}", *common]) for name in names}
 
 
-def discover(configs: dict[str, DictConfig], done: Callable[[str, Discovery, float], None]) -> None:
+def discover(
+    G: AnyGenerator, faces: Faces, configs: dict[str, DictConfig], done: Callable[[str, Discovery, float], None]
+) -> None:
     """Every preset's subspace, as `ice_lightning.run` finds it; `done` gets each with its share of the time.
 
     The share is the image Jacobians', in proportion to the coordinates that may move, with the preset's own terms and
     its own solve.
+
+    Args:
+        G: draws the people, on any device.
+        faces: on the same one.
+        configs: the composed settings of each preset, alike in space and latents.
+        done: gets a preset's name, its finished module and its seconds.
     """
     first = next(iter(configs.values()))
-    G, faces = load_generator("embedded"), embedded()
     criterions = {name: build_criterion(cfg.criterion, faces, G.img_resolution) for name, cfg in configs.items()}
-    u = G.convert(G.sample(first.latents.count, first.latents.seed), "z", first.space)
+    u = G.people(first.latents.count, first.latents.seed, first.space)
     with torch.no_grad():
         images = [G(each[None], first.space) for each in u]
         analyses = [Analysis(*faces.analyse(image)) for image in images]
@@ -70,7 +79,7 @@ def discover(configs: dict[str, DictConfig], done: Callable[[str, Discovery, flo
         for name, c in criterions.items()
     }
     nodes = {
-        name: [*(n.term for n in cfg.criterion.activate.values()), *(n.term for n in cfg.criterion.suppress.values())]
+        name: [n.term for n in [*cfg.criterion.activate.values(), *cfg.criterion.suppress.values()] if n is not None]
         for name, cfg in configs.items()
     }
     keys = {name: [(OmegaConf.to_yaml(n, resolve=True), tuple(used[name])) for n in nodes[name]] for name in configs}
@@ -82,7 +91,8 @@ def discover(configs: dict[str, DictConfig], done: Callable[[str, Discovery, flo
     for person, (each, image, analysis) in enumerate(zip(u, images, analyses, strict=True)):
         began = time.perf_counter()
         J = Jacobian(lambda v: G(v, first.space).flatten(1), each[None])
-        columns = [J.matmat(part) for part in torch.eye(len(each)).split(8, 1)]
+        axes = torch.eye(len(each)).to(u).split(TOGETHER[u.device.type][0], 1)
+        columns = [J.matmat(part) for part in axes]
         image_jacobian = torch.cat(columns, 1).T.reshape(-1, *image.shape[1:])
         shared += time.perf_counter() - began
         for key, term in terms.items():
@@ -96,7 +106,7 @@ def discover(configs: dict[str, DictConfig], done: Callable[[str, Discovery, flo
         began = time.perf_counter()
         module = Discovery(G, faces, criterion, Whole(), len(u), first.space, layers_of(configs[name], G))
         module.people_used = len(used[name])
-        means = [factors[key][:, module.coordinates] * len(used[name]) ** -0.5 for key in keys[name]]
+        means = [factors[key].cpu()[:, module.coordinates] * len(used[name]) ** -0.5 for key in keys[name]]
         try:
             rows = Sums(len(used[name]), means, [], [], len(module.coordinates))
             module.search.send([rows])

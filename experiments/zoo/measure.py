@@ -15,9 +15,10 @@ from discover import discover, presets
 from readings import People, come_along, reach, true_moves, verdict
 from torch import Tensor
 
-from ice_lightning import load_subspace, report
+from ice_lightning import load_generator, load_subspace, report
 from ice_lightning.files import whole
 from ice_lightning.modules.discovery import Discovery
+from ice_lightning.modules.faces import embedded
 from ice_lightning.subspace import FILE, Subspace
 from ice_lightning.synthetic import FACTORS
 from ice_lightning.traversal import traverse
@@ -128,7 +129,7 @@ def main() -> None:
         print(f"{name}: rank {module.metrics['rank']}, {seconds:.0f} s", flush=True)
 
     if missing := [name for name in args.presets if not (args.work / name / FILE).exists()]:
-        discover(presets(missing), save)
+        discover(load_generator("embedded"), embedded(), presets(missing), save)
     people, file = People(), HERE / "results.json"
     truth, chance = true_moves(people, FACTORS), random_moves(people)
     results = json.loads(file.read_text()) if file.exists() else {}
