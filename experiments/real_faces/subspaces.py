@@ -4,7 +4,8 @@
 
 Finds each preset's eight strongest directions (those that explanations use) as `ice_lightning.run` does with
 `faces=landmarks`, but all presets of a generator from one Jacobian of each person's picture, then moves 64 people whom
-no search has seen along the first. Writes subspaces.json and a picture of every generator. Uses a GPU where there is one.
+no search has seen along the first. Writes subspaces.json and a picture of every generator. Uses a GPU where there is
+one.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def config(generator: str, preset: str) -> DictConfig:
 
 
 def search(people: Sitters, generator: str, presets: Sequence[str]) -> None:
-    """Leave each preset's subspace in its run folder; those that are there with the same settings aren't sought again."""
+    """Leave each preset's subspace in its run folder, unless one with the same settings is there."""
     configs = {preset: config(generator, preset) for preset in presets}
 
     def save(preset: str, module: Discovery, _: float) -> None:
