@@ -14,12 +14,12 @@ def native() -> dict:
     sys.path.insert(0, str(ROOT))
     from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension
 
-    from ice_lightning.ops.native import ahead_of_time_name, flags, sources
+    from ice_lightning.ops.native import ahead_of_time_name, cuda_flags, flags, sources
 
     files = [str(file.relative_to(ROOT)) for file in sources()]
     kind, arguments = CppExtension, flags()
     if any(file.endswith(".cu") for file in files):
-        kind, arguments = CUDAExtension, {"cxx": flags(), "nvcc": ["-O3"]}
+        kind, arguments = CUDAExtension, {"cxx": flags(), "nvcc": cuda_flags()}
     module = kind(
         f"ice_lightning.{ahead_of_time_name()}", files, extra_compile_args=arguments, extra_link_args=["-fopenmp"]
     )

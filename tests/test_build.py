@@ -118,6 +118,8 @@ ARCHITECTURES = (70, 75, 90)
 @pytest.mark.skipif(NVCC is None, reason="needs nvcc")
 @pytest.mark.parametrize("name", ["bias_act", "upfirdn2d"])
 def test_cuda_kernels_compile_for_every_architecture_that_nvcc_knows(name, tmp_path):
+    from torch.utils.cpp_extension import COMMON_NVCC_FLAGS
+
     known = subprocess.run([NVCC, "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout.split()
     some = [arch for arch in ARCHITECTURES if f"compute_{arch}" in known]
     assert some
@@ -131,6 +133,8 @@ def test_cuda_kernels_compile_for_every_architecture_that_nvcc_knows(name, tmp_p
         "all-warnings",
         "-Xptxas",
         "-O0",
+        *COMMON_NVCC_FLAGS,  # which PyTorch puts before ours
+        *native.cuda_flags(),
         *each,
         str(source),
         "-o",

@@ -143,6 +143,12 @@ def flags() -> list[str]:
     ]
 
 
+def cuda_flags() -> list[str]:
+    """Of nvcc. PyTorch forbids implicit conversions of half and bfloat16, which these kernels read and write by."""
+    forbidden = ("__CUDA_NO_HALF_CONVERSIONS__", "__CUDA_NO_BFLOAT16_CONVERSIONS__")
+    return ["-O3", *(f"-U{name}" for name in forbidden)]
+
+
 def sources() -> list[Path]:
     """What is compiled; headers are included by these. CUDA comes in where torch, a GPU and nvcc are there."""
     found = sorted(SOURCES.glob("*.cpp"))
@@ -196,7 +202,7 @@ def build(folder: Path) -> Path:
     try:
         cpp_extension.load(
             "native", [str(file) for file in sources()], extra_cflags=flags(), extra_ldflags=["-fopenmp"],
-            extra_cuda_cflags=["-O3"],
+            extra_cuda_cflags=cuda_flags(),
             build_directory=str(folder), is_python_module=False, verbose=False,
         )  # fmt: skip
     except (RuntimeError, ImportError) as error:
