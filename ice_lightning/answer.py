@@ -14,7 +14,7 @@ from ice_lightning.solvers import thin_factor
 
 @dataclass
 class Tally:
-    """What has been added up over a group of people.
+    """What has been added up over a group of people, on the CPU: sums of several GPUs come together there.
 
     Attributes:
         rows: see Sums, as are products and grams; here sums, not means.
@@ -71,7 +71,7 @@ def answer(ask: Ask, linear: Linear, used: list[int], n: int, seed: int) -> Tall
     if ask.rows and all(each.random is None for each in ask.rows) and not ask.products and sum(sizes) > n:
         J = torch.cat(linear.push(torch.eye(n).to(like))).double().split(sizes)
         parts = [[J[place[i]] * w**0.5 for i, w in enumerate(each.weights) if w] for each in ask.rows]
-        return Tally([thin_factor(each) for each in parts], people=1, spent=n)
+        return Tally([thin_factor(each).cpu() for each in parts], people=1, spent=n)
     draw = torch.Generator().manual_seed(seed)
     rows = []
     for each in ask.rows:
@@ -83,7 +83,7 @@ def answer(ask: Ask, linear: Linear, used: list[int], n: int, seed: int) -> Tall
             random = {i: torch.randn(sizes[i], each.random, generator=draw) * (w * scale) for i, w in weights.items()}
             found = [linear.pull({i: Y.to(like) for i, Y in random.items()}).T] if random else []
         spent += sum(len(R) for R in found)
-        rows.append(torch.cat(found).double() if found else like.new_zeros(0, n).double())
+        rows.append((torch.cat(found) if found else like.new_zeros(0, n)).double().cpu())
     moved: dict[int, list[Tensor]] = {}
     products = []
     for wanted in ask.products:
@@ -94,11 +94,11 @@ def answer(ask: Ask, linear: Linear, used: list[int], n: int, seed: int) -> Tall
         if id(V) not in moved:
             moved[id(V)] = linear.push(V.to(like))
             spent += V.shape[1]
-        products.append(linear.pull({place[i]: moved[id(V)][place[i]] * w for i, w in weights.items()}).double())
+        products.append(linear.pull({place[i]: moved[id(V)][place[i]] * w for i, w in weights.items()}).double().cpu())
         spent += V.shape[1]
     grams = []
     if ask.grams is not None:
-        grams = [JQ.T @ JQ for JQ in (part.double() for part in linear.push(ask.grams.to(like)))]
+        grams = [(JQ.T @ JQ).cpu() for JQ in (part.double() for part in linear.push(ask.grams.to(like)))]
         spent += ask.grams.shape[1]
     return Tally(rows, products, grams, 1, spent)
 

@@ -14,8 +14,7 @@ from ice_lightning.subspace import Subspace
 from ice_lightning.verdict import load_explained
 
 pytestmark = pytest.mark.gpu
-PRESETS = ("skin_color", "mouth_shape", "identity", "hair_photometry", "pose")
-QUICK = ("layers=64px-", "latents.count=3", "criterion.rank=3")
+QUICK = ("layers=64px-", "latents.count=2", "criterion.rank=3")
 
 
 def both(compose, tmp_path, *settings):
@@ -23,8 +22,9 @@ def both(compose, tmp_path, *settings):
     return [run(compose(*settings, f"trainer={each}", f"run_dir={tmp_path}/{each}")) for each in ("cpu", "gpu")]
 
 
-@pytest.mark.parametrize("solver", ["krylov", "exact"])
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    ("preset", "solver"), [("skin_color", "krylov"), ("skin_color", "exact"), ("mouth_shape", "krylov")]
+)
 def test_a_search_finds_the_same_directions(compose, tmp_path, preset, solver):
     slow, fast = both(compose, tmp_path, f"criterion={preset}", f"solver={solver}", *QUICK)
     assert slow.metrics["people_used"] == fast.metrics["people_used"]

@@ -100,7 +100,7 @@ class Distillation(pl.LightningModule):
             group["lr"] = rate * min(1.0, (self.steps + 1) / 100)
         z = self.people(now.batch)
         with torch.no_grad():
-            real = self.teacher(z) * 2 - 1
+            real = self.teacher(z).float() * 2 - 1
         fake = self.draw(z, now.side).float()
         target = F.adaptive_avg_pool2d(real, now.side)
         told = {"paired": pyramid(fake, target)}

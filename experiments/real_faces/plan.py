@@ -48,7 +48,8 @@ class Plan:
             begin at once).
         paired: weight of pairs beside an adversary, at its beginning and at the end.
         matched: weight of matched features, likewise.
-        gamma: of R1; ADA's heuristic is 0.0002 side^2 / batch (Karras et al. 2020, appendix C).
+        gamma: of R1, above ADA's heuristic of 0.0002 side^2 / batch (Karras et al. 2020, appendix C), which let the
+            discriminator get ahead when pairs count little.
         r1_every: steps between two R1 penalties, which weigh as many times more (Karras et al. 2019b, section 3.1).
         half_life: steps after which the averaged student has forgotten half (an average as in Karras et al. 2018).
     """
@@ -63,7 +64,7 @@ class Plan:
     mapping: float = 0.1
     paired: tuple[float, float] = (10.0, 1.0)
     matched: tuple[float, float] = (4.0, 1.0)
-    gamma: float = 0.1
+    gamma: float = 0.3
     r1_every: int = 16
     half_life: int = 300
 

@@ -21,13 +21,14 @@ from ice_lightning.modules.any_generator import AnyGenerator
 from ice_lightning.modules.discovery import Discovery
 from ice_lightning.modules.faces import Faces
 from ice_lightning.operators import Jacobian
+from ice_lightning.products import Batch
 from ice_lightning.run import build_criterion, layers_of
 from ice_lightning.search import Sums
 from ice_lightning.solvers import thin_factor
 
 FEW = 300
 """Up to so many features a term's rows are taken by backward passes, which don't go through the generator."""
-TOGETHER = {"cpu": (8, 64), "cuda": (128, 512)}
+TOGETHER = {"cpu": (1, 64), "cuda": (128, 512)}
 """Derivatives of pictures at a time, and of terms."""
 
 
@@ -37,14 +38,15 @@ def term_rows(term: Term, image: Tensor, analysis: Analysis, image_jacobian: Ten
     def features(flat: Tensor) -> Tensor:
         return term(flat.view(-1, *image.shape[1:]), analysis)
 
-    J = Jacobian(features, image.flatten(1))
+    pictures, terms = TOGETHER[image.device.type]
+    J = Jacobian(features, image.flatten(1), batch=Batch(pictures))
     if J.shape[0] <= FEW:
         return J.adjoint(torch.eye(J.shape[0]).to(image)).T @ image_jacobian.flatten(1).T
 
     def along(tangent: Tensor) -> Tensor:
         return jvp(lambda x: term(x, analysis), (image,), (tangent[None],))[1][0]
 
-    return torch.cat([vmap(along)(part) for part in image_jacobian.split(TOGETHER[image.device.type][1])]).T
+    return torch.cat([vmap(along)(part) for part in image_jacobian.split(terms)]).T
 
 
 def presets(names: list[str], space: str = "s") -> dict[str, DictConfig]:
@@ -90,10 +92,9 @@ def discover(
     spent, shared = dict.fromkeys(terms, 0.0), 0.0
     for person, (each, image, analysis) in enumerate(zip(u, images, analyses, strict=True)):
         began = time.perf_counter()
-        J = Jacobian(lambda v: G(v, first.space).flatten(1), each[None])
-        axes = torch.eye(len(each)).to(u).split(TOGETHER[u.device.type][0], 1)
-        columns = [J.matmat(part) for part in axes]
-        image_jacobian = torch.cat(columns, 1).T.reshape(-1, *image.shape[1:])
+        batch = Batch(TOGETHER[u.device.type][0])
+        J = Jacobian(lambda v: G(v, first.space).flatten(1), each[None], batch=batch)
+        image_jacobian = J.matmat(torch.eye(len(each)).to(u)).T.reshape(-1, *image.shape[1:])
         shared += time.perf_counter() - began
         for key, term in terms.items():
             if person in key[1]:

@@ -299,7 +299,7 @@ class Discovery(pl.LightningModule):
     def finish(self, found: Found) -> None:
         """Fill `result` and `metrics`."""
         V = found.result.vectors
-        directions = V.new_zeros(self.generator.dim(self.space), V.shape[1]).index_copy(0, self.coordinates, V)
+        directions = V.new_zeros(self.generator.dim(self.space), V.shape[1]).index_copy(0, self.coordinates.cpu(), V)
         self.result = replace(found.result, vectors=directions)
         split, c = len(self.problem.weights), found.coefficients
         leakage = {}

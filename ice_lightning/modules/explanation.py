@@ -152,11 +152,11 @@ class Explanation(pl.LightningModule):
         if not numbers:
             return {}
         rows = joined([self.done[number] for number in numbers])
-        self.measure(U, rows)
+        self.measure(U, {name: column.to(U.device) for name, column in rows.items()})
         return rows
 
     def explain(self, numbers: Sequence[int], U: Tensor) -> Rows:
-        """Search in the subspace and in the controls, people U (N, n)."""
+        """Search in the subspace and in the controls, people U (N, n); rows are on the CPU."""
         with torch.no_grad():
             images = torch.cat(one_by_one(self.draw, U))
             before = self.classifier(images)
@@ -183,7 +183,7 @@ class Explanation(pl.LightningModule):
             rows |= {prefix + name: spread_out(column, known) for name, column in kept.items()}
         if "random" in self.controls:
             rows["random_flipped"] &= rows["random_change"] <= rows["change"]
-        return rows
+        return {name: column.cpu() for name, column in rows.items()}
 
     @torch.no_grad()
     def measure(self, U: Tensor, rows: Rows) -> None:
