@@ -97,12 +97,12 @@ ROUNDING = 1e-4
 and others add in any order."""
 
 
-def probe(parts: list[Tensor], again: list[Tensor]) -> None:
+def probe(parts: list[Tensor], again: list[Tensor], rounding: float = ROUNDING) -> None:
     """Refuse features that can't be differentiated: parts are one evaluation, again a second one at the same latent."""
     bad = sum(int((~part.isfinite()).sum()) for part in parts)
     if bad:
         raise problem("finite features", f"{bad} NaN or infinite", "check the networks")
-    if any(float((b - a).norm()) > ROUNDING * float(a.norm()) for a, b in zip(parts, again, strict=True)):
+    if any(float((b - a).norm()) > rounding * float(a.norm()) for a, b in zip(parts, again, strict=True)):
         raise problem("a deterministic forward pass", "two different results", "use eval mode and constant noise")
 
 

@@ -116,7 +116,7 @@ ARCHITECTURES = (70, 75, 90)
 
 
 @pytest.mark.skipif(NVCC is None, reason="needs nvcc")
-@pytest.mark.parametrize("name", ["bias_act", "upfirdn2d"])
+@pytest.mark.parametrize("name", ["cuda_bias_act", "cuda_upfirdn2d"])
 def test_cuda_kernels_compile_for_every_architecture_that_nvcc_knows(name, tmp_path):
     from torch.utils.cpp_extension import COMMON_NVCC_FLAGS
 
@@ -142,6 +142,12 @@ def test_cuda_kernels_compile_for_every_architecture_that_nvcc_knows(name, tmp_p
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_two_sources_compile_to_one_object():
+    """setuptools names an object after its source without the ending."""
+    stems = [file.stem for pattern in ("*.cpp", "*.cu") for file in native.SOURCES.glob(pattern)]
+    assert len(stems) == len(set(stems)) == 5
 
 
 @pytest.mark.skipif(NVCC is None, reason="needs CUDA's headers")

@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("classifiers", nargs="*", default=list(CLASSIFIERS))
     parser.add_argument("--presets", nargs="*", default=list(PRESETS))
-    parser.add_argument("--generator", default="student_s", choices=list(GENERATORS))
+    parser.add_argument("--generator", default="student_z", choices=list(GENERATORS))
     parser.add_argument("--people", type=int, default=300)
     args = parser.parse_args()
     keep_freed_memory()

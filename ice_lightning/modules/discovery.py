@@ -21,7 +21,7 @@ from ice_lightning.krylov import BlockKrylov, Whole
 from ice_lightning.latents import NOBODY
 from ice_lightning.modules.any_generator import AnyGenerator
 from ice_lightning.modules.faces import Faces
-from ice_lightning.operators import probe
+from ice_lightning.operators import ROUNDING, probe
 from ice_lightning.products import Batch, as_bytes, at_once, graph_bytes, linearise, on_threads
 from ice_lightning.search import Found, Problem, Sums, together
 from ice_lightning.solvers import EigenResult
@@ -34,6 +34,8 @@ HALVED = 8
 PRECISIONS = ("float32", "tf32", "bfloat16")
 """Of the generator, while products are taken: tf32 is for GPUs, and rounds what goes into convolutions to ten bits;
 bfloat16 has eight, of weights and activations. Face models, features and sums are not touched."""
+COARSE = 0.03
+"""See operators.ROUNDING, for the precisions that have fewer bits."""
 
 
 class Discovery(pl.LightningModule):
@@ -205,7 +207,7 @@ class Discovery(pl.LightningModule):
             analysis = Analysis(*self.faces.analyse(image))
             one, other = ([term(self.draw(u[:, self.coordinates], u), analysis) for term in self.terms] for _ in "12")
         if all(bool(part.isfinite().all()) for part in one):  # else this person is left out
-            probe(one, other)
+            probe(one, other, ROUNDING if self.precision == "float32" else COARSE)
 
     def analyse(self, u: Tensor) -> Analysis | str:
         """What the face models see in a person, or what is missing there, for which the person is left out."""
