@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from sitters import Sitters, apart, discover, reach
 from torch import Tensor
 
@@ -68,7 +70,7 @@ LOOSER = {
     "dcgan_s": COLOURS,
     "dcgan_z": COLOURS,
     "student_w": {**COLOURS, "mouth_shape": 100, "face_boundary": 100, "identity": 10},
-    "student_z": {**COLOURS, "mouth_shape": 10, "face_boundary": 100},
+    "student_z": {**COLOURS, "mouth_shape": 10, "eye_shape": 10, "face_boundary": 100},
 }
 """How many times the ratios of a preset's suppressed terms are taken on a generator, once where it isn't named: the
 best of 1, 10 and 100 on 48 people who are neither those of a search nor those whom the figures are of."""
@@ -161,6 +163,12 @@ def measure(people: Sitters, folder: Path, meaning: Meaning) -> tuple[dict[str, 
     return row, images
 
 
+def small(png: bytes) -> Image.Image:
+    """A picture at three quarters of its size in 256 colours, a fifth of the bytes."""
+    image = Image.open(BytesIO(png)).convert("RGB")
+    return image.resize((image.width * 3 // 4, image.height * 3 // 4), Image.Resampling.LANCZOS).quantize(256)
+
+
 def main() -> None:
     """Search, measure, draw; write subspaces.json after each preset, and a picture for each generator."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -194,7 +202,7 @@ def main() -> None:
         headings = [f"{step:+g} sd" if step else "original" for step in STEPS]
         title = f"{generator}: each preset's strongest direction on two people whom no search has seen"
         with whole(HERE / f"{generator}.png") as part:
-            part.write_bytes(report.png(report.traversal(torch.cat(rows), headings, title, labels)))
+            small(report.png(report.traversal(torch.cat(rows), headings, title, labels))).save(part)
 
 
 if __name__ == "__main__":
