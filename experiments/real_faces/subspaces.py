@@ -66,9 +66,10 @@ PRESETS = {
     "identity": Meaning(["identity"], []),
 }
 COLOURS = dict.fromkeys(("skin_color", "lip_color", "background"), 100)
+SHAPES = dict.fromkeys(("mouth_shape", "eye_shape", "face_boundary"), 100)
 LOOSER = {
     "dcgan_s": COLOURS,
-    "dcgan_z": COLOURS,
+    "dcgan_z": {**SHAPES, "skin_color": 10, "background": 100},
     "student_w": {**COLOURS, "mouth_shape": 100, "face_boundary": 100, "identity": 10},
     "student_z": {**COLOURS, "mouth_shape": 10, "eye_shape": 10, "face_boundary": 100},
 }
