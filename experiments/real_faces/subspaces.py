@@ -23,12 +23,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from sitters import Sitters, apart, discover, reach
-from torch import Tensor
 
 from ice_lightning import report
 from ice_lightning.callbacks import SaveDiscovery
 from ice_lightning.checks import IceError
 from ice_lightning.files import whole
+from ice_lightning.modules.any_generator import AnyGenerator
 from ice_lightning.modules.discovery import Discovery
 from ice_lightning.run import generator_from, keep_freed_memory, resolved
 from ice_lightning.subspace import FILE, Subspace, load_subspace
@@ -79,7 +79,9 @@ MOST = 0.5
 """Ratios are not raised above it: at 1 a term suppresses nothing."""
 SLIGHT = 1e-3
 """Sigmas below which a motion is none."""
-SIGMAS, STEPS, SHOWN = 0.5, (-1.5, -0.75, 0.0, 0.75, 1.5), 4_000_000
+SIGMAS, STEPS = 0.5, (-1.5, -0.75, 0.0, 0.75, 1.5)
+SHOWN, SITTERS = 4_000_000, (6, 3)
+"""Seed of people to draw, and two of them with an even light."""
 
 
 def changes(generator: str, preset: str) -> list[str]:
@@ -148,8 +150,8 @@ def painted(meaning: Meaning) -> list[str]:
 
 
 @torch.no_grad()
-def measure(people: Sitters, folder: Path, meaning: Meaning) -> tuple[dict[str, Any], Tensor]:
-    """What the strongest direction does, either way, and one person along it."""
+def measure(people: Sitters, folder: Path, meaning: Meaning) -> dict[str, Any]:
+    """What the strongest direction does, either way."""
     subspace = load_subspace(folder)
     v = subspace.directions[:, 0].to(people.u)
     strength = reach(lambda t: max(people.along(v, t)[name] for name in meaning.own), SIGMAS)
@@ -159,9 +161,22 @@ def measure(people: Sitters, folder: Path, meaning: Meaning) -> tuple[dict[str, 
         row[side] = verdict(moved, meaning)
         if regions:
             row[side]["beyond"] = verdict(moved, meaning, people.repainted(v, sign * strength, regions))
-    u = people.G.people(4, SHOWN, people.space)
-    images = traverse(people.G, subspace, u, [strength * step / SIGMAS for step in STEPS])
-    return row, images
+    return row
+
+
+@torch.no_grad()
+def draw(G: AnyGenerator, generator: str, strengths: dict[str, float]) -> None:
+    """Two people along the strongest direction of each preset, whose strength is that of SIGMAS."""
+    rows, labels = [], []
+    for preset, strength in strengths.items():
+        subspace = load_subspace(WORK / generator / preset)
+        u = G.people(1 + max(SITTERS), SHOWN, subspace.space)[list(SITTERS)]
+        rows.append(traverse(G, subspace, u, [strength * step / SIGMAS for step in STEPS]))
+        labels += [preset.replace("_", " "), ""]
+    headings = [f"{step:+g} sd" if step else "original" for step in STEPS]
+    title = f"{generator}: each preset's strongest direction on two people whom no search has seen"
+    with whole(HERE / f"{generator}.png") as part:
+        small(report.png(report.traversal(torch.cat(rows), headings, title, labels))).save(part)
 
 
 def small(png: bytes) -> Image.Image:
@@ -186,24 +201,19 @@ def main() -> None:
             print(f"left out {generator}: {error}", flush=True)
             continue
         chance = people.random_moves()
-        rows, labels = [], []
         for preset in args.presets:
             meaning = PRESETS[preset]
-            results = json.loads(file.read_text()) if file.exists() else {}
-            found, images = measure(people, WORK / generator / preset, meaning)
+            found = measure(people, WORK / generator / preset, meaning)
             controls = sorted(verdict(moves, meaning)["ratio"] for moves in chance)
             found["random"] = {"median": controls[len(controls) // 2], "max": controls[-1]}
-            rows.append(images[:2])
-            labels += [preset.replace("_", " "), ""]
             found["changes"] = changes(generator, preset)
+            results = json.loads(file.read_text()) if file.exists() else {}
             results.setdefault(generator, {})[preset] = found
             with whole(file) as part:
                 part.write_text(json.dumps(results, indent=1) + "\n")
             print(generator, preset, found, flush=True)
-        headings = [f"{step:+g} sd" if step else "original" for step in STEPS]
-        title = f"{generator}: each preset's strongest direction on two people whom no search has seen"
-        with whole(HERE / f"{generator}.png") as part:
-            small(report.png(report.traversal(torch.cat(rows), headings, title, labels))).save(part)
+        own = results[generator]
+        draw(people.G, generator, {preset: own[preset]["strength"] for preset in PRESETS if preset in own})
 
 
 if __name__ == "__main__":
