@@ -33,3 +33,4 @@ real-faces: .venv/.installed
 	$(BIN)/python experiments/real_faces/samples.py
 	$(BIN)/python experiments/real_faces/subspaces.py
 	$(BIN)/python experiments/real_faces/verdicts.py
+	$(BIN)/python experiments/real_faces/changed.py

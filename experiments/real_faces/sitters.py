@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "zoo"))
 from discover import discover
 from readings import reach, shape_of
 
-__all__ = ["Sitters", "apart", "discover", "reach"]
+__all__ = ["Sitters", "apart", "discover", "reach", "shape_of"]
 
 SMALLEST = 12
 """Pixels that a region needs in a person, for its colour to be read there."""

@@ -1,9 +1,9 @@
 """What do two classifiers that nobody here trained look at? face-api's "happy" and its gender, on the student's faces.
 
-    python experiments/real_faces/verdicts.py [happy male] [--presets lip_color ...]
+    python experiments/real_faces/verdicts.py [happy male] [--presets lip_color ...] [--generator student_w]
 
 Explains each in the subspaces that subspaces.py has found, with a random control, and judges: verdicts.json, a picture
-for each classifier, and the page in outputs/real_faces/verdict.
+for each classifier, and the page in outputs/real_faces/verdict_GENERATOR. What is there isn't done again.
 """
 
 from __future__ import annotations
@@ -58,11 +58,15 @@ def main() -> None:
                 found = WORK / args.generator / preset
                 own = [f"subspace={found}", f"run_dir={runs / name / preset}", f"criterion={preset}"]
                 print(run(compose("config", ["task=explain", *common, *classifier(name), *own])).said, flush=True)
-        judged = run(compose("config", ["task=verdict", "logger=none", f"runs={runs}", f"run_dir={WORK / 'verdict'}"]))
-    with whole(HERE / "verdicts.json") as part:
-        part.write_text(json.dumps(judged.metrics["verdicts"], indent=1) + "\n")
-    for name in judged.metrics["verdicts"]:
-        shutil.copyfile(WORK / "verdict" / f"verdict_{name}.png", HERE / f"verdict_{name}.png")
+        folder = WORK / f"verdict_{args.generator}"
+        judged = run(compose("config", ["task=verdict", "logger=none", f"runs={runs}", f"run_dir={folder}"]))
+    verdicts, file = judged.metrics["verdicts"], HERE / "verdicts.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    with whole(file) as part:
+        part.write_text(json.dumps(known | {args.generator: verdicts}, indent=1) + "\n")
+    for each in verdicts:
+        picture = f"verdict_{each['classifier']}"
+        shutil.copyfile(folder / f"{picture}.png", HERE / f"{picture}_{args.generator}.png")
     print(judged.said)
 
 
