@@ -33,7 +33,7 @@ def test_a_search_finds_the_same_directions(compose, tmp_path, preset, solver):
 
 
 @pytest.mark.parametrize(("precision", "radians"), [("tf32", 0.1), ("bfloat16", 0.3)])
-def test_coarser_numbers_find_nearly_the_same(compose, tmp_path, precision, radians):
+def test_coarser_numbers_keep_one_direction(compose, tmp_path, precision, radians):
     settings = ("criterion=skin_color", *QUICK, "trainer=gpu", "solver=exact")
     true = run(compose(*settings, f"run_dir={tmp_path}/true")).subspace
     rough = run(compose(*settings, f"precision={precision}", f"run_dir={tmp_path}/rough")).subspace
