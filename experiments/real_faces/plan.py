@@ -48,8 +48,8 @@ class Plan:
             begin at once).
         paired: weight of pairs beside an adversary, at its beginning and at the end.
         matched: weight of matched features, likewise.
-        gamma: of R1; ADA's heuristic is 0.0002 side^2 / batch (Karras et al. 2020, appendix C). With 0.1 at a batch of 16 the
-            discriminator got ahead at the end.
+        gamma: of R1; ADA's heuristic is 0.0002 side^2 / batch (Karras et al. 2020, appendix C). With 0.1 at a batch
+            of 16 the discriminator got ahead at the end.
         r1_every: steps between two R1 penalties, which weigh as many times more (Karras et al. 2019b, section 3.1).
         half_life: steps after which the averaged student has forgotten half (an average as in Karras et al. 2018).
     """

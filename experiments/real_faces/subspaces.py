@@ -75,8 +75,8 @@ LOOSER = {
 }
 """How many times the ratios of a preset's suppressed terms are taken on a generator, once where it isn't named.
 
-Of 1, 10 and 100 the best or nearly so on people who are neither those of a search nor those whom the figures are of. Not
-so: eye_shape of student_z, changed from 1 after its figures were seen, and identity of dcgan_z, tried with 1 alone.
+Of 1, 10 and 100 the best or nearly so on people who are neither those of a search nor those whom the figures are of.
+Not so: eye_shape of student_z, changed from 1 after its figures were seen, and identity of dcgan_z, tried with 1 alone.
 """
 MOST = 0.5
 """Ratios are not raised above it: at 1 a term suppresses nothing."""
