@@ -1,8 +1,7 @@
-"""Counterfactuals: the smallest move along some directions that changes a classifier's mind, for many people at once.
+"""Counterfactuals: the smallest move within a subspace that changes a classifier's mind, for many people at once.
 
-Everything is in units of spread: people are at u (N, n), `spread` says where they may go, and a move t (N, k) takes
-them to u + spread t. Its columns are directions times the standard deviation of the population along each, so that the
-norm of t is an effort that can be compared between subspaces.
+People are at u (N, n); a basis (`bases`) says where a move t (N, k) takes them. Bases are orthonormal in the population
+metric, so that the length of t is an effort in population deviations, which can be compared between subspaces.
 """
 
 from __future__ import annotations
@@ -14,7 +13,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ice_lightning.bases import Basis, Columns, reach
 from ice_lightning.checks import at_least, problem
+from ice_lightning.population import radius
 
 Score = Callable[[Tensor], Tensor]
 """Latents (M, n) -> (M,), whose sign is the decision; differentiable, each row on its own."""
@@ -41,63 +42,42 @@ class Moves(NamedTuple):
 class Method(Protocol):
     """A way to search."""
 
-    def __call__(self, score: Score, u: Tensor, spread: Tensor) -> Moves:
-        """Search for people u (N, n) within `spread`, see `moved`."""
-
-
-def moved(u: Tensor, spread: Tensor, t: Tensor) -> Tensor:
-    """u + spread t, (N, n).
-
-    Args:
-        u: (N, n).
-        spread: (n, k) for everyone, (N, n, k) with a basis for each, or (n,) where every coordinate moves by itself.
-        t: (N, k).
-    """
-    if spread.ndim == 1:
-        return u + t * spread
-    return u + (t @ spread.T if spread.ndim == 2 else torch.einsum("nik,nk->ni", spread, t))
-
-
-def only(spread: Tensor, rows: Tensor) -> Tensor:
-    """The spread of some people."""
-    return spread[rows] if spread.ndim == 3 else spread
+    def __call__(self, score: Score, u: Tensor, basis: Columns) -> Moves:
+        """Search for people u (N, n) within a basis of k directions."""
 
 
 def smallest_step(g: Tensor, drop: Tensor, bound: float, start: Tensor | None = None) -> Tensor:
-    """The smallest step s from `start` in the box |t_j| <= bound with g . s <= -drop, or to the corner; (N, k).
+    """The smallest step s from `start` in the ball |start + s| <= bound with g . s <= -drop, (N, k).
 
-    Minimal norm under one linear constraint and a box is clamp(-a g) for some a >= 0 (the conditions of Karush, Kuhn
-    and Tucker). The fall of g . s is piecewise linear in a, with a corner where each coordinate reaches the box: a lies
-    behind the last corner that falls short.
+    Where the ball doesn't reach that plane, the step to the point of the ball where g . s is least. Else the nearest
+    point of the plane, or where that lies outside, the nearest point of the disc in which the plane cuts the ball.
 
     Args:
         g: (N, k).
         drop: (N,).
         bound: above 0.
-        start: (N, k) within the box; 0 where it is left out.
+        start: (N, k) within the ball; 0 where it is left out.
     """
-    size = g.abs().clamp_min(1e-30)
-    room = bound + (0 if start is None else start) * g.sign() + torch.zeros_like(g)
-    corners, order = (room / size).sort(1)
-    size_there, room_there = size.gather(1, order), room.gather(1, order)
-    full = (room_there * size_there).cumsum(1)  # what the coordinates at the box give
-    squares = size_there.square()
-    slope = squares.flip(1).cumsum(1).flip(1)  # of those from here on, this one among them
-    short = (full + corners * (slope - squares) < drop[:, None]).sum(1, keepdim=True)
-    last = short.clamp(max=g.shape[1] - 1)
-    before = full.gather(1, last) - (room_there * size_there).gather(1, last)
-    a = ((drop[:, None] - before) / slope.gather(1, last)).clamp_min(0)
-    return -g.sign() * torch.minimum(a * size, room)
+    t = torch.zeros_like(g) if start is None else start
+    size = g.norm(dim=1, keepdim=True).clamp_min(1e-30)
+    down = -g / size
+    level = (t * down).sum(1, keepdim=True) + drop[:, None].clamp_min(0) / size  # down . (t + s) has to reach this
+    farthest = bound * down
+    centre = level * down
+    foot = t + down * (level - (t * down).sum(1, keepdim=True))
+    room = (bound**2 - level.square()).clamp_min(0).sqrt()
+    aside = foot - centre
+    inside = (room / aside.norm(dim=1, keepdim=True).clamp_min(1e-30)).clamp(max=1)
+    return torch.where(level > bound, farthest, centre + aside * inside) - t
 
 
 class Tried:
     """Signed scores of people on the way: positive while the decision is the original one."""
 
-    def __init__(self, score: Score, u: Tensor, spread: Tensor, margin: float) -> None:
-        self.score, self.u, self.spread, self.margin = score, u, spread, margin
-        k = len(spread) if spread.ndim == 1 else spread.shape[-1]
+    def __init__(self, score: Score, u: Tensor, basis: Basis, margin: float) -> None:
+        self.score, self.u, self.basis, self.margin = score, u, basis, margin
         self.evaluations = torch.zeros(len(u), dtype=torch.long, device=u.device)
-        self.best = u.new_zeros(len(u), k)
+        self.best = u.new_zeros(len(u), basis.dim)
         everyone = torch.arange(len(u), device=u.device)
         self.before, g = self.raw(self.best, everyone, gradient=True)
         self.sign = torch.where(self.before >= 0, 1.0, -1.0).to(self.before)
@@ -110,7 +90,7 @@ class Tried:
         """Scores (M,) of some people at t (M, k) as they are, and with `gradient` their gradients (M, k)."""
         t = t.detach().requires_grad_(gradient)
         with torch.set_grad_enabled(gradient):
-            raw = self.score(moved(self.u[rows], only(self.spread, rows), t))
+            raw = self.score(self.basis.displace(self.u[rows], t))
             g = torch.autograd.grad(raw.sum(), t)[0] if gradient else torch.zeros_like(t)
         self.evaluations[rows] += 1
         return raw.detach(), g.nan_to_num(0, 0, 0)  # whose score breaks down on the way stays where it did
@@ -166,15 +146,23 @@ class Tried:
                 if not len(rows):
                     return
 
+    def offer(self, t: Tensor, raw: Tensor, flipped: Tensor) -> None:
+        """Take flips at t (N, k) that are known, with scores raw (N,), where they are shorter or the only ones."""
+        better = flipped & (~self.flipped | (t.norm(dim=1) < self.best.norm(dim=1)))
+        self.best[better], self.after[better] = t[better], raw[better]
+        self.steep[better] = False
+        self.flipped |= better
+
     def moves(self) -> Moves:
         """What came of it."""
         return Moves(self.best, self.before, self.after, self.flipped, self.evaluations)
 
 
-def check(bound: float, margin: float) -> None:
-    """Refuse a box without room, or a margin below 0."""
-    if not bound > 0:
-        raise problem("method.bound above 0, in standard deviations", bound, "3 is usual")
+def check(bound: float | None, margin: float) -> None:
+    """Refuse a ball without room, or a margin below 0."""
+    if bound is not None and not bound > 0:
+        fix = "null is usual: where 99.7 % of the population lie"
+        raise problem("method.bound above 0, in population deviations", bound, fix)
     if not margin >= 0:
         raise problem("method.margin of at least 0, in units of the score", margin, "0.1 is usual for logits")
 
@@ -187,19 +175,19 @@ PATIENCE = 2
 class Gradient:
     """Newton steps down to the boundary, back along the straight line to it, and from there shorter moves.
 
-    The steps are those of DeepFool (Moosavi-Dezfooli et al. 2016, algorithm 1) in a box and a trust region: the
-    smallest that would reach the boundary if the score were linear. A shorter move is the smallest in the box on the
+    The steps are those of DeepFool (Moosavi-Dezfooli et al. 2016, algorithm 1) in a ball and a trust region: the
+    smallest that would reach the boundary if the score were linear. A shorter move is the smallest in the ball on the
     boundary as it looks from the last one.
 
     Attributes:
-        bound: no coordinate moves further, in standard deviations of the population.
+        bound: nobody moves further, in population deviations; None for the ball of `population.radius`.
         margin: by how much the score has to change sides.
         steps: gradients at most on the way to the boundary.
         halvings: of the way back.
         improve: how often a shorter move is looked for.
     """
 
-    bound: float = 3.0
+    bound: float | None = None
     margin: float = 0.1
     steps: int = 16
     halvings: int = 4
@@ -210,13 +198,22 @@ class Gradient:
         check(self.bound, self.margin)
         at_least("method.steps", self.steps, 1)
 
-    def __call__(self, score: Score, u: Tensor, spread: Tensor) -> Moves:
-        """See Method."""
-        tried = Tried(score, u, spread, self.margin)
-        self.descend(tried)
+    def __call__(self, score: Score, u: Tensor, basis: Basis, known: Moves | None = None) -> Moves:
+        """Search for people u (N, n) within a basis.
+
+        Args:
+            score: latents -> signed score.
+            u: (N, n).
+            basis: where they may go.
+            known: moves in coordinates of the basis: no flip among them is missed, and none that is found is longer.
+        """
+        tried, bound = Tried(score, u, basis, self.margin), reach(basis, self.bound)
+        self.descend(tried, bound)
+        if known is not None:
+            tried.offer(known.t, known.after, known.flipped)
         tried.back(self.halvings)
         for _ in range(self.improve):
-            self.shorten(tried)
+            self.shorten(tried, bound)
             tried.back(self.halvings // 2)
         return tried.moves()
 
@@ -224,38 +221,36 @@ class Gradient:
         """By how much a score (M,) should fall: to just beyond the margin, or the last step would stop short of it."""
         return signed + 1.1 * self.margin + 1e-3
 
-    def descend(self, tried: Tried) -> None:
+    def descend(self, tried: Tried, bound: float) -> None:
         """Step until everyone has flipped, or gets no further."""
         rows = torch.arange(len(tried.u), device=tried.u.device)
         t, signed, g = torch.zeros_like(tried.best), tried.before * tried.sign, tried.first
-        radius, vain = torch.full_like(signed, self.bound), torch.zeros_like(rows)
+        trust, vain = torch.full_like(signed, bound), torch.zeros_like(rows)
         for _ in range(self.steps):
-            step = smallest_step(g, self.aim(signed), self.bound, t)
-            moves = step.norm(dim=1) > 1e-3 * self.bound  # else it stands in the best corner of the box
+            step = smallest_step(g, self.aim(signed), bound, t)
+            moves = step.norm(dim=1) > 1e-3 * bound  # else it stands at the best place of the ball
             going = ~tried.flipped[rows] & (vain < PATIENCE) & moves
-            rows, t, signed, g, radius, vain, step = (p[going] for p in (rows, t, signed, g, radius, vain, step))
+            rows, t, signed, g, trust, vain, step = (p[going] for p in (rows, t, signed, g, trust, vain, step))
             if not len(rows):
                 return
             length = step.norm(dim=1)
-            step = step * (radius / length).clamp(max=1)[:, None]
+            step = step * (trust / length).clamp(max=1)[:, None]
             ahead, g_ahead = tried.at(t + step, rows, gradient=True)
             # How much of the promised fall came decides how far the next step may trust the gradient.
             kept = (signed - ahead) / -(g * step).sum(1).clamp(max=-1e-12)
-            radius = torch.where(
-                kept > 0.5, 2 * radius, torch.where(kept < 0.2, torch.minimum(radius, length) / 3, radius)
-            )
+            trust = torch.where(kept > 0.5, 2 * trust, torch.where(kept < 0.2, torch.minimum(trust, length) / 3, trust))
             vain = torch.where(signed - ahead < 0.02 * self.aim(signed), vain + 1, 0)
             taken = ahead < signed
             t = torch.where(taken[:, None], t + step, t)
             signed, g = torch.where(taken, ahead, signed), torch.where(taken[:, None], g_ahead, g)
 
-    def shorten(self, tried: Tried) -> None:
+    def shorten(self, tried: Tried, bound: float) -> None:
         """Look for a smaller move on the boundary as it looks from the best one, all of the way and then half of it."""
         rows = tried.flipped.nonzero()[:, 0]
         if not len(rows):
             return
         t, signed, g = tried.best[rows], tried.after[rows] * tried.sign[rows], tried.slopes(rows)
-        there = smallest_step(g, self.aim(signed) - (g * t).sum(1), self.bound)
+        there = smallest_step(g, self.aim(signed) - (g * t).sum(1), bound)
         for part in (1.0, 0.5):
             before = tried.best[rows].norm(dim=1)
             tried.at(t + part * (there - t), rows)
@@ -270,12 +265,12 @@ class Line:
     """The single direction that flips with the smallest move, by bisection.
 
     Attributes:
-        bound: how far, in standard deviations of the population.
+        bound: how far, in population deviations; None for the ball of one dimension.
         margin: by how much the score has to change sides.
         halvings: of each bracket.
     """
 
-    bound: float = 3.0
+    bound: float | None = None
     margin: float = 0.1
     halvings: int = 7
 
@@ -284,20 +279,19 @@ class Line:
         check(self.bound, self.margin)
         at_least("method.halvings", self.halvings, 1)
 
-    def __call__(self, score: Score, u: Tensor, spread: Tensor) -> Moves:
-        """See Method; a direction is searched on the side to which the score falls."""
-        tried = Tried(score, u, spread, self.margin)
+    def __call__(self, score: Score, u: Tensor, basis: Columns) -> Moves:
+        """Search for people u (N, n) within a basis; a direction is searched on the side to which the score falls."""
+        tried = Tried(score, u, basis, self.margin)
         everyone = torch.arange(len(u), device=u.device)
-        for j in range(tried.best.shape[1]):
-            rows, side = everyone, -torch.sign(tried.first[:, j])
-            low, high = torch.zeros_like(side), torch.full_like(side, self.bound)
+        axes = basis.directions.to(u)
+        for axis in (axes / axes.norm(dim=0)).T:
+            rows, side = everyone, -torch.sign(tried.first @ axis)
+            low, high = torch.zeros_like(side), torch.full_like(side, radius(1) if self.bound is None else self.bound)
             # Shorter than the best so far, or not at all.
             high = torch.where(tried.flipped, tried.best.norm(dim=1), high)
             for halving in range(self.halvings):
                 at = high if halving == 0 else (low + high) / 2
-                t = torch.zeros_like(tried.best[rows])
-                t[:, j] = at * side
-                flips = tried.flips(tried.at(t, rows)[0])
+                flips = tried.flips(tried.at((at * side)[:, None] * axis, rows)[0])
                 if halving == 0:
                     rows, side, low, high = rows[flips], side[flips], low[flips], high[flips]
                 else:
@@ -325,15 +319,16 @@ class Paper:
     momentum: float = 0.9
     weight_decay: float = 1e-3
 
-    def __call__(self, score: Score, u: Tensor, spread: Tensor) -> Moves:
-        """See Method; the last step counts, whatever came before."""
-        tried = Tried(score, u, spread, self.margin)
-        rows, lengths = torch.arange(len(u), device=u.device), spread if spread.ndim == 1 else spread.norm(dim=-2)
-        t, velocity = torch.zeros_like(tried.best), torch.zeros_like(tried.best)
+    def __call__(self, score: Score, u: Tensor, basis: Columns) -> Moves:
+        """Search for people u (N, n) within a basis; the last step counts, whatever came before."""
+        tried, directions = Tried(score, u, basis, self.margin), basis.directions.to(u)
+        rows = torch.arange(len(u), device=u.device)
+        c, velocity = torch.zeros_like(tried.best), torch.zeros_like(tried.best)
         for step in range(self.steps):
-            g = tried.at(t, rows, gradient=True)[1] if step else tried.first
-            velocity = self.momentum * velocity + g / lengths + self.weight_decay * t * lengths
-            t = t - self.lr * velocity / lengths
+            g = tried.at(c @ directions.T, rows, gradient=True)[1] if step else tried.first
+            velocity = self.momentum * velocity + g @ directions + self.weight_decay * c
+            c = c - self.lr * velocity
+        t = c @ directions.T
         with torch.no_grad():
-            after = score(moved(u, spread, t))
+            after = score(basis.displace(u, t))
         return Moves(t, tried.before, after, tried.flips(after * tried.sign), tried.evaluations + 1)

@@ -18,8 +18,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ice_lightning.checks import one_of, problem
-from ice_lightning.counterfactual import Gradient, moved
 from ice_lightning.modules.any_generator import AnyGenerator
+from ice_lightning.population import radius
 from ice_lightning.spreads import POPULATION, named
 from ice_lightning.subspace import Subspace
 from ice_lightning.traversal import visible_strength
@@ -106,7 +106,7 @@ def build(
         for i, deviation in enumerate(spread.norm(dim=0).tolist()):
             strength = visible_strength(generator, subspace, population[:2], i)
             visible = min(math.ceil(10 * strength / deviation) / 10, FARTHEST)
-            sliders.append(Slider(f"{name} {i}", name, visible, max(math.ceil(visible), Gradient.bound)))
+            sliders.append(Slider(f"{name} {i}", name, visible, float(max(math.ceil(visible), round(radius(1))))))
     return Explorer(generator, space, tuple(sliders), torch.cat(spreads, 1), classifiers, people)
 
 
@@ -143,7 +143,7 @@ def edit(explorer: Explorer, u: Tensor, moves: Sequence[float]) -> Tensor:
         got = f"{len(numbers)} in {len(moves)} values"
         raise problem(f"{len(limits)} finite numbers, one for each slider", got, "reset the sliders")
     t = torch.tensor([max(-limit, min(limit, move)) for move, limit in zip(moves, limits, strict=True)])
-    return moved(u, explorer.spread, t.expand(len(u), -1).to(u))
+    return u + t.expand(len(u), -1).to(u) @ explorer.spread.T
 
 
 @torch.no_grad()

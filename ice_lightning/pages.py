@@ -9,7 +9,10 @@ import base64
 import html
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ice_lightning.verdict import SubspaceVerdict
 
 CSS = """
 :root{color-scheme:light dark;--ink:#1e293b;--soft:#475569;--paper:#fff;--line:#dbe2ea;--box:#f4f6f9;--accent:#b93c0a}
@@ -204,17 +207,43 @@ def comparison_page(
     return page("Comparison", lead, [("What each changes", seen), ("Run by run", body), provenance(command, "", {})])
 
 
+UNSLICED = "Not looked at, since the subspace doesn't count as a whole."
+
+
 def share(told: Mapping[str, Any]) -> str:
     """A flip rate, its interval and denominator in words."""
     low, high = told["interval"]
     return f"{100 * told['rate']:.1f} % ({100 * low:.1f} to {100 * high:.1f}) of {told['of']}"
 
 
+def against_random(found: Mapping[str, Any]) -> dict[str, object]:
+    """How a subspace fares against whole random ones, by headings.
+
+    Args:
+        found: a subspace of verdict.json, or metrics.json of an explanation.
+    """
+    random = found["random"]
+    if random is None:
+        return {"against random subspaces": found["why_not"]}
+    low, high = random["difference_interval"]
+    rates = sorted(random["random_rates"])
+    spread = f"{100 * rates[0]:.0f} to {100 * rates[-1]:.0f} %"
+    verdict = "counts" if found["counts"] else "does not count"
+    return {
+        "against random subspaces": f"{verdict}: {found['why_not']}" if found["why_not"] else verdict,
+        "score against them": f"{random['score']:.2f} (chance is 0.5; {random['detectable']:.2f} would have counted)",
+        "p": f"{found['p']:.2g}",
+        "rank": f"{random['rank']} of {random['controls'] + 1}, on {random['people']} people",
+        "random subspaces flip": f"{100 * random['random_rate']:.1f} % in the mean, {spread}",
+        "difference to their mean": f"{100 * random['difference']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})",
+    }
+
+
 def explanation_page(
     title: str,
     lead: str,
     pictures: Mapping[str, bytes],
-    summary: Mapping[str, Any],
+    found: SubspaceVerdict,
     metrics: Mapping[str, Any],
     config: str,
     source: Mapping[str, object] | None = None,
@@ -226,7 +255,7 @@ def explanation_page(
         title: one line.
         lead: one sentence.
         pictures: caption -> PNG.
-        summary: flip rates, see verdict.summary.
+        found: what the run says by itself.
         metrics: as in metrics.json.
         config: YAML that repeats the run.
         source: where it came from, by headings.
@@ -234,9 +263,9 @@ def explanation_page(
     """
     unknown = metrics["without_a_finite_score"]
     left_out = f"{len(unknown)} without a finite score: {', '.join(map(str, unknown))}" if unknown else "none"
-    rates = {"flipped": share(summary), "people left out": left_out} | {
-        f"control: {name}": share(each) for name, each in summary["controls"].items()
-    }
+    summary = found.to_json()
+    rates: dict[str, object] = {"flipped": share(summary), "people left out": left_out, **against_random(summary)}
+    rates |= {f"control: {name}": share(each) for name, each in summary["controls"].items()}
     measured = {
         name.replace("_", " "): f"{number(each['value'])} ({each['over']}: {each['of']})"
         for name, each in metrics["measured"].items()
@@ -245,7 +274,8 @@ def explanation_page(
     shown = "".join(picture(data, f"{title}: {told}", told) for data in pictures.values()) or "<p>Nobody flips.</p>"
     slices = {name: share(each) for name, each in summary["slices"].items()}
     evidence = table(rates, "How many change sides")
-    evidence += f"<h3>In parts of the population</h3>{table(slices, 'In parts of the population')}"
+    parts = table(slices, "In parts of the population") if slices else f"<p>{UNSLICED}</p>"
+    evidence += f"<h3>In parts of the population</h3>{parts}"
     evidence += f"<h3>What changes with it</h3>{table(measured, 'What changes with it')}"
     sections = [("Who changes sides, and how", shown), ("Evidence", evidence)]
     return page(title, lead, [*sections, provenance(command, config, source or {})])
@@ -269,7 +299,10 @@ def verdict_page(
     for each in judged:
         name = each["classifier"]
         bars = "; ".join(f"{s['criterion'].replace('_', ' ')} {share(s)}" for s in each["subspaces"])
-        caption = "Bars: share of people who flip, with 95 % intervals; in colour what clears the random subspaces."
+        caption = (
+            "Share of people who flip, with 95 % intervals, each random subspace a dot, in colour what does more than "
+            "these; how often it beats one of them, beside what they score; and what several reach together."
+        )
         body = "" if len(judged) == 1 else f"<p>{html.escape(each['sentence'])}</p>"  # the only one leads the page
         body += picture(pictures[name], f"Flip rates of {name}: {bars}", caption)
         for subspace in each["subspaces"]:
@@ -279,9 +312,15 @@ def verdict_page(
             if shown is not None and subspace["counts"]:
                 told = f"{name}: who flips with {criterion.replace('_', ' ')}, from the least effort to the greatest."
                 body += f"<h3>With {heading}</h3>" + picture(shown, told, told)
-            rates = {"everyone": share(subspace)} | {part: share(told) for part, told in subspace["slices"].items()}
+            rates: dict[str, object] = {"everyone": share(subspace), **against_random(subspace)}
+            rates |= {part: share(told) for part, told in subspace["slices"].items()}
             rates |= {f"control: {control}": share(told) for control, told in subspace["controls"].items()}
             body += f"<details><summary>{heading}, in numbers</summary>{table(rates, criterion)}</details>"
+        if (rest := each["unexplained"]) is not None:
+            body += (
+                f"<p>Within an image change of {rest['change']:g} (root mean square), {html.escape(share(rest))} "
+                "people flip only where every coordinate may move: nothing that was named explains these.</p>"
+            )
         sections.append((name.replace("_", " "), body))
     lead = " ".join(each["sentence"] for each in judged) if len(judged) == 1 else "What each classifier looks at."
     return page("Verdict", lead, [*sections, provenance(command, "", {})] if command else sections)

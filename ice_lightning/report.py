@@ -21,7 +21,7 @@ STYLE: Any = {
     "figure.facecolor": "white",
     "savefig.dpi": 110,
 }
-ACCENT, MUTED = "#c2410c", "#94a3b8"
+ACCENT, MUTED, INK = "#c2410c", "#94a3b8", "#1e293b"
 FULL_CHANGE = 0.6
 """RGB distance that a difference map draws in its brightest colour."""
 
@@ -256,45 +256,60 @@ def counterfactuals(
 
 
 def verdict(judged: Mapping[str, Any]) -> Figure:
-    """Flip rates of the named subspaces with their intervals and controls; beside it, what they reach together.
+    """Flip rates of the named subspaces and of random ones; how often the former beat the latter; what they reach.
 
     Args:
         judged: as in verdict.json, of one classifier.
     """
     subspaces = judged["subspaces"]
     names = [each["criterion"].replace("_", " ") for each in subspaces]
+    places = list(range(len(names)))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(11, 1.7 + 0.55 * len(names)), layout="constrained")
+        figure = Figure(figsize=(12, 2.1 + 0.55 * len(names)), layout="constrained")
         figure.suptitle(f"What {judged['classifier']} looks at", x=0.01, ha="left", fontweight="bold", fontsize=13)
-        left, right = figure.subplots(1, 2, sharey=True, width_ratios=[2.2, 1])
-        places = list(range(len(names)))
-        rates = [100 * each["rate"] for each in subspaces]
+        left, middle, right = figure.subplots(1, 3, sharey=True, width_ratios=[2.1, 1.2, 0.9])
         colours = [ACCENT if each["counts"] else MUTED for each in subspaces]
-        left.barh(places, rates, color=colours, height=0.6)
+        left.barh(places, [100 * each["rate"] for each in subspaces], color=colours, height=0.6)
         for place, each in zip(places, subspaces, strict=True):
-            low, high = (100 * bound for bound in each["interval"])
-            left.plot([low, high], [place] * 2, color="black", lw=1.5)
-        markers = {"random": ("|", "random subspace, same image change"), "weights": ("x", "random weights"),
-                   "unrestricted": (".", "every coordinate at once")}  # fmt: skip
-        for control, (marker, label) in markers.items():
+            left.plot([100 * bound for bound in each["interval"]], [place] * 2, color="black", lw=1.5)
+        for control, (marker, label) in {
+            "weights": ("x", "random weights"),
+            "unrestricted": ("d", "everything"),
+        }.items():
             shown = [(p, 100 * each["controls"][control]["rate"]) for p, each in zip(places, subspaces, strict=True)
                      if control in each["controls"]]  # fmt: skip
             if shown:
                 ys, xs = zip(*shown, strict=True)
-                size, width = (16, 2.5) if marker == "|" else (8, 1.5)
-                left.plot(xs, ys, marker, color="#1e293b", ms=size, mew=width, ls="", label=label)
+                left.plot(xs, ys, marker, color=INK, ms=6, mew=1.5, mfc="none", ls="", label=label)
+        middle.axvline(0.5, color=MUTED, lw=1)
+        first = next((place for place, each in enumerate(subspaces) if each["random"] is not None), None)
+        for place, each in zip(places, subspaces, strict=True):
+            if (random := each["random"]) is None:
+                continue
+            rates, scores = random["random_rates"], random["random_scores"]
+            dots = left.plot([100 * rate for rate in rates], [place + 0.38] * len(rates), "o", color=INK, ms=3.5,
+                             alpha=0.5, mew=0)  # fmt: skip
+            dots[0].set_label("random subspaces" if place == first else "_")
+            middle.plot(scores, [place + 0.2] * len(scores), "o", color=INK, ms=3.5, alpha=0.5, mew=0)
+            middle.plot([random["detectable"]] * 2, [place - 0.3, place + 0.3], color=INK, lw=1.2, ls=":")
+            middle.plot(random["score"], place, "o", color=ACCENT if each["counts"] else MUTED, ms=10)
+            p = f"p {each['p']:.2g}" if each["p"] >= 1e-3 else "p < 0.001"
+            middle.annotate(p, (1.02, place), xycoords=("axes fraction", "data"), fontsize=9, va="center")
         left.set_yticks(places, names)
         left.invert_yaxis()
         left.set_xlim(0, 103)
-        left.set_xlabel(f"flipped, % of {judged['people']} people; in colour what clears chance")
-        if left.get_legend_handles_labels()[0]:  # without controls there is nothing to explain
-            left.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
-        left.grid(axis="x", alpha=0.25)
+        left.set_xlabel(f"flipped, % of {judged['people']} people")
+        if handles := left.get_legend_handles_labels()[0]:
+            figure.legend(handles=handles, frameon=False, fontsize=9, loc="upper right", ncols=3)
+        middle.set_xlim(0, 1)
+        middle.set_xlabel("beats random subspaces;\ndotted: what would count")
         right.plot([100 * share for share in judged["sufficiency"]], places, "-o", color=ACCENT)
         right.set_xlim(0, 103)
-        right.set_xlabel("flipped by this one or those above, %")
-        right.grid(axis="x", alpha=0.25)
-        right.tick_params(left=False)
+        right.set_xlabel("flipped by this one\nor those above, %")
+        for axes in (left, middle, right):
+            axes.grid(axis="x", alpha=0.25)
+        for axes in (middle, right):
+            axes.tick_params(left=False)
     return figure
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ice_lightning.modules.any_generator import AnyGenerator
     from ice_lightning.modules.faces import Faces
     from ice_lightning.subspace import Subspace
+    from ice_lightning.verdict import Verdict
 
 TASKS = ("discover", "explain", "verdict", "invert", "traverse", "list")
 
@@ -129,19 +130,21 @@ def explain(cfg: DictConfig) -> Result:
     if cfg.get("classifier") is None:
         raise problem("a classifier to explain", "none", "add classifier=smiling or another one")
     from ice_lightning.checks import at_least
+    from ice_lightning.controls import ControlSettings, read_controls
     from ice_lightning.latents import LatentDataModule, read_latents
     from ice_lightning.modules import classifier as classifiers
     from ice_lightning.modules.explanation import Explanation
+    from ice_lightning.population import layer_covariances
     from ice_lightning.ranks import own_ranks
     from ice_lightning.save_explanation import SaveExplanation, finished, lead
     from ice_lightning.spreads import POPULATION
     from ice_lightning.subspace import file_of, load_subspace
     from ice_lightning.tracking import Track
-    from ice_lightning.verdict import load_explained, summary
+    from ice_lightning.verdict import ROWS, load_explained, summary
 
     quieten()
     logger = logger_of(cfg)
-    people = at_least("explain.people", cfg.explain.people, 1)
+    people, controls = at_least("explain.people", cfg.explain.people, 1), ControlSettings(**cfg.explain.controls)
     if cfg.explain.latents is not None:
         people = len(read_latents(cfg.explain.latents)[0])
     generator = generator_from(cfg)
@@ -157,14 +160,19 @@ def explain(cfg: DictConfig) -> Result:
         raise problem(f"a subspace of this generator ({generator.fingerprint[:12]})", got, fix)
     decisive = settings(cfg, ("generator", "faces", "classifier", "method"))
     decisive |= {"explain.latents": cfg.explain.latents, "explain.seed": cfg.explain.seed}
-    decisive |= {"explain.controls": list(cfg.explain.controls), "explain.oracles": list(oracles)}
-    decisive |= {"subspace": digest(subspace.directions.numpy().tobytes())}
     decisive |= weights_of(generator, faces=faces, classifier=classifier)
+    random = {name: value for name, value in decisive.items() if not name.startswith(("faces", "weights of faces"))}
+    random |= {"controls": [controls.subspaces, controls.seed], "space": subspace.space}
+    random |= {"directions": subspace.directions.shape[1], "rows": ROWS}
+    kept = Path(cfg.explain.kept_controls) / digest(json.dumps(random, sort_keys=True).encode())
+    decisive |= settings(cfg, ("explain.controls",)) | {"explain.oracles": list(oracles)}
+    decisive |= {"subspace": digest(subspace.directions.numpy().tobytes())}
     facts = {
         "classifier": str(cfg.classifier.get("name", cfg.classifier._target_)),
         "criterion": subspace.provenance["criterion"],
         "directions": subspace.directions.shape[1],
         "oracles": list(oracles),
+        "rows": ROWS,
         "settings": decisive,
     }
     done = {number: row for number, row in finished(folder, decisive).items() if number < people}
@@ -173,16 +181,17 @@ def explain(cfg: DictConfig) -> Result:
         criterion = build_criterion(named, faces, generator.img_resolution)
         population = generator.people(POPULATION, cfg.explain.seed, subspace.space)
         method = instantiate(cfg.method)
+        covariances = layer_covariances(generator, subspace.space)
         module = Explanation(
-            generator, classifier, faces, subspace, method, population, criterion, oracles, tuple(cfg.explain.controls)
+            generator, classifier, faces, subspace, method, covariances, population, criterion, oracles, controls
         )
-        module.done = done
+        module.done, module.random_done = done, read_controls(kept)
         data = LatentDataModule(
             generator, subspace.space, people, cfg.explain.seed, cfg.explain.batch, cfg.explain.latents
         )
         config = resolved(cfg)
         yaml = OmegaConf.to_yaml(cfg, resolve=True)
-        save = SaveExplanation(folder, facts, yaml, place, subspace.provenance, command())
+        save = SaveExplanation(folder, facts, yaml, place, subspace.provenance, command(), kept)
         trainer = instantiate(cfg.trainer, _partial_=True)(
             logger=logger,
             callbacks=[Track(config), save],
@@ -191,8 +200,7 @@ def explain(cfg: DictConfig) -> Result:
         check_shares(trainer.world_size, people, "explain.people")
         with own_ranks(folder):
             trainer.test(module, datamodule=data, verbose=False)
-    told = summary(load_explained(folder))
-    said = f"{lead(told)} {folder / 'report.html'}"
+    said = f"{lead(summary(load_explained(folder)))} {folder / 'report.html'}"
     return Result(folder, json.loads((folder / "metrics.json").read_text()), said, subspace)
 
 
@@ -251,8 +259,8 @@ def judge(cfg: DictConfig) -> Result:
     judged = verdicts(cfg.runs)
     write_verdicts(folder, judged, Path(cfg.runs))
     track(cfg, folder, judged, Path(cfg.runs))
-    said = "\n".join(each["sentence"] for each in judged)
-    return Result(folder, {"verdicts": judged}, f"{said}\n{folder / 'verdict.html'}")
+    said = "\n".join(each.sentence for each in judged)
+    return Result(folder, {"verdicts": [each.to_json() for each in judged]}, f"{said}\n{folder / 'verdict.html'}")
 
 
 def tracked(cfg: DictConfig) -> bool:
@@ -271,14 +279,14 @@ def logger_of(cfg: DictConfig) -> Any:
     return instantiate(cfg.logger, group=group, tags=list(tags))
 
 
-def track(cfg: DictConfig, folder: Path, judged: list[dict[str, Any]], runs: Path) -> None:
+def track(cfg: DictConfig, folder: Path, judged: list[Verdict], runs: Path) -> None:
     """Tell W&B of a verdict, where it is told of runs."""
     if not tracked(cfg):
         return
     from ice_lightning.save_explanation import track_verdicts
 
     named = {"save_dir": str(folder), "name": "verdict", "job_type": "verdict", "group": cfg.logger.group or runs.name}
-    logger = instantiate(cfg.logger, **named, tags=cfg.logger.tags or [each["classifier"] for each in judged])
+    logger = instantiate(cfg.logger, **named, tags=cfg.logger.tags or [each.classifier for each in judged])
     track_verdicts(logger, {"runs": str(runs)}, folder, judged, runs)
 
 
@@ -393,7 +401,14 @@ def settings(cfg: DictConfig, parts: Sequence[str] = DECISIVE) -> dict[str, Any]
                 yield from flat(value, f"{name}.{key}")
 
     plain = resolved(cfg)
-    return dict(pair for part in parts for pair in flat(plain[part], part))
+
+    def find(part: str) -> Any:
+        node: Any = plain
+        for key in part.split("."):
+            node = node[key]
+        return node
+
+    return dict(pair for part in parts for pair in flat(find(part), part))
 
 
 def weights_of(generator: AnyGenerator, **networks: nn.Module) -> dict[str, str]:
@@ -563,7 +578,7 @@ class Comparison(Callback):
             judged = verdicts(sweep)
             write_verdicts(sweep, judged, sweep)
             track(config, sweep, judged, sweep)
-            print("\n".join([*(each["sentence"] for each in judged), str(sweep / "verdict.html")]))
+            print("\n".join([*(each.sentence for each in judged), str(sweep / "verdict.html")]))
             return
         from ice_lightning.save_comparison import write_comparison
 

@@ -17,12 +17,21 @@ from safetensors.torch import save_file
 
 from ice_lightning import pages, report
 from ice_lightning.checks import problem
-from ice_lightning.counterfactual import moved
+from ice_lightning.controls import keep_controls
 from ice_lightning.files import whole
 from ice_lightning.modules.explanation import Explanation, Rows
 from ice_lightning.progress import Steps
 from ice_lightning.tracking import PICTURED, TOGETHER, Tracker, artifact_name, generator_artifact, trackers
-from ice_lightning.verdict import FILE, load_explained, percent, read_rows, summary
+from ice_lightning.verdict import (
+    FILE,
+    SubspaceVerdict,
+    Verdict,
+    check_version,
+    load_explained,
+    percent,
+    read_rows,
+    summary,
+)
 
 KEPT = "people"
 """Folder of an unfinished run that holds a file for each batch of people."""
@@ -49,6 +58,7 @@ def finished(folder: Path, settings: Mapping[str, Any]) -> dict[int, Rows]:
             rows, facts = read_rows(file)
         except (SafetensorError, KeyError):
             continue
+        check_version(facts, file)
         other = facts["settings"]
         for key in {**settings, **other}:
             if settings.get(key) != other.get(key):
@@ -70,6 +80,7 @@ class SaveExplanation(pl.Callback):
         subspace: the file of the subspace.
         provenance: of the subspace.
         command: that repeats the run, "" where there is none.
+        kept: folder in which outcomes of random subspaces are kept for other runs.
         shown: people in the picture.
     """
 
@@ -81,10 +92,11 @@ class SaveExplanation(pl.Callback):
         subspace: Path,
         provenance: Mapping[str, Any],
         command: str,
+        kept: Path,
         shown: int = 8,
     ) -> None:
         self.folder, self.facts, self.yaml, self.shown = folder, dict(facts), yaml, shown
-        self.subspace, self.provenance, self.command = subspace, provenance, command
+        self.subspace, self.provenance, self.command, self.kept = subspace, provenance, command, kept
         self.before: set[int] = set()
         self.began = time.monotonic()
         self.steps: Steps | None = None
@@ -124,12 +136,13 @@ class SaveExplanation(pl.Callback):
             self.steps.stop()
         if trainer.is_global_zero:
             write(self.folder / FILE, pl_module.rows, self.facts)
-            told = summary(load_explained(self.folder))
-            metrics = self.metrics(pl_module, told)
+            keep_controls(self.kept, pl_module.random_done)
+            found = summary(load_explained(self.folder))
+            metrics = self.metrics(pl_module, found)
             pictures = self.pictures(pl_module)
             title = f"{self.facts['classifier']} and {self.facts['criterion']}".replace("_", " ")
             source = {"classifier": self.facts["classifier"]} | pages.source(self.provenance)
-            page = pages.explanation_page(title, lead(told), pictures, told, metrics, self.yaml, source, self.command)
+            page = pages.explanation_page(title, lead(found), pictures, found, metrics, self.yaml, source, self.command)
             with whole(self.folder / "report.html") as part:
                 part.write_text(page)
             with whole(self.folder / "metrics.json") as part:
@@ -138,18 +151,14 @@ class SaveExplanation(pl.Callback):
             self.track(trainer, pl_module, metrics)
         trainer.strategy.barrier()
 
-    def metrics(self, module: Explanation, told: Mapping[str, Any]) -> dict[str, Any]:
+    def metrics(self, module: Explanation, found: SubspaceVerdict) -> dict[str, Any]:
         """What stands in metrics.json."""
+        plain = found.to_json()
         return {
             "classifier": self.facts["classifier"],
             "criterion": self.facts["criterion"],
-            "flip_rate": told["rate"],
-            "interval": told["interval"],
-            "of": told["of"],
-            "effort": told["effort"],
-            "counts": told["counts"],
-            "controls": told["controls"],
-            "slices": told["slices"],
+            "flip_rate": plain.pop("rate"),
+            **plain,
             "people": module.people,
             "without_a_finite_score": module.unknown,
             "measured": module.measured,
@@ -170,7 +179,7 @@ class SaveExplanation(pl.Callback):
         if not len(some):
             return {}
         u, t = rows["u"][some].to(module.device), rows["t"][some].to(module.device)
-        pairs = torch.stack([module.draw(u), module.draw(moved(u, module.spread, t))], 1)
+        pairs = torch.stack([module.draw(u), module.draw(module.basis.displace(u, t))], 1)
         columns = [rows[name][some].tolist() for name in ("effort", "before", "after")]
         labels = [f"{e:.2f} deviations, score {a:.1f} to {b:.1f}" for e, a, b in zip(*columns, strict=True)]
         title = f"{stem}: {len(flipped)} of {len(rows['number'])} flip, least effort first"
@@ -206,7 +215,7 @@ class SaveExplanation(pl.Callback):
                 "classifier": self.facts["classifier"],
                 "criterion": self.facts["criterion"],
                 **{name: float(rows[name][i]) for name in ("before", "after", "effort", "change")},
-                **{name: bool(column[i]) for name, column in rows.items() if name.endswith("flipped")},
+                **{name: bool(rows[name][i]) for name in rows if name.endswith("flipped") and rows[name].ndim == 1},
                 **{oracle: float(rows["oracles"][i, k]) for k, oracle in enumerate(self.facts["oracles"])},
             }
             for i, number in enumerate(rows["number"].tolist())
@@ -214,7 +223,7 @@ class SaveExplanation(pl.Callback):
         for begin in range(0, min(PICTURED, len(found)), TOGETHER):
             part = slice(begin, min(begin + TOGETHER, PICTURED))
             u, t = rows["u"][part].to(module.device), rows["t"][part].to(module.device)
-            pairs = zip(module.draw(u), module.draw(moved(u, module.spread, t)), strict=True)
+            pairs = zip(module.draw(u), module.draw(module.basis.displace(u, t)), strict=True)
             for row, (x, other) in zip(found[part], pairs, strict=True):
                 row |= {"original": x, "counterfactual": other, "difference": report.difference(x, other)}
         return found
@@ -225,12 +234,12 @@ def mine(people: Iterable[int], ranks: int) -> list[int]:
     return [number for number in people if number % ranks == 0]
 
 
-def lead(told: Mapping[str, Any]) -> str:
+def lead(found: SubspaceVerdict) -> str:
     """One sentence."""
-    low, high = told["interval"]
+    flips = found.flips
     return (
-        f"Within {told['directions']} directions of {told['criterion'].replace('_', ' ')}, {percent(told['rate'])} % "
-        f"({percent(low)}-{percent(high)} %) of {told['of']} people change sides."
+        f"Within {found.directions} directions of {found.criterion.replace('_', ' ')}, {percent(flips.rate)} % "
+        f"({percent(flips.low)}-{percent(flips.high)} %) of {flips.of} people change sides."
     )
 
 
@@ -239,7 +248,7 @@ def explanation_artifact(classifier: str, criterion: str) -> str:
     return artifact_name("explanation", classifier, criterion)
 
 
-def write_verdicts(folder: Path, judged: list[dict[str, Any]], runs: Path) -> None:
+def write_verdicts(folder: Path, judged: list[Verdict], runs: Path) -> None:
     """verdict.json, verdict.html, and a picture for each classifier.
 
     Args:
@@ -249,9 +258,9 @@ def write_verdicts(folder: Path, judged: list[dict[str, Any]], runs: Path) -> No
     """
     pictures: dict[str, bytes] = {}
     for each in judged:
-        pictures[each["classifier"]] = report.png(report.verdict(each))
-        with whole(folder / f"verdict_{each['classifier']}.png") as part:
-            part.write_bytes(pictures[each["classifier"]])
+        pictures[each.classifier] = report.png(report.verdict(each.to_json()))
+        with whole(folder / f"verdict_{each.classifier}.png") as part:
+            part.write_bytes(pictures[each.classifier])
     people: dict[tuple[str, str], bytes] = {}
     for file in sorted(runs.rglob("counterfactuals.png")):
         if (file.parent / "metrics.json").is_file():
@@ -259,14 +268,12 @@ def write_verdicts(folder: Path, judged: list[dict[str, Any]], runs: Path) -> No
             people[facts["classifier"], facts["criterion"]] = file.read_bytes()
     command = f"python -m ice_lightning.run task=verdict runs={runs}"
     with whole(folder / "verdict.html") as part:
-        part.write_text(pages.verdict_page(judged, pictures, people, command))
+        part.write_text(pages.verdict_page([each.to_json() for each in judged], pictures, people, command))
     with whole(folder / "verdict.json") as part:
-        part.write_text(json.dumps(judged, indent=2) + "\n")
+        part.write_text(json.dumps([each.to_json() for each in judged], indent=2) + "\n")
 
 
-def track_verdicts(
-    logger: Tracker, config: dict[str, Any], folder: Path, judged: list[dict[str, Any]], runs: Path
-) -> None:
+def track_verdicts(logger: Tracker, config: dict[str, Any], folder: Path, judged: list[Verdict], runs: Path) -> None:
     """A record of a verdict: a row for each classifier and subspace, the pictures, and what it was made of.
 
     Args:
@@ -279,22 +286,27 @@ def track_verdicts(
     logger.begin(config)
     rows = []
     for each in judged:
-        for part in each["subspaces"]:
-            low, high = part["interval"]
-            facts = {"classifier": each["classifier"], "criterion": part["criterion"], "counts": part["counts"]}
-            facts |= {
-                "flip_rate": part["rate"],
-                "low": low,
-                "high": high,
-                "people": part["of"],
-                "effort": part["effort"],
+        for part in each.subspaces:
+            facts: dict[str, Any] = {
+                "classifier": each.classifier,
+                "criterion": part.criterion,
+                "counts": part.counts,
+                "flip_rate": part.flips.rate,
+                "low": part.flips.low,
+                "high": part.flips.high,
+                "people": part.flips.of,
+                "effort": part.effort,
+                "p": part.p,
             }
-            rows.append(facts | {f"control/{name}": told["rate"] for name, told in part["controls"].items()})
+            if (found := part.significance) is not None:
+                facts |= {"score": found.score, "rank": found.rank, "random": found.random_rate}
+                facts |= {"difference": found.difference, "detectable": found.detectable}
+            rows.append(facts | {f"control/{name}": told.rate for name, told in part.controls.items()})
     logger.table("verdict", rows)
     logger.log_image("verdict", [str(file) for file in sorted(folder.glob("verdict_*.png"))])
     for file in sorted(runs.rglob(FILE)):
         run = load_explained(file.parent)
         name = explanation_artifact(run.classifier, run.criterion)
         logger.artifact(name, "explanation", file, {}, taken=True)
-    logger.artifact("verdict", "verdict", folder / "verdict.json", {"sentences": [each["sentence"] for each in judged]})
+    logger.artifact("verdict", "verdict", folder / "verdict.json", {"sentences": [each.sentence for each in judged]})
     logger.end()

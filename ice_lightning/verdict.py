@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from torch import Tensor
 
 from ice_lightning.checks import problem
 from ice_lightning.metrics import Sufficiency
+from ice_lightning.significance import FEWEST, LEVEL, Rate, Significance, compare, holm, rate
 
 FILE = "counterfactuals.safetensors"
-DRAWS = 4000
-"""Of the bootstrap."""
+ROWS = 2
+"""Version of the rows: since 2 they hold every control's raw outcome."""
+BUDGET = 0.04
+"""Root mean square over pixels of an image change within which `unexplained` asks who flips."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,92 @@ class Explained:
     rows: dict[str, Tensor]
     slices: tuple[str, ...]
 
+    @property
+    def known(self) -> Tensor:
+        """(N,) bool: who has a finite score; nobody else is in any denominator."""
+        return self.rows["before"].isfinite()
+
+
+@dataclass(frozen=True)
+class SubspaceVerdict:
+    """What a classifier's flips within one named subspace say.
+
+    Attributes:
+        criterion: the name of the subspace.
+        directions: how many it has.
+        flips: share of people who flip within it.
+        effort: median length of the move of those who flip, in population deviations; None where nobody does.
+        controls: flip rates of `weights` and `unrestricted`.
+        significance: against whole random subspaces; None where none were tried.
+        p: of `significance`, after Holm over the subspaces of one classifier; NaN where there is none.
+        counts: whether it does more than random subspaces.
+        why_not: why nothing could count; "" where something could.
+        slices: flip rates in parts of the population, where it counts.
+    """
+
+    criterion: str
+    directions: int
+    flips: Rate
+    effort: float | None
+    controls: Mapping[str, Rate]
+    significance: Significance | None
+    p: float
+    counts: bool
+    why_not: str
+    slices: Mapping[str, Rate]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "criterion": self.criterion,
+            "directions": self.directions,
+            **self.flips.to_json(),
+            "effort": self.effort,
+            "counts": self.counts,
+            "p": self.p,
+            "why_not": self.why_not,
+            "random": None if self.significance is None else self.significance.to_json(),
+            "controls": {name: each.to_json() for name, each in self.controls.items()},
+            "slices": {name: each.to_json() for name, each in self.slices.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a classifier looks at.
+
+    Attributes:
+        classifier: its name.
+        people: who have a finite score.
+        subspaces: those that beat random ones most first.
+        sufficiency: share of people whom the first, the first two, ... flip.
+        unexplained: share of people whom the unrestricted search flips within BUDGET of image change, and no named
+            subspace does; None where that search didn't run.
+    """
+
+    classifier: str
+    people: int
+    subspaces: tuple[SubspaceVerdict, ...]
+    sufficiency: tuple[float, ...]
+    unexplained: Rate | None = None
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        return sentence(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """As in verdict.json."""
+        return {
+            "rows": ROWS,
+            "classifier": self.classifier,
+            "people": self.people,
+            "sentence": self.sentence,
+            "subspaces": [each.to_json() for each in self.subspaces],
+            "sufficiency": list(self.sufficiency),
+            "unexplained": None if self.unexplained is None else {"change": BUDGET, **self.unexplained.to_json()},
+        }
+
 
 def read_rows(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Rows of some people and what made them; raises SafetensorError or KeyError for a broken or foreign file."""
@@ -53,7 +143,7 @@ def load_explained(folder: str | Path) -> Explained:
     """An explanation from its run folder.
 
     Raises:
-        IceError: for a missing or broken file.
+        IceError: for a missing or broken file, or one of an older version.
     """
     path = Path(folder) / FILE
     if not path.is_file():
@@ -62,69 +152,77 @@ def load_explained(folder: str | Path) -> Explained:
         rows, facts = read_rows(path)
     except (SafetensorError, KeyError) as error:
         raise problem(f"a whole file at {path}", str(error), "run the explanation again") from error
+    check_version(facts, path)
     return Explained(
         Path(folder), facts["classifier"], facts["criterion"], facts["directions"], rows, tuple(facts["oracles"])
     )
 
 
-def interval(values: Tensor, seed: int = 0) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean of values (N,) over people.
-
-    Where everyone has the same value a bootstrap says nothing; then Wilson's bounds for 0 of N and N of N are taken.
-    """
-    n = len(values)
-    if n == 0:
-        return float("nan"), float("nan")
-    values = values.double()
-    if bool((values == values[0]).all()) and float(values[0]) in (0.0, 1.0):
-        edge = 3.8416 / (n + 3.8416)
-        return (0.0, edge) if values[0] == 0 else (1 - edge, 1.0)
-    draw = torch.Generator().manual_seed(seed)
-    means = torch.cat(
-        [values[torch.randint(n, (100, n), generator=draw)].mean(1) for _ in range(DRAWS // 100)]
-    ).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
-    return float(means[0]), float(means[1])
+def check_version(facts: Mapping[str, Any], path: Path) -> None:
+    """Refuse rows of a version that lacks what a verdict needs."""
+    if facts.get("rows") != ROWS:
+        got = f"version {facts.get('rows', 1)}, which lacks the outcomes of whole random subspaces, at {path}"
+        raise problem(f"counterfactuals with rows of version {ROWS}", got, "explain again, into another hydra.run.dir")
 
 
-def rate(flipped: Tensor) -> dict[str, Any]:
-    """Share, interval and denominator of flips (N,) bool."""
-    low, high = interval(flipped)
-    share = float(flipped.double().mean()) if len(flipped) else float("nan")
-    return {"rate": share, "interval": [low, high], "of": len(flipped)}
+def summary(run: Explained) -> SubspaceVerdict:
+    """What one explanation says by itself."""
+    return _with_slices(_alone(run), run)
 
 
-def summary(run: Explained) -> dict[str, Any]:
-    """What one explanation says: flip rates of the subspace and of its controls, effort, slices, and whether it counts.
-
-    A subspace counts when the whole interval of its flip rate lies above that of random subspaces of the same size.
-    """
-    rows = run.rows
-    known = rows["before"].isfinite()
-    flipped = rows["flipped"].bool()
-    effort = rows["effort"][flipped & known]
+def _alone(run: Explained) -> SubspaceVerdict:
+    """Without slices."""
+    rows, known = run.rows, run.known
+    flipped = rows["flipped"].bool() & known
+    effort = rows["effort"][flipped]
     controls = {
         name: rate(rows[f"{name}_flipped"].bool()[known])
-        for name in ("random", "weights", "unrestricted")
+        for name in ("weights", "unrestricted")
         if f"{name}_flipped" in rows
     }
+    found, why = None, "no random subspaces were tried"
+    if "random_flipped" in rows:
+        some = known & rows["random_tried"].bool()
+        count = rows["random_flipped"].shape[1]
+        why = f"{count} random subspaces are too few to tell, at least {FEWEST} are needed" if count < FEWEST else ""
+        if some.any() and count:
+            random = rows["random_flipped"][some].bool(), rows["random_change"][some]
+            found = compare(flipped[some], rows["change"][some], *random)
+    return _counted(
+        SubspaceVerdict(
+            criterion=run.criterion,
+            directions=run.directions,
+            flips=rate(flipped[known]),
+            effort=float(effort.median()) if len(effort) else None,
+            controls=controls,
+            significance=found,
+            p=math.nan if found is None else found.p,
+            counts=False,
+            why_not=why,
+            slices={},
+        )
+    )
+
+
+def _counted(each: SubspaceVerdict) -> SubspaceVerdict:
+    """With what its p-value says."""
+    return replace(each, counts=not each.why_not and each.p <= LEVEL)
+
+
+def _with_slices(each: SubspaceVerdict, run: Explained) -> SubspaceVerdict:
+    """With rates in parts of the population where it counts: nobody looks for a part in which it would have."""
+    if not each.counts:
+        return each
+    rows, known = run.rows, run.known
     positive = rows["before"] >= 0
     groups = {"called positive": positive, "called negative": ~positive}
     for name, logit in zip(run.slices, rows["oracles"].unbind(1), strict=True):
         groups |= {name: logit > 0, f"not {name}": logit <= 0}
-    own = rate(flipped[known])
-    return {
-        "criterion": run.criterion,
-        "directions": run.directions,
-        **own,
-        "effort": float(effort.median()) if len(effort) else None,
-        "controls": controls,
-        "counts": "random" in controls and own["interval"][0] > controls["random"]["interval"][1],
-        "slices": {name: rate(flipped[group & known]) for name, group in groups.items()},
-    }
+    return replace(each, slices={name: rate(rows["flipped"].bool()[part & known]) for name, part in groups.items()})
 
 
-def judge(runs: Sequence[Explained]) -> dict[str, Any]:
-    """A classifier's verdict: subspaces in the order of their flip rates above chance, and what they reach together.
+def judge(runs: Sequence[Explained]) -> Verdict:
+    """A classifier's verdict.
 
     Raises:
         IceError: when the runs looked at different people.
@@ -134,28 +232,52 @@ def judge(runs: Sequence[Explained]) -> dict[str, Any]:
         if not torch.equal(run.rows["number"], first.rows["number"]):
             fix = "give all runs the same explain.people and explain.seed"
             raise problem(f"the people of {first.folder.name} in {run.folder.name}", "others", fix)
-
-    return rank(
-        first.classifier, [summary(run) for run in runs], torch.stack([run.rows["flipped"].bool() for run in runs], 1)
+    alone = [_alone(run) for run in runs]
+    adjusted = holm([each.p for each in alone])
+    found = [
+        _with_slices(_counted(_detectable(replace(each, p=p), run, len(runs))), run)
+        for each, p, run in zip(alone, adjusted, runs, strict=True)
+    ]
+    order = sorted(range(len(runs)), key=lambda k: _strength(found[k]), reverse=True)
+    known = first.known
+    flipped = torch.stack([run.rows["flipped"].bool()[known] for run in runs], 1)
+    together = Sufficiency(len(order))
+    together.update(flipped[:, order])
+    return Verdict(
+        classifier=first.classifier,
+        people=int(known.sum()),
+        subspaces=tuple(found[k] for k in order),
+        sufficiency=tuple(together.compute().reshape(-1).tolist()),
+        unexplained=_unexplained(runs),
     )
 
 
-def rank(classifier: str, summaries: Sequence[dict[str, Any]], flipped: Tensor) -> dict[str, Any]:
-    """The verdict on a classifier, from the `summary` of each subspace and who flipped within it (N, K) bool."""
+def _detectable(each: SubspaceVerdict, run: Explained, judged: int) -> SubspaceVerdict:
+    """With the smallest score that could have counted among `judged` subspaces (Holm's first step)."""
+    if each.significance is None or judged == 1:
+        return each
+    rows, some = run.rows, run.known & run.rows["random_tried"].bool()
+    random = rows["random_flipped"][some].bool(), rows["random_change"][some]
+    found = compare(rows["flipped"].bool()[some], rows["change"][some], *random, level=LEVEL / judged)
+    return replace(each, significance=found)
 
-    def above_chance(k: int) -> float:
-        return summaries[k]["rate"] - summaries[k]["controls"].get("random", {"rate": 0.0})["rate"]
 
-    order = sorted(range(len(summaries)), key=above_chance, reverse=True)
-    together = Sufficiency(len(order))
-    together.update(flipped[:, order])
-    verdict = {
-        "classifier": classifier,
-        "people": len(flipped),
-        "subspaces": [summaries[k] for k in order],
-        "sufficiency": together.compute().reshape(-1).tolist(),
-    }
-    return verdict | {"sentence": sentence(verdict)}
+def _strength(each: SubspaceVerdict) -> tuple[float, float]:
+    """By what subspaces are ordered: how far they beat random ones, then how many they flip."""
+    return (0.5 if each.significance is None else each.significance.score, each.flips.rate)
+
+
+def _unexplained(runs: Sequence[Explained]) -> Rate | None:
+    """See Verdict.unexplained."""
+    rows, known = runs[0].rows, runs[0].known
+    if "unrestricted_flipped" not in rows:
+        return None
+
+    def within(rows: Mapping[str, Tensor], name: str) -> Tensor:
+        return rows[f"{name}flipped"].bool() & (rows[f"{name}change"] <= BUDGET)
+
+    named = torch.stack([within(run.rows, "") for run in runs]).any(0)
+    return rate((within(rows, "unrestricted_") & ~named)[known])
 
 
 def percent(share: float) -> str:
@@ -163,28 +285,38 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f}"
 
 
-def sentence(verdict: dict[str, Any]) -> str:
+def probability(p: float) -> str:
+    """A p-value in words."""
+    return "p < 0.001" if p < 1e-3 else f"p = {p:.2g}"
+
+
+def sentence(verdict: Verdict) -> str:
     """The verdict in plain words."""
-    counting = [each for each in verdict["subspaces"] if each["counts"]]
-    name, people = verdict["classifier"], verdict["people"]
-    if not any("random" in each["controls"] for each in verdict["subspaces"]):
-        why = "no random subspaces were tried"
+    name, people = verdict.classifier, verdict.people
+    counting = [each for each in verdict.subspaces if each.counts]
+    if all(each.why_not for each in verdict.subspaces):
+        why = verdict.subspaces[0].why_not
         return f"Whether {name} flips more often than by chance is open: {why}, in {people} people."
     if not counting:
-        return f"{name} flips with nothing that was named more often than with random subspaces, in {people} people."
+        least = min(each.significance.detectable for each in verdict.subspaces if each.significance is not None)
+        return (
+            f"{name} flips with nothing that was named more than with random subspaces, in {people} people "
+            f"(one that beats {percent(least)} % of them would have been seen)."
+        )
     parts = []
     for each in counting[:3]:
-        low, high = each["interval"]
-        chance = percent(each["controls"]["random"]["rate"])
+        found = each.significance
+        assert found is not None
         parts.append(
-            f"with {each['criterion'].replace('_', ' ')} for {percent(each['rate'])} % "
-            f"({percent(low)}-{percent(high)} %) of {each['of']} people, "
-            f"where a random subspace with as much image change flips {chance} %"
+            f"with {each.criterion.replace('_', ' ')} for {percent(each.flips.rate)} % "
+            f"({percent(each.flips.low)}-{percent(each.flips.high)} %) of {each.flips.of} people, beating "
+            f"{found.controls} random subspaces in {percent(found.score)} % of comparisons ({probability(each.p)}; "
+            f"they flip {percent(found.random_rate)} %)"
         )
     return f"{name} flips {'; '.join(parts)}."
 
 
-def verdicts(folder: str | Path) -> list[dict[str, Any]]:
+def verdicts(folder: str | Path) -> list[Verdict]:
     """A verdict for each classifier among the explanations below a folder.
 
     Raises:

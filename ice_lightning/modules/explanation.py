@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,25 +13,18 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from ice_lightning import metrics
-from ice_lightning.checks import one_of, problem
-from ice_lightning.counterfactual import Gradient, Method, Moves, Score, moved, only
+from ice_lightning.bases import Basis, EveryCoordinate, named_basis, random_bases
+from ice_lightning.checks import problem
+from ice_lightning.controls import ControlSettings
+from ice_lightning.counterfactual import Gradient, Method, Moves, Score
 from ice_lightning.criterions import Analysis, Criterion
 from ice_lightning.latents import NOBODY
 from ice_lightning.modules.any_generator import AnyGenerator
 from ice_lightning.modules.classifier import probe, reinitialised
 from ice_lightning.modules.faces import Faces
+from ice_lightning.population import geometry, moving_layers, radius
 from ice_lightning.products import on_threads
-from ice_lightning.spreads import deviations, matching_factor, named, random_bases
 from ice_lightning.subspace import Subspace
-
-CONTROLS = ("random", "weights", "unrestricted")
-"""What a subspace is compared with.
-
-random: a random subspace of the same dimension for each person, in a box whose moves change images as much. A flip in
-it counts where it changes the person's image no more than the counterfactual in the named subspace does.
-weights: the same classifier with random weights, in the named subspace.
-unrestricted: every coordinate of the space at once, the upper bound.
-"""
 
 Rows = dict[str, Tensor]
 """What is known of some people, by name, a row each."""
@@ -45,14 +39,15 @@ class Explanation(pl.LightningModule):
         faces: face models, for what is measured.
         subspace: where people may move.
         method: how to search.
-        population: latents (P, n), whose deviations are the unit of moves.
+        covariances: of each layer of the space over the population (w_l, w_l), see `population`.
+        population: latents (P, n) on which the classifier is tried and the randomised one scaled.
         criterion: of the subspace; its activated terms say where a change belongs.
         oracles: classifiers by name, for attributes that change as well and for slices of the population.
-        controls: out of CONTROLS.
-        seed: of the controls.
+        controls: what a subspace is compared with.
 
-    After the test, `rows` holds what was found of everyone, in the order of their numbers, `unknown` who has no finite
-    score, and `measured` value, denominator and who is meant for each metric.
+    Before the test, `done` may hold the rows of people who were finished before, and `random_done` those of random
+    subspaces, by number. After it, `rows` holds what was found of everyone, in the order of their numbers, `unknown`
+    who has no finite score, and `measured` value, denominator and who is meant for each metric.
     """
 
     rows: Rows
@@ -67,31 +62,29 @@ class Explanation(pl.LightningModule):
         faces: Faces,
         subspace: Subspace,
         method: Method,
+        covariances: Sequence[Tensor],
         population: Tensor,
         criterion: Criterion,
         oracles: Mapping[str, nn.Module],
-        controls: Sequence[str] = CONTROLS,
-        seed: int = 0,
+        controls: ControlSettings,
     ) -> None:
         super().__init__()
-        for control in controls:
-            one_of("control", control, CONTROLS)
         self.generator, self.classifier, self.faces = generator, classifier, faces
         self.space, self.method, self.criterion = subspace.space, method, criterion
-        self.oracles, self.controls, self.seed = nn.ModuleDict(oracles), tuple(controls), seed
+        self.oracles, self.controls = nn.ModuleDict(oracles), controls
         self.population: Tensor
-        self.spread: Tensor
         self.register_buffer("population", population, persistent=False)
-        self.register_buffer("spread", named(subspace.directions, population), persistent=False)
-        self.deviation: Tensor
-        self.register_buffer("deviation", deviations(population), persistent=False)
-        self.random_factor = 1.0
+        moving = moving_layers(subspace.directions, generator.widths(subspace.space))
+        everywhere = geometry(list(covariances))
+        self.basis = named_basis(subspace.directions, geometry(list(covariances), moving))
+        self.everything = EveryCoordinate(everywhere)
+        self.random = random_bases(everywhere, self.basis.dim, controls.subspaces, controls.seed)
+        self.random_done: dict[int, Rows] = {}
         self.twin: nn.Module | None = None
         self.twin_scale = (0.0, 1.0)
         self.done: dict[int, Rows] = {}
         measured: dict[str, Metric] = {
             "flip_rate": metrics.FlipRate(),
-            "effort": metrics.Effort(),
             "image_l1": metrics.ImageDistance(1),
             "image_l2": metrics.ImageDistance(2),
             "image_linf": metrics.ImageDistance(torch.inf),
@@ -116,17 +109,15 @@ class Explanation(pl.LightningModule):
         return self.classifier(self.draw(v))
 
     def on_test_start(self) -> None:
-        """Probe the classifier, and scale the controls, alike on every rank."""
+        """Probe the classifier, and scale the randomised one, alike on every rank."""
+        self.basis, self.everything = self.basis.to(self.population), self.everything.to(self.population)
+        self.random = [basis.to(self.population) for basis in self.random]
         some = self.population[:16]
         with torch.no_grad():
             images = self.draw(some)
         probe(self.classifier, images)
-        if "random" in self.controls:
-            bases = random_bases(self.spread, self.deviation, range(len(some)), self.seed + 1)
-            bound = getattr(self.method, "bound", 3.0)
-            self.random_factor = matching_factor(self.draw, some, self.spread, bases, bound)
-        if "weights" in self.controls:
-            self.twin = reinitialised(self.classifier, self.seed)
+        if self.controls.weights:
+            self.twin = reinitialised(self.classifier, self.controls.seed)
             if self.twin is not None:
                 with torch.no_grad():
                     many = torch.cat([self.draw(part) for part in self.population[:64].split(16)])
@@ -167,23 +158,60 @@ class Explanation(pl.LightningModule):
             "u": U,
             "oracles": torch.stack(asked, 1) if asked else U.new_zeros(len(U), 0),
         }
-        searches: dict[str, tuple[Score, Tensor]] = {"": (self.score, self.spread)}
-        if "random" in self.controls:
-            bases = random_bases(self.spread, self.deviation, numbers, self.seed) * self.random_factor
-            searches["random_"] = self.score, bases[known]
+        u, image = U[known], images[known]
+        moves, change = search(self.method, self.score, self.draw, u, self.basis, image)
+        found = columns(moves, change) | {"t": moves.t, "before": moves.before, "after": moves.after}
+        found["evaluations"] = moves.evaluations
         if self.twin is not None:
-            searches["weights_"] = self.twin_score, self.spread
-        if "unrestricted" in self.controls:
-            searches["unrestricted_"] = self.score, self.deviation
-        for prefix, (score, spread) in searches.items():
-            # The upper bound is a gradient's, since a method that tries each direction would try every coordinate.
-            method = Gradient() if spread.ndim == 1 and not isinstance(self.method, Gradient) else self.method
-            moves, change = search(method, score, self.draw, U[known], spread, images[known])
-            kept = columns(moves, change, prefix)
-            rows |= {prefix + name: spread_out(column, known) for name, column in kept.items()}
-        if "random" in self.controls:
-            rows["random_flipped"] &= rows["random_change"] <= rows["change"]
+            other, change = search(self.method, self.twin_score, self.draw, u, self.basis, image)
+            found |= {f"weights_{name}": column for name, column in columns(other, change).items()}
+        if self.controls.unrestricted:
+            other, change = self.unrestricted(u, image, moves)
+            found |= {f"unrestricted_{name}": column for name, column in columns(other, change).items()}
+        rows |= {name: scatter_rows(column, known) for name, column in found.items()}
+        if self.random:
+            rows |= self.against_random(numbers, U, images, known)
         return {name: column.cpu() for name, column in rows.items()}
+
+    def unrestricted(self, u: Tensor, images: Tensor, named: Moves) -> tuple[Moves, Tensor]:
+        """Search in all coordinates at once, from the original and from the named flips: an upper bound."""
+        # A method that tries each direction would try every coordinate.
+        plain = self.method if isinstance(self.method, Gradient) else Gradient()
+        farthest = max(radius(self.everything.dim), getattr(self.method, "bound", None) or 0.0)
+        gradient = replace(plain, bound=farthest)
+        start = self.everything.geometry.coordinates(self.basis.displace(torch.zeros_like(u), named.t))
+        known = named._replace(t=start, flipped=named.flipped & (start.norm(dim=1) <= farthest))
+
+        def method(score: Score, u: Tensor, basis: Basis, *known: Tensor) -> Moves:
+            return gradient(score, u, basis, Moves(*known))
+
+        return search(method, self.score, self.draw, u, self.everything, images, *known)
+
+    def against_random(self, numbers: Sequence[int], U: Tensor, images: Tensor, known: Tensor) -> Rows:
+        """Outcomes in every whole random subspace, of those people to whom they are applied; U (N, n)."""
+        tried = known & torch.tensor([number < self.controls.people for number in numbers], device=known.device)
+        new = [i for i in tried.nonzero()[:, 0].tolist() if numbers[i] not in self.random_done]
+        if new:
+            found = [search(self.method, self.score, self.draw, U[new], basis, images[new]) for basis in self.random]
+            parts = {
+                "random_flipped": torch.stack([moves.flipped for moves, _ in found], 1),
+                "random_change": torch.stack([only_flips(change, moves.flipped) for moves, change in found], 1),
+                "random_t": torch.stack([moves.t for moves, _ in found], 1),
+            }
+            for row, i in enumerate(new):
+                own = {name: column[row : row + 1].cpu() for name, column in parts.items()}
+                self.random_done[numbers[i]] = own | {"number": torch.tensor([numbers[i]])}
+        several, k = len(self.random), self.basis.dim
+        rows: Rows = {
+            "random_tried": tried,
+            "random_flipped": torch.zeros(len(U), several, dtype=torch.bool),
+            "random_change": torch.full((len(U), several), torch.nan),
+            "random_t": torch.full((len(U), several, k), torch.nan),
+        }
+        for i in tried.nonzero()[:, 0].tolist():
+            for name in ("random_flipped", "random_change", "random_t"):
+                rows[name][i] = self.random_done[numbers[i]][name][0]
+        return rows
 
     @torch.no_grad()
     def measure(self, U: Tensor, rows: Rows) -> None:
@@ -194,9 +222,8 @@ class Explanation(pl.LightningModule):
         U, rows = U[known], {name: column[known] for name, column in rows.items()}
         flipped = rows["flipped"].bool()
         m: Any = self.metrics
-        x, other = self.draw(U), self.draw(moved(U, self.spread, rows["t"].to(U)))
+        x, other = self.draw(U), self.draw(self.basis.displace(U, rows["t"].to(U)))
         m["flip_rate"].update(flipped)
-        m["effort"].update(rows["t"], flipped)
         for name in ("image_l1", "image_l2", "image_linf"):
             m[name].update(x, other, flipped)
         analysis = Analysis(*self.faces.analyse(x))
@@ -220,13 +247,14 @@ class Explanation(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Bring together what every rank has found."""
         measured: dict[str, Any] = dict(self.metrics.items())
-        own = self.done, Counter({name: int(metric.count) for name, metric in measured.items()})
+        own = self.done, self.random_done, Counter({name: int(metric.count) for name, metric in measured.items()})
         everyone: list[Any] = [own]
         if self.trainer.world_size > 1:
             everyone = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(everyone, own)
-        people = {number: row for done, _ in everyone for number, row in done.items()}
-        counts: Counter[str] = sum((counts for _, counts in everyone), Counter())
+        people = {number: row for done, _, _ in everyone for number, row in done.items()}
+        self.random_done = {number: row for _, done, _ in everyone for number, row in done.items()}
+        counts: Counter[str] = sum((counts for _, _, counts in everyone), Counter())
         self.rows = joined([people[number] for number in sorted(people)])
         unknown = self.rows["number"][~self.rows["before"].isfinite()].tolist()
         if len(unknown) == len(people):
@@ -240,18 +268,36 @@ class Explanation(pl.LightningModule):
 
 
 def search(
-    method: Method, score: Score, draw: Callable[[Tensor], Tensor], U: Tensor, spread: Tensor, images: Tensor
+    method: Callable[..., Moves],
+    score: Score,
+    draw: Callable[[Tensor], Tensor],
+    U: Tensor,
+    basis: Basis,
+    images: Tensor,
+    *more: Tensor,
 ) -> tuple[Moves, Tensor]:
-    """What the method finds for people U (N, n) who look like `images`, and by how much these change (N,), r.m.s."""
+    """What a method finds for people, one by one on a CPU.
 
-    def found(u: Tensor, rows: Tensor, image: Tensor) -> tuple[Moves, Tensor]:
-        columns = only(spread, rows)
-        moves = method(score, u, columns)
+    Args:
+        method: of (score, people, basis, more).
+        score: latents -> signed score.
+        draw: latents -> images (N, 3, H, W).
+        U: people (N, n).
+        basis: where they may go.
+        images: of the people.
+        more: rows for each person that the method takes as well.
+
+    Returns:
+        The moves, and by how much each changes the image (N,), root mean square over pixels.
+    """
+
+    def found(u: Tensor, image: Tensor, *own: Tensor) -> tuple[Moves, Tensor]:
+        moves = method(score, u, basis, *own)
         with torch.no_grad():
-            change = (draw(moved(u, columns, moves.t)) - image).square().mean((1, 2, 3)).sqrt()
+            change = (draw(basis.displace(u, moves.t)) - image).square().mean((1, 2, 3)).sqrt()
         return moves, change
 
-    parts = one_by_one(found, U, torch.arange(len(U), device=U.device), images)
+    parts = one_by_one(found, U, images, *more)
     moves = Moves(*(torch.cat(column) for column in zip(*(part for part, _ in parts), strict=True)))
     return moves, torch.cat([change for _, change in parts])
 
@@ -273,15 +319,17 @@ def one_by_one(function: Callable[..., Any], *people: Tensor) -> list[Any]:
     return on_threads(alone, list(zip(*(part.split(1) for part in people), strict=True)), torch.get_num_threads())
 
 
-def columns(moves: Moves, change: Tensor, prefix: str) -> Rows:
-    """What is kept of a search: everything of that in the subspace, the outcome of a control."""
-    kept = {"flipped": moves.flipped, "effort": moves.t.norm(dim=1), "change": change}
-    if not prefix:
-        kept |= {"t": moves.t, "before": moves.before, "after": moves.after, "evaluations": moves.evaluations}
-    return kept
+def columns(moves: Moves, change: Tensor) -> Rows:
+    """What is kept of every search; a change of the image (N,) is one only at a flip."""
+    return {"flipped": moves.flipped, "effort": moves.t.norm(dim=1), "change": only_flips(change, moves.flipped)}
 
 
-def spread_out(column: Tensor, known: Tensor) -> Tensor:
+def only_flips(change: Tensor, flipped: Tensor) -> Tensor:
+    """Image changes (N,) of those who flip, NaN of the others."""
+    return torch.where(flipped, change, torch.nan)
+
+
+def scatter_rows(column: Tensor, known: Tensor) -> Tensor:
     """Rows of the known people (M, ...) among all of them (N, ...): NaN, 0 or False for the others."""
     nothing = torch.nan if column.is_floating_point() else 0
     whole = column.new_full((len(known), *column.shape[1:]), nothing)

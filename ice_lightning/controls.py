@@ -1,0 +1,67 @@
+"""What a named subspace is compared with, and where the outcomes of random subspaces are kept for the next one.
+
+Random subspaces depend on the classifier, the space and the dimension only: they are searched once, and serve every
+named subspace that is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ice_lightning.checks import at_least
+from ice_lightning.files import whole
+
+FILE = "controls.safetensors"
+
+
+@dataclass(frozen=True)
+class ControlSettings:
+    """What a subspace is compared with.
+
+    Attributes:
+        subspaces: whole random subspaces of the same dimension; 0 for none.
+        people: to how many, the first ones, each of them is applied.
+        seed: of the random subspaces and the random weights.
+        weights: the same classifier with random weights, in the named subspace.
+        unrestricted: all coordinates of the space at once, the upper bound.
+    """
+
+    subspaces: int = 20
+    people: int = 64
+    seed: int = 0
+    weights: bool = True
+    unrestricted: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse less than nothing."""
+        at_least("explain.controls.subspaces", self.subspaces, 0)
+        at_least("explain.controls.people", self.people, 1)
+
+
+def read_controls(folder: Path) -> dict[int, dict[str, Tensor]]:
+    """Outcomes of random subspaces by person; nothing where there is no whole file."""
+    try:
+        rows = load_file(folder / FILE)
+        numbers = rows["number"].tolist()
+    except (OSError, SafetensorError, KeyError):
+        return {}
+    return {n: {name: column[i : i + 1] for name, column in rows.items()} for i, n in enumerate(numbers)}
+
+
+def keep_controls(folder: Path, people: Mapping[int, Mapping[str, Tensor]]) -> None:
+    """Write outcomes of random subspaces, a row for each person, beside those that are there."""
+    everyone = {**read_controls(folder), **people}
+    if not everyone:
+        return
+    order = sorted(everyone)
+    names = everyone[order[0]].keys()
+    rows = {name: torch.cat([everyone[number][name] for number in order]).contiguous() for name in names}
+    with whole(folder / FILE) as part:
+        save_file(rows, part)

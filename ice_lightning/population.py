@@ -1,0 +1,138 @@
+"""How people differ in a latent space, and what a step costs there: the population metric.
+
+In W of a trained generator the largest variance is ten thousand times the smallest. A step is cheap where people differ
+and dear where nobody does: with C_l the covariance of layer l over people, and L layers that may move, the metric is
+M = blockdiag(C_l^-1) / L. One deviation of w made in every layer then has length 1 in W, W+ and S alike. In Z, whose
+coordinates are independent normal numbers, M is the identity. In the coordinates x of u = u0 + T x, where
+T T^T = M^-1, it is the identity everywhere, and a length is a number of population deviations.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from scipy.stats import chi2
+from torch import Tensor
+
+from ice_lightning.checks import problem
+from ice_lightning.modules.any_generator import AnyGenerator
+
+PEOPLE = 4096
+"""Whose covariance is taken; no search and no explanation draws them."""
+SEED = 3_000_000_000
+FLOOR = 1e-4
+"""No eigenvalue of a covariance counts as less than this share of the mean one: a direction in which nobody differs
+would cost infinitely much. experiments/calibration shows what other floors give."""
+WITHIN = 0.997
+"""Share of the population's own coordinates that lie in the ball in which people may be moved: three deviations of one
+normal number."""
+
+
+def radius(k: int) -> float:
+    """How far people may be moved in a subspace of k dimensions, in population deviations.
+
+    The ball that holds 99.7 % of the population's own coordinates there, by the chi distribution.
+
+    >>> round(radius(1), 2), round(radius(8), 2)
+    (2.97, 4.83)
+    """
+    return math.sqrt(float(chi2.ppf(WITHIN, k)))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The population metric of a latent space, layer by layer.
+
+    Attributes:
+        roots: (w_l, w_l) of each layer, T's blocks, symmetric; zero for a layer that doesn't move.
+        inverses: (w_l, w_l) of each layer, those of T^-1; zero for a layer that doesn't move.
+    """
+
+    roots: tuple[Tensor, ...]
+    inverses: tuple[Tensor, ...]
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates of a latent."""
+        return sum(len(block) for block in self.roots)
+
+    @property
+    def moving(self) -> Tensor:
+        """(n,) bool: coordinates in layers that move."""
+        return torch.cat([(block.diagonal() > 0).any().expand(len(block)) for block in self.roots])
+
+    def displacement(self, x: Tensor) -> Tensor:
+        """T x, in latent units: (N, n) coordinates in population deviations -> (N, n)."""
+        return _blockwise(self.roots, x)
+
+    def coordinates(self, d: Tensor) -> Tensor:
+        """T^-1 d, in population deviations: (N, n) displacements in latent units -> (N, n).
+
+        What lies in layers that don't move is left out.
+        """
+        return _blockwise(self.inverses, d)
+
+    def length(self, d: Tensor) -> Tensor:
+        """Length of displacements (N, n) in population deviations, (N,)."""
+        return self.coordinates(d).norm(dim=1)
+
+    def to(self, like: Tensor) -> Geometry:
+        """With the dtype and device of a tensor."""
+        return Geometry(tuple(block.to(like) for block in self.roots), tuple(block.to(like) for block in self.inverses))
+
+
+def _blockwise(blocks: tuple[Tensor, ...], x: Tensor) -> Tensor:
+    """(N, n) times a symmetric block-diagonal matrix."""
+    parts = x.split([len(block) for block in blocks], 1)
+    return torch.cat([part @ block.to(x) for part, block in zip(parts, blocks, strict=True)], 1)
+
+
+def covariances(U: Tensor, widths: list[int]) -> list[Tensor]:
+    """Covariance of each layer (w_l, w_l) over people U (N, n), in double precision."""
+    return [torch.cov(part.double().T).reshape(part.shape[1], -1) for part in U.split(widths, 1)]
+
+
+def floored(C: Tensor, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
+    """Root and inverse root of a covariance (w, w), its eigenvalues no less than `floor` times their mean.
+
+    Raises:
+        IceError: where nobody differs at all.
+    """
+    values, V = torch.linalg.eigh(C)
+    mean = values.clamp_min(0).mean()
+    if not mean > 0:
+        raise problem("people who differ in every layer that moves", "a layer that is the same in all", "drop it")
+    deviation = values.clamp_min(floor * float(mean)).sqrt()
+    return (V * deviation) @ V.T, (V / deviation) @ V.T
+
+
+def geometry(blocks: list[Tensor], moving: Tensor | None = None, floor: float = FLOOR) -> Geometry:
+    """The metric of covariances (w_l, w_l), where some layers move.
+
+    Args:
+        blocks: covariance of each layer.
+        moving: (L,) bool, None for all.
+        floor: see FLOOR.
+    """
+    moves = [True] * len(blocks) if moving is None else [bool(each) for each in moving]
+    scale = math.sqrt(sum(moves))
+    pairs = [floored(C, floor) if each else (torch.zeros_like(C), torch.zeros_like(C))
+             for C, each in zip(blocks, moves, strict=True)]  # fmt: skip
+    return Geometry(tuple(T * scale for T, _ in pairs), tuple(inverse / scale for _, inverse in pairs))
+
+
+@torch.no_grad()
+def layer_covariances(generator: AnyGenerator, space: str, people: int = PEOPLE) -> list[Tensor]:
+    """Covariance of each layer of a space over the generator's people; the identity in z."""
+    widths = generator.widths(space)
+    if space == "z":
+        return [torch.eye(width, dtype=torch.float64) for width in widths]
+    parts = [generator.people(min(512, people - begin), SEED + begin, space) for begin in range(0, people, 512)]
+    return covariances(torch.cat(parts).cpu(), widths)
+
+
+def moving_layers(directions: Tensor, widths: list[int]) -> Tensor:
+    """(L,) bool: the layers in which directions (n, k) have anything."""
+    return torch.stack([part.abs().amax() > 0 for part in directions.split(widths)])

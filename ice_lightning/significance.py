@@ -1,0 +1,199 @@
+"""Does a named subspace do more than whole random ones? One score per person, and a test against new random draws.
+
+A control is one random subspace, applied to everyone. For a person and a control the named subspace scores 1 where it
+flips and the control doesn't, or flips with less image change; 0 the other way round; 1/2 where neither flips, or both
+need the same. The score of each control against the others is what a subspace scores that is nothing but random.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from scipy.stats import binomtest, norm
+from scipy.stats import t as student
+from torch import Tensor
+
+LEVEL = 0.05
+FEWEST = 10
+"""With fewer controls nothing counts: the rank of the best among 9 is no better than one in ten."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of people.
+
+    Attributes:
+        rate: 0 to 1; NaN of nobody.
+        low: lower end of the 95 % interval (Wilson 1927).
+        high: upper end.
+        of: how many people.
+    """
+
+    rate: float
+    low: float
+    high: float
+    of: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"rate": self.rate, "interval": [self.low, self.high], "of": self.of}
+
+
+@dataclass(frozen=True)
+class Significance:
+    """A named subspace against random ones.
+
+    Attributes:
+        score: mean over people of the share of controls that it beats; 1/2 is what a random one scores.
+        p: one-sided: how likely a new random subspace scores as much.
+        rank: 1 for the best of named and controls together; a tie counts against the named one.
+        controls: how many.
+        people: on how many they were compared.
+        difference: flip rate less the mean rate of the controls.
+        difference_interval: 95 %, over people and controls.
+        random_rates: flip rate of each control.
+        random_scores: of each control against the others.
+        detectable: the smallest score that this many people and controls could have told from chance, at 5 %.
+    """
+
+    score: float
+    p: float
+    rank: int
+    controls: int
+    people: int
+    difference: float
+    difference_interval: tuple[float, float]
+    random_rates: tuple[float, ...]
+    random_scores: tuple[float, ...]
+    detectable: float
+
+    @property
+    def random_rate(self) -> float:
+        """Mean flip rate of the controls."""
+        return sum(self.random_rates) / len(self.random_rates)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self) | {"random_rate": self.random_rate}
+
+
+def rate(flipped: Tensor) -> Rate:
+    """Share of True among (N,) bool, with Wilson's interval and its denominator."""
+    n, k = len(flipped), int(flipped.sum())
+    if not n:
+        return Rate(math.nan, math.nan, math.nan, 0)
+    interval = binomtest(k, n).proportion_ci(method="wilson")
+    return Rate(k / n, float(interval.low), float(interval.high), n)
+
+
+def beats(flipped: Tensor, change: Tensor, other: Tensor, other_change: Tensor) -> Tensor:
+    """Who of two needs less: 1 for the first, 0 for the second, 1/2 for neither; shapes broadcast.
+
+    Args:
+        flipped: bool.
+        change: of the image at the flip; anything where it didn't.
+        other: bool.
+        other_change: of the image at the other's flip.
+    """
+    mine = torch.where(flipped, change.double(), torch.inf)
+    theirs = torch.where(other, other_change.double(), torch.inf)
+    return (mine < theirs).double() + 0.5 * (mine == theirs)
+
+
+def compare(
+    flipped: Tensor, change: Tensor, random_flipped: Tensor, random_change: Tensor, level: float = LEVEL
+) -> Significance:
+    """Compare a subspace with whole random ones on the same people.
+
+    The p-value is that of a new draw from M (Student's prediction, M - 1 degrees of freedom) on probits of mean
+    scores: where subspaces differ by a normal strength and people by normal noise (Thurstone 1927), those are
+    normal. A control's score against the M - 1 others varies M / (M - 1) times as much as its strength, since its own
+    is in the mean of nobody else. Where few people flip, strong random subspaces lie farther out than weak ones: then
+    the spread of the upper half counts. No spread is taken for less than what a sample of this many people has.
+
+    Args:
+        flipped: (N,) bool, in the named subspace.
+        change: (N,) of the image at its flip.
+        random_flipped: (N, M) bool.
+        random_change: (N, M).
+        level: of `detectable`.
+    """
+    n, m = random_flipped.shape
+    person = beats(flipped[:, None], change[:, None], random_flipped, random_change)  # (N, M)
+    among = beats(
+        random_flipped[:, :, None], random_change[:, :, None], random_flipped[:, None], random_change[:, None]
+    )
+    against = among.mean(0).fill_diagonal_(0)  # (M, M): of the row against the column
+    score, theirs = float(person.mean()), against.sum(1) / max(m - 1, 1)
+    noise = float(person.mean(1).std()) / math.sqrt(n) if n > 1 else math.inf
+    everyone = torch.cat([person.mean(0, keepdim=True), against])  # each against the controls
+    against_named = torch.cat([torch.zeros(1), 1 - person.mean(0)])
+    total = everyone.sum(1) + against_named
+    rank = 1 + int((total[1:] >= total[0] - 1e-12).sum())
+    place = _probit(score, m)
+    places = torch.tensor([_probit(float(each), m - 1) for each in theirs], dtype=torch.float64)
+    p, detectable = math.nan, math.nan
+    if m > 1:
+        middle, spread = float(places.mean()), _spread(places) * (m - 1) / m
+        wide = math.sqrt(1 + 1 / m)
+        slope = float(norm.pdf(place))  # of the score by its probit
+        sure = max(spread * wide, noise / max(slope, 1e-3))
+        p = float(student.sf((place - middle) / sure, m - 1)) if sure else 0.5
+        sample = max(spread * wide, _typical_noise(among, n) / float(norm.pdf(middle)))
+        detectable = float(norm.cdf(middle + float(student.isf(level, m - 1)) * sample))
+    rates = random_flipped.double().mean(0)
+    return Significance(
+        score, p, rank, m, n, float(flipped.double().mean() - rates.mean()), _difference(flipped, random_flipped),
+        tuple(rates.tolist()), tuple(theirs.tolist()), detectable,
+    )  # fmt: skip
+
+
+def _probit(share: float, m: int) -> float:
+    """Of a mean over m controls, kept off 0 and 1 by half a control.
+
+    Where everyone agrees which subspace needs less, scores are ranks, and beating all of m says no more than that.
+    """
+    return float(norm.ppf((share * m + 0.5) / (m + 1)))
+
+
+def _spread(places: Tensor) -> float:
+    """Standard deviation of (m,), or of those above the median about it, where that is larger."""
+    above = (places - places.quantile(0.5)).clamp_min(0)
+    upper = math.sqrt(2 * float(above.square().sum()) / (len(places) - 1))
+    return max(float(places.std()), upper)
+
+
+def _typical_noise(among: Tensor, n: int) -> float:
+    """Deviation of a control's mean score that comes from its n people: the median over controls; among (N, M, M)."""
+    m = among.shape[1]
+    each = (among.sum(2) - 0.5) / max(m - 1, 1)  # (N, M), of each person; a control is even with itself
+    return float(each.std(0).median()) / math.sqrt(n) if n > 1 else math.inf
+
+
+def _difference(flipped: Tensor, random_flipped: Tensor) -> tuple[float, float]:
+    """95 % interval of the flip rate less the controls' mean, over people and controls (crossed random effects)."""
+    n, m = random_flipped.shape
+    if n < 2 or m < 2:
+        return math.nan, math.nan
+    person = flipped.double() - random_flipped.double().mean(1)
+    variance = float(person.var()) / n + float(random_flipped.double().mean(0).var()) / m
+    half = float(student.isf(0.025, min(n, m) - 1)) * math.sqrt(variance)
+    return float(person.mean()) - half, float(person.mean()) + half
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values after Holm's step-down (1979) over all of them; NaN stays, and isn't counted.
+
+    >>> [round(each, 3) for each in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted((i for i, each in enumerate(p) if not math.isnan(each)), key=lambda i: p[i])
+    after, largest = [math.nan] * len(p), 0.0
+    for place, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - place) * p[i]))
+        after[i] = largest
+    return after
