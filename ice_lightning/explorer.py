@@ -101,7 +101,7 @@ def build(
     for name, subspace in subspaces.items():
         tell(name)
         subspace = subspace.strongest(directions)
-        spread = named(subspace.directions, population)
+        spread = named(torch.nn.functional.normalize(subspace.directions, dim=0), population)
         spreads.append(spread)
         for i, deviation in enumerate(spread.norm(dim=0).tolist()):
             strength = visible_strength(generator, subspace, population[:2], i)

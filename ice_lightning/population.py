@@ -19,6 +19,7 @@ from torch import Tensor
 from ice_lightning.checks import problem
 from ice_lightning.modules.any_generator import AnyGenerator
 
+GEOMETRIES = ("population", "euclidean")
 PEOPLE = 4096
 """Whose covariance is taken; no search and no explanation draws them."""
 SEED = 3_000_000_000

@@ -103,7 +103,9 @@ def discover(cfg: DictConfig, command: str = "") -> Result:
     decisive |= weights_of(generator, faces=faces)
     data = instantiate(cfg.latents, _partial_=True)(generator=generator, space=cfg.space)
     solver, people = instantiate(cfg.solver), len(data.latents)
-    module = Discovery(generator, faces, criterion, solver, people, cfg.space, layers, cfg.precision, decisive)
+    module = Discovery(
+        generator, faces, criterion, solver, people, cfg.space, layers, cfg.precision, decisive, cfg.geometry
+    )
     config = resolved(cfg)
     seconds = {"load": time.perf_counter() - began}
     save = SaveDiscovery(folder, config, OmegaConf.to_yaml(cfg, resolve=True), command, seconds)
@@ -385,7 +387,7 @@ def checkpoint_of(path: str | None, folder: Path) -> Path | None:
     return file
 
 
-DECISIVE = ("generator", "criterion", "faces", "solver", "space", "layers", "precision", "latents")
+DECISIVE = ("generator", "criterion", "faces", "solver", "space", "geometry", "layers", "precision", "latents")
 """What decides a search's answer."""
 
 

@@ -1,4 +1,4 @@
-"""Finds the subspaces that ship with the package, under the default settings.
+"""Finds the subspaces that ship with the package, under the default settings of explanations.
 
     python experiments/zoo/ship.py hair_color mouth_shape skin_color eye_shape
 
@@ -28,7 +28,7 @@ def main() -> None:
     for name in parser.parse_args().criterions:
         folder = Path("outputs/shipped") / name
         with initialize_config_module("ice_lightning.conf", version_base="1.3"):
-            run(compose("config", [f"criterion={name}", "logger=none", f"run_dir={folder}"]))
+            run(compose("config", ["geometry=population", f"criterion={name}", "logger=none", f"run_dir={folder}"]))
         load_subspace(folder).strongest(KEPT).save(ASSETS / "subspaces" / f"{name}.safetensors")
 
 

@@ -22,6 +22,7 @@ from ice_lightning.latents import NOBODY
 from ice_lightning.modules.any_generator import AnyGenerator
 from ice_lightning.modules.faces import Faces
 from ice_lightning.operators import ROUNDING, probe
+from ice_lightning.population import GEOMETRIES, Geometry, geometry, layer_covariances
 from ice_lightning.products import Batch, as_bytes, at_once, graph_bytes, linearise, on_threads
 from ice_lightning.search import Found, Problem, Sums, together
 from ice_lightning.solvers import EigenResult
@@ -51,6 +52,7 @@ class Discovery(pl.LightningModule):
         layers: which of the space's layers may move, such as "4-8" or "coarse"; None for all.
         precision: of the generator while products are taken, see PRECISIONS.
         settings: what a checkpoint has to agree in, flat.
+        metric: euclidean, or population, in whose coordinates all energies are then taken, see `population`.
 
     After the fit, `result` holds the eigenpairs and `metrics` the numbers of metrics.json.
     """
@@ -69,11 +71,13 @@ class Discovery(pl.LightningModule):
         layers: str | None = None,
         precision: str = "float32",
         settings: Mapping[str, Any] | None = None,
+        metric: str = "euclidean",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         one_of("precision", precision, PRECISIONS)
         one_of("space", space, generator.spaces)
+        one_of("geometry", metric, GEOMETRIES)
         self.generator, self.faces, self.criterion = generator, faces, criterion
         self.drawer = copy.deepcopy(generator).bfloat16() if precision == "bfloat16" else generator
         self.solver, self.space, self.precision = solver, space, precision
@@ -85,6 +89,10 @@ class Discovery(pl.LightningModule):
         moving = torch.zeros(generator.dim(space), dtype=torch.bool)
         moving[self.coordinates] = True
         self.pieces = [(width, bool(part[0])) for width, part in zip(widths, moving.split(widths), strict=True)]
+        self.geometry: Geometry | None = None
+        if metric == "population":
+            moves = torch.stack([part.any() for part in moving.split(generator.widths(space))])
+            self.geometry = geometry(layer_covariances(generator, space), moves)
         wanted, unwanted = criterion.activate.values(), criterion.suppress.values()
         terms = [each.term for each in wanted] + [each.term for each in unwanted]
         self.terms = nn.ModuleList(terms)
@@ -178,21 +186,29 @@ class Discovery(pl.LightningModule):
         """What a person (number, latent) says to the ask."""
         person, u = one
         self.tell("products", person, 0.0)
-        linear = linearise(self.features(person, u), u[:, self.coordinates], self.forward_mode, self.batch)
+        linear = linearise(self.features(person, u), self.start(u), self.forward_mode, self.batch)
         seed = person + 1_000_003 * len(self.told)
         return answer(self.ask, linear, used_terms(self.ask, len(self.terms)), self.problem.n, seed)
 
     def at_once(self, person: int, u: Tensor) -> int:
         """How many people at once; sets how many products."""
         if self.batch is None:
-            graph = graph_bytes(self.features(person, u), u[:, self.coordinates])
+            graph = graph_bytes(self.features(person, u), self.start(u))
             share = at_once(u.device, self.solver.chunk, as_bytes(self.solver.memory), graph)
             self.batch, self.threads = Batch(share.products), share.people
         return self.threads
 
+    def start(self, u: Tensor) -> Tensor:
+        """The coordinates that may move (1, k) at a person u (1, n): the latent's own, or 0 population deviations."""
+        own = u[:, self.coordinates]
+        return own if self.geometry is None else torch.zeros_like(own)
+
     def draw(self, v: Tensor, u: Tensor) -> Tensor:
-        """The image of the latent u (1, n) with the coordinates that may move replaced by v (B, k)."""
+        """The image of the latent u (1, n) with the coordinates that may move at v (B, k), see `start`."""
         like = next(self.drawer.parameters())
+        if self.geometry is not None:
+            x = v.new_zeros(len(v), u.shape[1]).index_copy(1, self.coordinates, v)
+            v = (u + self.geometry.displacement(x))[:, self.coordinates]
         if len(self.pieces) == 1:
             return self.drawer(v.to(like.dtype), self.space).to(v.dtype)
         moving = iter(v.split([width for width, moves in self.pieces if moves], 1))
@@ -205,7 +221,7 @@ class Discovery(pl.LightningModule):
         with torch.no_grad():
             image = self.generator(u, self.space)
             analysis = Analysis(*self.faces.analyse(image))
-            one, other = ([term(self.draw(u[:, self.coordinates], u), analysis) for term in self.terms] for _ in "12")
+            one, other = ([term(self.draw(self.start(u), u), analysis) for term in self.terms] for _ in "12")
         if all(bool(part.isfinite().all()) for part in one):  # else this person is left out
             probe(one, other, ROUNDING if self.precision == "float32" else COARSE)
 
@@ -302,6 +318,8 @@ class Discovery(pl.LightningModule):
         """Fill `result` and `metrics`."""
         V = found.result.vectors
         directions = V.new_zeros(self.generator.dim(self.space), V.shape[1]).index_copy(0, self.coordinates.cpu(), V)
+        if self.geometry is not None:
+            directions = self.geometry.displacement(directions.T).T  # of length 1 in the population metric
         self.result = replace(found.result, vectors=directions)
         split, c = len(self.problem.weights), found.coefficients
         leakage = {}
