@@ -26,7 +26,7 @@ from hydra.errors import HydraException, MissingConfigException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ice_lightning.checks import IceError, one_of, problem
@@ -134,7 +134,6 @@ def explain(cfg: DictConfig) -> Result:
     from ice_lightning.checks import at_least
     from ice_lightning.controls import ControlSettings, read_controls
     from ice_lightning.latents import LatentDataModule, read_latents
-    from ice_lightning.modules import classifier as classifiers
     from ice_lightning.modules.explanation import Explanation
     from ice_lightning.population import layer_covariances
     from ice_lightning.ranks import own_ranks
@@ -151,7 +150,7 @@ def explain(cfg: DictConfig) -> Result:
         people = len(read_latents(cfg.explain.latents)[0])
     generator = generator_from(cfg)
     faces, classifier = instantiate(cfg.faces), instantiate(cfg.classifier)
-    oracles = {name: classifiers.embedded(name) for name in cfg.explain.oracles}
+    oracles = oracles_from(cfg, generator, classifier)
     place = file_of(cfg.subspace or found_before(cfg, generator, faces))
     subspace = load_subspace(place)
     if cfg.explain.directions is not None:
@@ -160,17 +159,18 @@ def explain(cfg: DictConfig) -> Result:
         got = f"one of {subspace.provenance['generator']} ({subspace.provenance['generator_sha256'][:12]})"
         fix = "set generator.checkpoint to that, or find the subspace again"
         raise problem(f"a subspace of this generator ({generator.fingerprint[:12]})", got, fix)
-    decisive = settings(cfg, ("generator", "faces", "classifier", "method"))
+    decisive = settings(cfg, ("generator", "faces", "classifier", "method", "metrics"))
     decisive |= {"explain.latents": cfg.explain.latents, "explain.seed": cfg.explain.seed}
-    decisive |= weights_of(generator, faces=faces, classifier=classifier)
-    random = {name: value for name, value in decisive.items() if not name.startswith(("faces", "weights of faces"))}
-    random |= {"controls": [controls.subspaces, controls.seed], "space": subspace.space}
-    random |= {"directions": subspace.directions.shape[1], "rows": ROWS}
-    kept = Path(cfg.explain.kept_controls) / digest(json.dumps(random, sort_keys=True).encode())
+    random = settings(cfg, ("generator", "classifier", "method")) | weights_of(generator, classifier=classifier)
+    random |= {"explain.latents": cfg.explain.latents, "explain.seed": cfg.explain.seed, "space": subspace.space}
+    random |= {"controls": [controls.subspaces, controls.seed], "directions": subspace.directions.shape[1]}
+    kept = Path(cfg.explain.kept_controls) / digest(json.dumps(random | {"rows": ROWS}, sort_keys=True).encode())
     decisive |= settings(cfg, ("explain.controls",)) | {"explain.oracles": list(oracles)}
     decisive |= {"subspace": digest(subspace.directions.numpy().tobytes())}
+    own = {"faces": faces, "classifier": classifier} | {f"oracle {name}": each for name, each in oracles.items()}
+    decisive |= weights_of(generator, **own)
     facts = {
-        "classifier": str(cfg.classifier.get("name", cfg.classifier._target_)),
+        "classifier": name_of(cfg.classifier),
         "criterion": subspace.provenance["criterion"],
         "directions": subspace.directions.shape[1],
         "oracles": list(oracles),
@@ -185,8 +185,9 @@ def explain(cfg: DictConfig) -> Result:
         method = instantiate(cfg.method)
         covariances = layer_covariances(generator, subspace.space)
         module = Explanation(
-            generator, classifier, faces, subspace, method, covariances, population, criterion, oracles, controls
-        )
+            generator, classifier, faces, subspace, method, covariances, population, criterion, oracles, controls,
+            convention=cfg.metrics.convention, query=cfg.metrics.query,
+        )  # fmt: skip
         module.done, module.random_done = done, read_controls(kept)
         data = LatentDataModule(
             generator, subspace.space, people, cfg.explain.seed, cfg.explain.batch, cfg.explain.latents
@@ -204,6 +205,49 @@ def explain(cfg: DictConfig) -> Result:
             trainer.test(module, datamodule=data, verbose=False)
     said = f"{lead(summary(load_explained(folder)))} {folder / 'report.html'}"
     return Result(folder, json.loads((folder / "metrics.json").read_text()), said, subspace)
+
+
+def name_of(classifier: DictConfig) -> str:
+    """What a classifier's settings call it."""
+    return str(classifier.get("name", classifier._target_))
+
+
+def oracles_from(cfg: DictConfig, generator: AnyGenerator, classifier: nn.Module) -> dict[str, nn.Module]:
+    """The oracles of the settings by name, without the explained classifier: by its name, and by its weights.
+
+    Embedded ones that are asked for by name alone are left out for other generators than the embedded one.
+
+    Raises:
+        IceError: for what is neither a name nor a classifier's settings, or two of one name.
+    """
+    from ice_lightning.checkpoints import ASSETS, sha256
+    from ice_lightning.modules.classifier import identical
+
+    asked = cfg.explain.oracles
+    entries = list(asked) if isinstance(asked, ListConfig) else [asked]
+    known = generator.fingerprint == sha256(ASSETS / "generator.safetensors")
+    left_out = [] if known else [each for each in entries if isinstance(each, str)]
+    found: dict[str, nn.Module] = {}
+    for each in entries:
+        if each in left_out:
+            continue
+        if not isinstance(each, str | DictConfig):
+            fix = "give a list of names of embedded ones or of settings, [{name: ..., path: ...}]"
+            raise problem("classifiers as explain.oracles", each, fix)
+        kind = "embedded" if isinstance(each, str) else "own"
+        given = {"name": each} if isinstance(each, str) else each
+        node = OmegaConf.merge({"_target_": f"ice_lightning.modules.classifier.{kind}"}, given)
+        assert isinstance(node, DictConfig)
+        if name_of(node) == name_of(cfg.classifier) or identical(oracle := instantiate(node), classifier):
+            continue
+        name = name_of(node).replace(".", "_")  # torch names no module with a dot
+        if name in found:
+            raise problem("an oracle of each name once", f"'{name}' twice", "set another name")
+        found[name] = oracle
+    if left_out and os.environ.get("LOCAL_RANK", "0") == "0":
+        who = f"{', '.join(left_out)} left out of explain.oracles"
+        print(f"{who}: they have only seen the portraits of the embedded generator", file=sys.stderr)
+    return found
 
 
 def shipped(cfg: DictConfig, fingerprint: str) -> Path | None:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "ice_lightning"
 LAYERS = [
     {"checks", "files", "listing", "upload", "progress"},
-    {"ops", "products", "operators", "metrics", "synthetic"},
+    {"ops", "products", "operators", "metrics", "verification", "synthetic"},
     {
         "solvers", "projection", "search", "answer", "metric", "pencil", "thresholds", "krylov", "subspace",
         "stability", "checkpoints", "modules.stylegan2",

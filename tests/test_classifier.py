@@ -8,7 +8,18 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ice_lightning.checks import IceError
-from ice_lightning.modules.classifier import Classifier, Scored, embedded, own, probe, reinitialised, timm
+from ice_lightning.modules.classifier import (
+    Classifier,
+    Scored,
+    embedded,
+    identical,
+    index_of,
+    own,
+    probabilities,
+    probe,
+    reinitialised,
+    timm,
+)
 
 
 class Mean(nn.Module):
@@ -69,6 +80,30 @@ def test_a_regression_is_positive_beyond_its_target():
     image = torch.rand(4, 3, 8, 8)
     network = Mean()
     torch.testing.assert_close(Scored(network, kind="regression", target=0.3)(image), network(image)[:, 0] - 0.3)
+
+
+def test_probabilities_are_those_of_the_decision():
+    """Two of a binary score, a softmax of classes; none of a regression, whose number has no scale of certainty."""
+    image, network = torch.rand(4, 3, 8, 8), Mean(3)
+    several = Scored(network, kind="multiclass", target=2)
+    torch.testing.assert_close(probabilities(several, image), network(image).double().softmax(1))
+    two = Scored(Mean())
+    torch.testing.assert_close(probabilities(two, image)[:, 1], two(image).double().sigmoid())
+    torch.testing.assert_close(probabilities(embedded("smiling"), image).sum(1), torch.ones(4).double())
+    number = Scored(Mean(), kind="regression", target=3.0)
+    assert [index_of(each) for each in (several, two, embedded("smiling"), number)] == [2, 1, 1, None]
+
+
+def test_a_classifier_is_known_by_its_weights(tmp_path):
+    path = written(tmp_path, "safetensors")[1]
+    one, again = (own(str(path), Mean(), size=size) for size in (8, 16))
+    assert identical(one, again)
+    assert not identical(one, Scored(Mean()))
+    assert identical(Scored(embedded("smiling")), embedded("smiling"))
+    assert not identical(embedded("smiling"), embedded("smiling_biased"))
+    several = Mean(3)
+    left, right = (Scored(several, kind="multiclass", target=target) for target in (0, 1))
+    assert not identical(left, right), "another class is another attribute"
 
 
 @pytest.mark.parametrize(
@@ -169,3 +204,96 @@ def test_random_weights_are_another_network_and_the_same_each_time():
     assert not torch.allclose(one, classifier(image))
     assert isinstance(reinitialised(classifier, 0), Classifier)
     assert reinitialised(Says(torch.sin), 0) is None
+
+
+class Block(nn.Module):
+    """A residual block of a transformer with LayerScale, as timm writes it."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.norm, self.attention = nn.LayerNorm(width), nn.MultiheadAttention(width, 2, batch_first=True)
+        self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+        self.gamma_1, self.gamma_2 = (nn.Parameter(1e-1 * torch.ones(width)) for _ in "12")
+
+    def forward(self, x):
+        y = self.norm(x)
+        x = x + self.gamma_1 * self.attention(y, y, y, need_weights=False)[0]
+        return x + self.gamma_2 * self.mlp(x)
+
+
+class ViT(nn.Module):
+    """Tokens and positions of its own, a convolution by patches, batch statistics that a layer keeps frozen."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, 4, stride=4)
+        self.cls_token, self.pos_embed = nn.Parameter(torch.zeros(1, 1, width)), nn.Parameter(torch.zeros(1, 5, width))
+        self.temperature = nn.Parameter(torch.ones(()))
+        self.register_buffer("running_var", torch.ones(width))
+        self.register_buffer("grid", torch.linspace(0, 1, 4), persistent=False)
+        self.register_buffer("order", torch.arange(4))
+        self.norm, self.blocks = nn.BatchNorm2d(width), nn.ModuleList([Block(width), Block(width)])
+        self.head = nn.utils.parametrizations.weight_norm(nn.Linear(width, 1))
+
+    def forward(self, image):
+        x = self.norm(self.patches(image)) / self.running_var.view(-1, 1, 1).sqrt()
+        x = x.flatten(2).transpose(1, 2) + self.grid[:, None]
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x[:, self.order]], 1) + self.pos_embed
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x[:, 0])[:, 0] * self.temperature
+
+
+@pytest.fixture
+def trained():
+    """As if everything had been trained: no value is that of an initialisation."""
+    torch.manual_seed(0)
+    network = ViT()
+    with torch.no_grad():
+        for t in network.state_dict(keep_vars=True).values():
+            if t.is_floating_point():
+                t.copy_(torch.rand(t.shape) + 0.1)
+    return network.eval()
+
+
+def test_a_network_is_randomised_whole(trained):
+    """Tokens, positions, gains, attention's bare weights, norms' statistics, parametrised ones: nothing stays."""
+    twin, state = reinitialised(trained, 0), trained.state_dict()
+    kept = [name for name, t in twin.state_dict().items() if t.is_floating_point() and torch.equal(t, state[name])]
+    assert not kept
+    share = [float((t == state[name]).float().mean()) for name, t in twin.state_dict().items() if t.numel() > 30]
+    assert max(share) < 0.1
+    assert torch.equal(twin.grid, trained.grid)
+    assert torch.equal(twin.order, trained.order)
+    assert torch.equal(twin.norm.running_mean, torch.zeros(8))
+    image = torch.rand(3, 3, 8, 8)
+    one, same, other = (reinitialised(trained, seed)(image) for seed in (0, 0, 1))
+    assert one.isfinite().all()
+    assert torch.equal(one, same)
+    assert not torch.allclose(one, other)
+
+
+def test_what_is_shuffled_keeps_its_values(trained):
+    twin = reinitialised(trained, 0)
+    for name in ("cls_token", "running_var", "blocks.0.gamma_1"):
+        mine, theirs = twin.state_dict()[name].flatten(), trained.state_dict()[name].flatten()
+        assert torch.equal(mine.sort().values, theirs.sort().values)
+    assert 0.3 < (twin.temperature / trained.temperature).item() < 3
+
+
+def test_tied_weights_stay_tied():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Parameter(torch.rand(9)), nn.Linear(3, 3)
+            self.again = self.one
+
+    twin = reinitialised(Tied(), 0)
+    assert twin.one is twin.again
+
+
+@pytest.mark.parametrize("kind", ["pt", "pt2"])
+def test_a_program_says_that_it_cannot_be_randomised(tmp_path, kind):
+    """Weights may be constants of its code."""
+    _, path = written(tmp_path, kind)
+    assert reinitialised(own(str(path), size=8, trust=True), 0) is None

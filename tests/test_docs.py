@@ -181,7 +181,7 @@ def shrunk(arguments):
         "traverse": {"traverse.people": 1, "traverse.directions": 1, "traverse.frames": 4},
         "invert": {"invert.steps": 2},
     }.get(given.get("task", "discover"), {})
-    kept = {"logger", "criterion.rank", "explain.controls"}  # as the page has them
+    kept = {"logger", "criterion.rank", "explain.controls", "explain.oracles"}  # as the page has them
     arguments = list(two_jobs(arguments)) if "-m" in arguments else arguments
     small = {name: value for name, value in small.items() if name not in given or name not in kept}
     rest = [each for each in arguments if each.partition("=")[0] not in small]

@@ -9,9 +9,12 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from ice_lightning.checkpoints import ASSETS
 from ice_lightning.checks import IceError
+from ice_lightning.modules.any_generator import OwnGenerator
+from ice_lightning.modules.classifier import Classifier, Scored, embedded
 from ice_lightning.modules.explanation import Explanation
-from ice_lightning.run import run
+from ice_lightning.run import oracles_from, run
 from ice_lightning.subspace import Subspace
 from ice_lightning.verdict import load_explained
 
@@ -45,12 +48,13 @@ def test_an_explanation_leaves_what_it_promises(compose, subspace, tmp_path):
     assert metrics["controls"]["unrestricted"]["rate"] >= metrics["flip_rate"]
     measured = "flip_rate effort image_l1 image_l2 image_linf locality mnac cd cout identity_cosine fva fid sfid"
     assert set(metrics["measured"]) == set(measured.split())
+    assert {"threshold", "equal_error_rate"} <= set(metrics["measured"]["fva"])
+    assert load_explained(folder).slices == ("narrow_eyes", "glasses"), "without the explained one"
     assert "Within 4 directions of lip color" in result.said
 
 
 def test_counterfactuals_change_the_decision(compose, subspace, generator, tmp_path):
     from ice_lightning.counterfactual import moved
-    from ice_lightning.modules.classifier import embedded
     from ice_lightning.spreads import named
 
     result = run(compose(*SETTINGS[:-1], f"subspace={subspace}", "explain.controls=[]"))
@@ -151,6 +155,100 @@ def test_bad_settings_are_told(compose, subspace, more, told):
     with pytest.raises(Exception) as raised:  # Hydra wraps what a constructor raises
         run(compose(*SETTINGS[:2], f"subspace={subspace}", "explain.people=2", *more))
     assert told.split(".*")[0] in sentence(raised.value)
+
+
+SMILING = f"{{_target_: ice_lightning.modules.classifier.own, name: mine, path: {ASSETS / 'smiling.safetensors'}"
+NET = "network: {_target_: ice_lightning.modules.classifier.Classifier}}"
+
+
+@pytest.mark.parametrize(
+    "classifier,name,oracles,kept",
+    [
+        ("smiling", "smiling", "[smiling,narrow_eyes,glasses]", ["narrow_eyes", "glasses"]),
+        ("smiling_biased", "smiling_biased", "[smiling,glasses]", ["smiling", "glasses"]),
+        ("smiling", "renamed", f"[smiling,{SMILING},{NET},glasses]", ["glasses"]),  # by its weights
+        ("glasses", "glasses", f"[{SMILING},{NET}]", ["mine"]),
+        ("glasses", "mine", f"[{SMILING},{NET},smiling]", ["smiling"]),  # by its name
+        ("smiling", "smiling", "[]", []),
+    ],
+)
+def test_the_explained_classifier_is_no_oracle(compose, generator, classifier, name, oracles, kept):
+    settings = f"classifier={classifier}", f"classifier.name={name}", f"explain.oracles={oracles}"
+    assert list(oracles_from(compose("task=explain", *settings), generator, embedded(classifier))) == kept
+
+
+def test_other_generators_have_no_oracles_but_those_that_are_set(compose, capsys):
+    """The embedded ones have never seen such pictures."""
+    from test_any_generator import Toy
+
+    settings = f"explain.oracles=[narrow_eyes,{SMILING},{NET},glasses]"
+    cfg = compose("task=explain", "classifier=smiling_biased", settings)
+    found = oracles_from(cfg, OwnGenerator(Toy(), "toy"), embedded("smiling_biased"))
+    assert list(found) == ["mine"]
+    assert isinstance(found["mine"], Scored)
+    assert isinstance(found["mine"].network, Classifier)
+    told = (
+        "narrow_eyes, glasses left out of explain.oracles: they have only seen the portraits of the embedded generator"
+    )
+    assert capsys.readouterr().err.splitlines() == [told]
+
+
+@pytest.mark.parametrize(
+    "oracles,told",
+    [
+        ("[3]", "classifiers as explain.oracles, got 3"),
+        ("null", "classifiers as explain.oracles, got None"),
+        (f"[{SMILING},{NET},{SMILING},{NET}]", "an oracle of each name once, got 'mine' twice"),
+    ],
+)
+def test_oracles_that_are_none_are_told(compose, generator, oracles, told):
+    cfg = compose("task=explain", "classifier=glasses", f"explain.oracles={oracles}")
+    with pytest.raises(IceError, match=told):
+        oracles_from(cfg, generator, embedded("glasses"))
+
+
+FEW = (*SETTINGS[:2], "explain.people=3", "explain.controls=[]")
+
+
+def test_the_convention_of_ace_is_said_and_counted(compose, subspace):
+    settings = ("classifier=smiling_biased", "metrics.convention=ace", "metrics.query=smiling")
+    metrics = run(compose(*FEW, *settings, f"subspace={subspace}")).metrics
+    measured = metrics["measured"]
+    two = {name for name, each in measured.items() if each.get("convention") == "ace"}
+    assert two == {"mnac", "cd", "cout", "fva", "fid", "sfid"}
+    assert measured["fva"]["threshold"] == 0.5
+    assert measured["cout"]["of"] == 3 >= measured["mnac"]["of"]
+    with pytest.raises(IceError, match=r"a metrics.convention out of own, ace, got 'acme'"):
+        run(compose(*FEW, "metrics.convention=acme", f"subspace={subspace}", "run_dir=acme"))
+    with pytest.raises(IceError, match=r"a metrics.query out of narrow_eyes, glasses, got 'smilin'"):
+        run(compose(*FEW, "metrics.query=smilin", f"subspace={subspace}", "run_dir=smilin"))
+
+
+class Light(nn.Module):
+    """Takes a number for a face's identity that its light decides."""
+
+    def forward(self, image):
+        angle = 3 * image.mean((1, 2, 3))
+        return torch.stack([angle.cos(), angle.sin()], 1)
+
+
+def test_what_has_no_meaning_is_left_out(compose, subspace, monkeypatch, capsys):
+    """No threshold where people can't be told apart, no probability of a regression, no other attribute."""
+    import ice_lightning.modules.faces as module
+
+    faces = module.embedded()
+    faces.identity = Light()
+    monkeypatch.setattr(module, "embedded", lambda: faces)
+    whole = f"classifier._target_={__name__}.Number"
+    metrics = run(compose(*FEW, "~classifier.name", whole, "explain.oracles=[]", f"subspace={subspace}")).metrics
+    assert not {"fva", "cout", "mnac", "cd"} & set(metrics["measured"])
+    assert {"identity_cosine", "locality", "flip_rate"} <= set(metrics["measured"])
+    assert "fva is left out: the identity network can't tell these people apart" in capsys.readouterr().err
+
+
+def Number():
+    """A classifier of one's own that returns a number."""
+    return Scored(embedded("smiling"), kind="regression", target=0.5)
 
 
 @pytest.mark.parametrize("method", ["line", "paper"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from ice_lightning.checkpoints import ASSETS, load_network, read_weights
 from ice_lightning.checks import one_of, problem
+from ice_lightning.modules.fingerprint import fingerprint
 from ice_lightning.modules.layers import Trunk, resize
 
 EMBEDDED = ("smiling", "smiling_biased", "narrow_eyes", "glasses")
@@ -84,21 +86,58 @@ class Scored(nn.Module):
         """Nothing: the network stays in the mode in which it was read, and an exported one knows no other."""
         return self
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) in 0..1 -> (N,)."""
+    def outputs(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) in 0..1 -> (N, C), what the network returns.
+
+        Raises:
+            IceError: when C doesn't suit the kind and the target.
+        """
         seen = (resize(image, self.size or image.shape[-1]) - self.mean) / self.std
         out = self.network(seen).reshape(len(image), -1)
         columns = out.shape[1]
-        if self.kind == "multiclass":
-            index = int(self.target or 0)
-            if not (columns > 1 and 0 <= index < columns):
-                raise problem(f"a class from 0 to {columns - 1}", self.target, "set classifier.target to one of them")
-            others = torch.cat([out[:, :index], out[:, index + 1 :]], 1)
-            return out[:, index] - others.amax(1)
-        if columns != 1:
+        if self.kind == "multiclass" and not (columns > 1 and 0 <= int(self.target or 0) < columns):
+            raise problem(f"a class from 0 to {columns - 1}", self.target, "set classifier.target to one of them")
+        if self.kind != "multiclass" and columns != 1:
             fix = "set classifier.kind=multiclass and classifier.target to a class"
             raise problem(f"one number per image of a {self.kind} classifier", columns, fix)
-        return out[:, 0] - (self.target or 0.0)
+        return out
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) in 0..1 -> (N,)."""
+        out = self.outputs(image)
+        if self.kind != "multiclass":
+            return out[:, 0] - (self.target or 0.0)
+        index = int(self.target or 0)
+        return out[:, index] - torch.cat([out[:, :index], out[:, index + 1 :]], 1).amax(1)
+
+
+def index_of(classifier: nn.Module) -> int | None:
+    """The column of `probabilities` that the decision is about; None for a regression, which has none."""
+    if isinstance(classifier, Scored) and classifier.kind != "binary":
+        return int(classifier.target or 0) if classifier.kind == "multiclass" else None
+    return 1
+
+
+def probabilities(classifier: nn.Module, image: Tensor) -> Tensor:
+    """(N, 3, H, W) in 0..1 -> (N, C), rows that add up to 1.
+
+    The softmax of a multiclass network's logits; of any other score its sigmoid, column 1, and what is left, column 0.
+    """
+    if isinstance(classifier, Scored) and classifier.kind == "multiclass":
+        return classifier.outputs(image).double().softmax(1)
+    score = classifier(image).double()
+    return torch.stack([-score, score], 1).sigmoid()
+
+
+def identical(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two classifiers decide the same by the same weights, whatever their preprocessing and their names."""
+
+    def core(classifier: nn.Module) -> tuple[str, str, float | None]:
+        if isinstance(classifier, Scored):
+            return fingerprint(classifier.network), classifier.kind, classifier.target
+        return fingerprint(classifier), "binary", None
+
+    return core(one) == core(other)
 
 
 def own(
@@ -193,14 +232,40 @@ def timm(model_name: str, num_classes: int = 1) -> nn.Module:
 
 
 def reinitialised(classifier: nn.Module, seed: int) -> nn.Module | None:
-    """A copy with random weights, by each layer's own initialisation; None where none of its layers has one."""
+    """A copy in which nothing trained is left; None for a program, whose code may hold weights, or without weights.
+
+    Layers are drawn by their own initialisation. What this leaves as it was (a transformer's tokens and positions, the
+    gains of LayerScale, batch statistics of a layer that keeps them frozen) has its values shuffled, which keeps their
+    scale and their sign; a single number is multiplied by one from e^-1 to e.
+
+    Args:
+        classifier: any module; state that it doesn't save with its weights counts as part of its code.
+        seed: of everything that is drawn.
+    """
+    if any(isinstance(part, torch.jit.ScriptModule | torch.fx.GraphModule) for part in classifier.modules()):
+        return None
     twin = copy.deepcopy(classifier)
-    layers = [layer for layer in twin.modules() if callable(getattr(layer, "reset_parameters", None))]
-    with torch.random.fork_rng(devices=[]):
+    saved = twin.state_dict(keep_vars=True).values()  # the twin's own tensors; non-persistent buffers aren't among them
+    trained = {id(t): t for t in saved if isinstance(t, Tensor) and t.is_floating_point()}.values()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        for layer in layers:
-            layer.reset_parameters()  # type: ignore[operator]
-    return twin.requires_grad_(False).eval() if layers else None
+        before = [t.clone() for t in trained]
+        for layer in twin.modules():
+            if callable(getattr(layer, "reset_parameters", None)):
+                layer.reset_parameters()  # type: ignore[operator]
+        for t, old in zip(trained, before, strict=True):
+            if torch.equal(t, old):
+                t.copy_(shuffled(t))
+    return twin.requires_grad_(False).eval() if trained else None
+
+
+def shuffled(t: Tensor) -> Tensor:
+    """The values of a tensor at other places; of one value, another of its sign and size."""
+    if t.numel() == 1:
+        return t * math.exp(2 * torch.rand(()) - 1)
+    values = t.flatten()
+    other = values[torch.randperm(len(values)).to(t.device)]
+    return (values.roll(1) if torch.equal(other, values) else other).view_as(t)
 
 
 def probe(classifier: nn.Module, image: Tensor) -> None:

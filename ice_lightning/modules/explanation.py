@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,15 +14,15 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from ice_lightning import metrics
+from ice_lightning import metrics, verification
 from ice_lightning.bases import Basis, EveryCoordinate, named_basis, random_bases
-from ice_lightning.checks import problem
+from ice_lightning.checks import one_of, problem
 from ice_lightning.controls import ControlSettings
 from ice_lightning.counterfactual import Gradient, Method, Moves, Score
 from ice_lightning.criterions import Analysis, Criterion
 from ice_lightning.latents import NOBODY
 from ice_lightning.modules.any_generator import AnyGenerator
-from ice_lightning.modules.classifier import probe, reinitialised
+from ice_lightning.modules.classifier import index_of, probabilities, probe, reinitialised
 from ice_lightning.modules.faces import Faces
 from ice_lightning.population import geometry, moving_layers, radius
 from ice_lightning.products import on_threads
@@ -44,6 +46,8 @@ class Explanation(pl.LightningModule):
         criterion: of the subspace; its activated terms say where a change belongs.
         oracles: classifiers by name, for attributes that change as well and for slices of the population.
         controls: what a subspace is compared with.
+        convention: of the metrics, out of metrics.CONVENTIONS.
+        query: the oracle that reads what the classifier is asked for, which is no other attribute.
 
     Before the test, `done` may hold the rows of people who were finished before, and `random_done` those of random
     subspaces, by number. After it, `rows` holds what was found of everyone, in the order of their numbers, `unknown`
@@ -67,8 +71,13 @@ class Explanation(pl.LightningModule):
         criterion: Criterion,
         oracles: Mapping[str, nn.Module],
         controls: ControlSettings,
+        convention: str = "own",
+        query: str | None = None,
     ) -> None:
         super().__init__()
+        self.convention = one_of("metrics.convention", convention, metrics.CONVENTIONS)
+        if query is not None:
+            one_of("metrics.query", query, oracles)
         self.generator, self.classifier, self.faces = generator, classifier, faces
         self.space, self.method, self.criterion = subspace.space, method, criterion
         self.oracles, self.controls = nn.ModuleDict(oracles), controls
@@ -89,15 +98,19 @@ class Explanation(pl.LightningModule):
             "image_l2": metrics.ImageDistance(2),
             "image_linf": metrics.ImageDistance(torch.inf),
             "locality": metrics.Locality(),
-            "mnac": metrics.MNAC(),
-            "cd": metrics.CD(1 + len(oracles)),
-            "cout": metrics.COUT(),
         }
+        if others := [oracle for name, oracle in oracles.items() if name != query]:
+            measured |= {"mnac": metrics.MNAC(convention), "cd": metrics.CD(1 + len(others), convention)}
+        # Not registered again: these are the oracles and the classifier.
+        asks_oracle = query is not None and convention == "ace"
+        self.asked: tuple[nn.Module, ...] = (oracles[str(query)] if asks_oracle else classifier, *others)
+        if index_of(classifier) is not None:
+            measured["cout"] = metrics.COUT(convention)
         if faces.identity is not None:
             with torch.no_grad():
                 features = faces.identity(torch.zeros(1, 3, generator.img_resolution, generator.img_resolution))
-            measured |= {"identity_cosine": metrics.IdentityCosine(), "fva": metrics.FVA()}
-            measured["frechet"] = metrics.Frechet(features.shape[1])
+            measured |= {"identity_cosine": metrics.IdentityCosine()}
+            measured["frechet"] = metrics.Frechet(features.shape[1], convention)
         self.metrics = nn.ModuleDict(measured)
 
     def draw(self, v: Tensor) -> Tensor:
@@ -213,6 +226,24 @@ class Explanation(pl.LightningModule):
                 rows[name][i] = self.random_done[numbers[i]][name][0]
         return rows
 
+    def on_test_epoch_start(self) -> None:
+        """Find out when the identity network takes two pictures for the same person, alike on every rank."""
+        if self.faces.identity is None:
+            return
+        threshold, facts = metrics.ACE_THRESHOLD, dict[str, float]()
+        if self.convention == "own":
+            with torch.no_grad():
+                some = [self.draw(part) for part in self.population[: verification.PEOPLE].split(16)]
+            threshold, error = verification.verification(self.faces.identity, some)
+            facts = {"equal_error_rate": error}
+            if not error <= verification.WORST:
+                if self.trainer.is_global_zero:
+                    why = f"equal error rate {error:.0%}, more than {verification.WORST:.0%}"
+                    told = f"fva is left out: the identity network can't tell these people apart ({why})"
+                    print(told, file=sys.stderr)
+                return
+        self.metrics["fva"] = metrics.FVA(threshold, convention=self.convention, **facts).to(self.device)
+
     @torch.no_grad()
     def measure(self, U: Tensor, rows: Rows) -> None:
         """Add what is measured of people U (N, n) and their rows."""
@@ -226,23 +257,33 @@ class Explanation(pl.LightningModule):
         m["flip_rate"].update(flipped)
         for name in ("image_l1", "image_l2", "image_linf"):
             m[name].update(x, other, flipped)
-        analysis = Analysis(*self.faces.analyse(x))
-        terms = [each.term for each in self.criterion.activate.values()]
-        masks = [mask for term in terms if (mask := term.where(analysis)) is not None]
-        if masks:
-            m["locality"].update(x, other, torch.stack(masks).amax(0), flipped)
+        masks, other_masks = self.masks(x), self.masks(other)
+        if masks is not None and other_masks is not None:
+            m["locality"].update(x, other, masks, other_masks, flipped)
         if self.faces.identity is not None:
             e, e_other = self.faces.identity(x), self.faces.identity(other)
             m["identity_cosine"].update(e, e_other, flipped)
-            m["fva"].update(e, e_other, flipped)
             m["frechet"].update(e, e_other, rows["number"], flipped)
-        asked = [self.classifier, *self.oracles.values()]
-        before, after = (torch.stack([f(image) for f in asked], 1) for image in (x, other))
-        m["mnac"].update(before[:, 1:], after[:, 1:], flipped)
-        m["cd"].update(before, after, flipped)
-        if flipped.any():
-            along = metrics.transition(self.classifier, x[flipped], other[flipped])
+            if "fva" in m:
+                m["fva"].update(e, e_other, flipped)
+        if "cd" in m:
+            before, after = (torch.stack([f(image) for f in self.asked], 1) for image in (x, other))
+            m["mnac"].update(before, after, flipped)
+            m["cd"].update(before, after, flipped)
+        counted = torch.ones_like(flipped) if self.convention == "ace" else flipped
+        index = index_of(self.classifier)
+        if index is not None and counted.any():
+            x, other = x[counted], other[counted]
+            p = partial(probabilities, self.classifier)
+            along = metrics.transition(p, x, other, *metrics.sides(p(x), p(other), index), convention=self.convention)
             m["cout"].update(along, torch.ones_like(along, dtype=torch.bool))
+
+    def masks(self, x: Tensor) -> Tensor | None:
+        """Where in images (N, 3, H, W) the activated terms look, (N, H, W) in 0..1; None where none says."""
+        analysis = Analysis(*self.faces.analyse(x))
+        terms = [each.term for each in self.criterion.activate.values()]
+        masks = [mask for term in terms if (mask := term.where(analysis)) is not None]
+        return torch.stack(masks).amax(0) if masks else None
 
     def on_test_epoch_end(self) -> None:
         """Bring together what every rank has found."""
@@ -264,7 +305,7 @@ class Explanation(pl.LightningModule):
             value = metric.compute()
             for key, each in (value if isinstance(value, dict) else {name: value}).items():
                 if counts[name]:
-                    self.measured[key] = {"value": float(each), "of": counts[name], "over": metric.over}
+                    self.measured[key] = {"value": float(each), "of": counts[name], "over": metric.over} | metric.facts
 
 
 def search(
