@@ -27,11 +27,6 @@ def test_flip_rate_is_over_everyone():
     assert value(metrics.FlipRate(), YES) == (pytest.approx(2 / 3), 3)
 
 
-def test_effort_is_over_those_who_flipped():
-    t = torch.tensor([[3.0, 4.0], [0.0, 1.0], [100.0, 0.0]])
-    assert value(metrics.Effort(), t, YES) == (3.0, 2)
-
-
 @pytest.mark.parametrize("order,expected", [(1, 0.125), (2, 0.25), (math.inf, 0.5)])
 def test_image_distances(order, expected):
     """One person, a quarter of whose values moves by 0.5."""
@@ -206,7 +201,7 @@ def test_sufficiency_adds_up_over_subspaces():
 
 
 def test_nobody_in_the_denominator_is_nan():
-    found, count = value(metrics.Effort(), torch.zeros(2, 1), torch.zeros(2, dtype=torch.bool))
+    found, count = value(metrics.ImageDistance(1), images(0, 0), images(0, 0), torch.zeros(2, dtype=torch.bool))
     assert math.isnan(found)
     assert count == 0
 
