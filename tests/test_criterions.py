@@ -286,5 +286,29 @@ def test_warped_pixels_stay_where_plain_pixels_move():
     assert change(people.landmarks + torch.tensor([4.0, 0.0])) < 0.15 * change(people.landmarks)
 
 
+def test_a_person_keeps_their_own_triangulation_while_others_are_read():
+    """People are on threads: another one's mesh is built at every line of this one's, the worst that can happen."""
+    draw = torch.Generator().manual_seed(0)
+    one, other = (Analysis(torch.ones(1, 128, 128), torch.rand(1, 68, 2, generator=draw) * 100 + 10) for _ in "12")
+    term = WarpedPixels(["skin"], nn.Identity(), size=8)
+    between = []
+
+    def at_every_line(frame, event, arg):
+        if frame.f_code is not WarpedPixels.mesh.__code__:
+            return None
+        between.append(term.mesh(other))  # not traced itself
+        return at_every_line
+
+    before = sys.gettrace()
+    sys.settrace(at_every_line)
+    try:
+        found = term.mesh(one)
+    finally:
+        sys.settrace(before)
+    assert len(between) > 3
+    assert torch.equal(found.corners, triangulate((one.landmarks + 0.5) / 128, 8).corners)
+    assert not torch.equal(found.corners, between[0].corners)
+
+
 def test_relative_landmarks_say_their_name():
     assert RelativeLandmarks("48-67", nn.Identity()).label == "RelativeLandmarks 48-67"
