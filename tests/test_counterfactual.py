@@ -124,9 +124,11 @@ def test_the_published_search_is_its_plain_loop():
     optimiser = torch.optim.SGD([coefficients], lr=0.3, momentum=0.9, weight_decay=1e-3)
     for _ in range(7):
         optimiser.zero_grad()
-        (u + B @ coefficients).square().sum().backward()
+        shown = u + B @ coefficients  # the picture of the notebook: made before the step
+        shown.square().sum().backward()
         optimiser.step()
-    torch.testing.assert_close(found.t[0] * scale, coefficients.detach())
+    torch.testing.assert_close(moved(u, B * scale, found.t), shown.detach())
+    assert found.evaluations.tolist() == [7]
 
 
 @pytest.mark.parametrize(
@@ -136,3 +138,19 @@ def test_settings_without_a_search_are_refused(settings, told):
     for kind in (Gradient, Line):
         with pytest.raises(IceError, match=told):
             kind(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings,told",
+    [
+        ({"steps": 1}, "method.steps of at least 2, got 1"),
+        ({"margin": -1}, "method.margin of at least 0"),
+        ({"margin": float("nan")}, "method.margin of at least 0"),
+        ({"lr": 0.0}, "method.lr above 0"),
+        ({"momentum": 1.0}, "method.momentum of at least 0 and below 1"),
+        ({"weight_decay": -1e-3}, "method.weight_decay of at least 0"),
+    ],
+)
+def test_settings_of_the_published_search_are_refused_alike(settings, told):
+    with pytest.raises(IceError, match=told):
+        Paper(**settings)
