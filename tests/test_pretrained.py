@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from torch.nn import functional as F
 
 from ice_lightning.checkpoints import save_network
@@ -287,7 +288,10 @@ def test_discovery_runs_end_to_end_on_files_of_the_true_formats(compose, tmp_pat
     found = run(compose(*settings, *files))
     assert found.metrics["rank"] >= 1
     assert found.subspace.directions.isfinite().all()
-    faces = pretrained(*(tmp_path / name for name in ("parser.pth", "landmarks.pth.tar", "identity.pth")))
+    paths = [tmp_path / name for name in ("parser.pth", "landmarks.pth.tar", "identity.pth")]
+    faces = pretrained(*paths)
+    published = instantiate(compose("criterion=paper/eye_shape", "faces=pretrained", *files[:2]).faces)
+    assert (faces.landmarks.whole_maps, published.landmarks.whole_maps) == (False, True)
     for network in (faces.parser, faces.landmarks, faces.identity):
         basis = torch.rand(2, 3 * 256 * 256, generator=torch.Generator().manual_seed(3))
 
