@@ -161,3 +161,19 @@ def published_rows(f, u, rows):
     u = u.detach().requires_grad_()
     y = f(u)[0]
     return torch.stack([torch.autograd.grad(y[row], u, retain_graph=True)[0][0] for row in rows])
+
+
+def square_morphology(mask, side, dilate):
+    """Max (dilate) or min of a mask (H, W) of 0 and 1 over a square window round every pixel, zeros beyond the border.
+
+    The window of a pixel begins side // 2 before it, as that of kornia's morphology does when Li et al. 2022 used it.
+    """
+    h, w = mask.shape
+    at = [[bool(v) for v in row] for row in mask.tolist()]
+    out = torch.zeros(h, w, dtype=torch.long)
+    for y in range(h):
+        for x in range(w):
+            rows, columns = (range(each - side // 2, each - side // 2 + side) for each in (y, x))
+            values = (0 <= i < h and 0 <= j < w and at[i][j] for i in rows for j in columns)
+            out[y, x] = any(values) if dilate else all(values)
+    return out

@@ -1,4 +1,7 @@
+import sys
+
 import pytest
+import reference
 import torch
 from cases import TERMS
 from torch import nn
@@ -108,6 +111,24 @@ def test_masks_grow_shrink_ring_and_turn_inside_out():
     assert area(ring=1 / 64) == 4 * 20
 
 
+@pytest.mark.parametrize("side", [1, 2, 3, 6, 9])
+def test_square_kernels_are_max_and_min_over_a_window(side):
+    few = (torch.rand(1, 20, 20, generator=torch.Generator().manual_seed(side)) < 1 / side**2).long()
+    for name, parse in (("dilate", few), ("erode", 1 - few)):
+        found = region_mask(parse, ["skin"], kernel="square", **{name: (side + 0.5) / 20})
+        assert torch.equal(found[0].long(), reference.square_morphology(parse[0], side, name == "dilate"))
+
+
+@pytest.mark.parametrize(
+    "shape,width", [({"dilate": 0.1}, 80 + 50), ({"erode": 0.05}, 80 - 24), ({"dilate": 0.2}, 181)]
+)
+def test_a_square_kernel_is_as_wide_as_it_says(shape, width):
+    """Its side is int(512 ratio), as published: it reaches half as far as a disc of that radius."""
+    parse = torch.zeros(1, 512, 512, dtype=torch.long)
+    parse[:, 216:296, 216:296] = 1
+    assert region_mask(parse, ["skin"], kernel="square", **shape)[0, 256].sum() == width
+
+
 def test_landmark_lists():
     assert landmark_ids("0-2, 5") == [0, 1, 2, 5]
     assert landmark_ids("3-67", complement=True) == [0, 1, 2]
@@ -154,6 +175,8 @@ def test_sentences():
         ClassifierLogit(lambda image: torch.zeros(1, 2), index=2)(torch.zeros(1, 3, 8, 8), None)
     with pytest.raises(IceError, match=r"a part of gaze and pose out of .* got 'jaw': did you mean 'yaw'"):
         GazeAndPose(nn.Identity(), ["jaw"])
+    with pytest.raises(IceError, match="a kernel out of disc, square, got 'squared': did you mean 'square'"):
+        RegionColor(["skin"], kernel="squared")
     with pytest.raises(IceError, match="a cutoff below the size 32, got 32"):
         HighFrequency(["skin"], cutoff=32, size=32)
 
@@ -261,6 +284,30 @@ def test_warped_pixels_stay_where_plain_pixels_move():
         return (there(shifted, analysis) - here(people.image, analysis)).norm()
 
     assert change(people.landmarks + torch.tensor([4.0, 0.0])) < 0.15 * change(people.landmarks)
+
+
+def test_a_person_keeps_their_own_triangulation_while_others_are_read():
+    """People are on threads: another one's mesh is built at every line of this one's, the worst that can happen."""
+    draw = torch.Generator().manual_seed(0)
+    one, other = (Analysis(torch.ones(1, 128, 128), torch.rand(1, 68, 2, generator=draw) * 100 + 10) for _ in "12")
+    term = WarpedPixels(["skin"], nn.Identity(), size=8)
+    between = []
+
+    def at_every_line(frame, event, arg):
+        if frame.f_code is not WarpedPixels.mesh.__code__:
+            return None
+        between.append(term.mesh(other))  # not traced itself
+        return at_every_line
+
+    before = sys.gettrace()
+    sys.settrace(at_every_line)
+    try:
+        found = term.mesh(one)
+    finally:
+        sys.settrace(before)
+    assert len(between) > 3
+    assert torch.equal(found.corners, triangulate((one.landmarks + 0.5) / 128, 8).corners)
+    assert not torch.equal(found.corners, between[0].corners)
 
 
 def test_relative_landmarks_say_their_name():

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from torch.nn import functional as F
 
 from ice_lightning.checkpoints import save_network
@@ -177,6 +178,80 @@ def test_heatmaps_become_points_in_the_picture():
     torch.testing.assert_close(points[0, 0], expected, rtol=0, atol=1e-2)
 
 
+def gaussians(points, peak=1.0, sigma=1.0):
+    """Heatmaps (N, K, 64, 64) with a Gaussian at each point (N, K, 2), in pixels of the map."""
+    axis = torch.arange(64, dtype=torch.float64)
+    x, y = (((axis - points[..., i, None]) / sigma).square() for i in (0, 1))
+    return peak * torch.exp(-(y[..., None] + x[..., None, :]) / 2)
+
+
+def read(maps, **settings):
+    """FAN's points in a picture of 256 px, from maps in place of its network."""
+    return FaceAlignment(lambda x: [maps], **settings)(torch.rand(1, 3, 256, 256, dtype=torch.float64))
+
+
+def somewhere(seed=0):
+    return 10 + 40 * torch.rand(1, 68, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("peak", [1.0, 0.6, 0.3, 0.1])
+@pytest.mark.parametrize("whole_maps", [False, True])
+def test_faint_points_are_where_they_are_and_move_as_far_as_they_move(peak, whole_maps):
+    points = somewhere()
+    found = read(gaussians(points, peak), whole_maps=whole_maps)
+    assert (found - (4 * points + 1.5)).norm(dim=-1).max() < 0.1
+    moved = read(gaussians(points + torch.tensor([1.0, 0.0]), peak), whole_maps=whole_maps)
+    torch.testing.assert_close(
+        (moved - found) / 4, torch.tensor([1.0, 0.0]).expand(1, 68, 2).double(), atol=0.02, rtol=0
+    )
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0])
+def test_jacobians_of_points_are_those_of_the_points_between_pixels_too(sigma):
+    """Whole steps of a pixel say nothing of a slope: a reading that leaps from pixel to pixel passes them."""
+    points = somewhere(1)
+
+    def found(shift):
+        return read(gaussians(points + shift[:, None], 0.3, sigma)).flatten(1) / 4
+
+    J = Jacobian(found, torch.zeros(1, 2, dtype=torch.float64))
+    slopes, adjoint = J.matmat(torch.eye(2).double()), J.adjoint(torch.eye(136).double())
+    torch.testing.assert_close(adjoint.T, slopes)
+    torch.testing.assert_close(slopes, torch.eye(2).repeat(68, 1).double(), atol=0.03, rtol=0)
+
+
+def test_noise_all_over_a_map_leaves_points_where_they_are():
+    """Off the face FAN's maps are near 0 on either side of it; summed up it would outweigh a faint point."""
+    points, draw = somewhere(2), torch.Generator().manual_seed(3)
+    noise = 0.01 * torch.randn(1, 68, 64, 64, generator=draw, dtype=torch.float64)
+    for background in (noise, noise - 0.02, noise + 0.01):
+        found = read(gaussians(points, 0.3) + background)
+        assert (found - (4 * points + 1.5)).norm(dim=-1).max() < 2
+
+
+def test_maps_without_a_point_are_finite():
+    assert read(torch.full((1, 68, 64, 64), -0.1)).isfinite().all()
+
+
+def test_whole_maps_are_read_as_published():
+    """Li et al. 2022: preds / preds.sum, then the mean index under it, on maps that aren't clean."""
+    maps = gaussians(somewhere(4), 0.5) + 0.003 * torch.rand(1, 68, 64, 64, dtype=torch.float64)
+    preds = maps / maps.sum([2, 3], keepdim=True)
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    published = torch.stack([(columns * preds).sum((2, 3)), (rows * preds).sum((2, 3))], -1) / 64 * 256
+    # Theirs is the place of a pixel's corner, ours of its centre: 1.5 px of 256 apart, whatever the map.
+    torch.testing.assert_close(read(maps, whole_maps=True), published + 1.5)
+    assert (read(maps) - published - 1.5).abs().max() > 10
+
+
+def test_heatmaps_are_probabilities(faces):
+    maps = gaussians(somewhere(5), 0.4) - 0.01
+    image = torch.rand(1, 3, 256, 256)
+    for network in (FaceAlignment(lambda x: [maps]), FaceAlignment(lambda x: [maps], whole_maps=True), faces.landmarks):
+        sums = network.heatmaps(image).sum((2, 3))
+        torch.testing.assert_close(sums, torch.ones_like(sums))
+
+
 def test_sentences(tmp_path):
     with pytest.raises(IceError, match=r"a face parser .*79999_iter.pth.* at .*p\.pth, got none: check the path"):
         filled(tmp_path / "p.pth", PARSER, make_parser)
@@ -213,7 +288,10 @@ def test_discovery_runs_end_to_end_on_files_of_the_true_formats(compose, tmp_pat
     found = run(compose(*settings, *files))
     assert found.metrics["rank"] >= 1
     assert found.subspace.directions.isfinite().all()
-    faces = pretrained(*(tmp_path / name for name in ("parser.pth", "landmarks.pth.tar", "identity.pth")))
+    paths = [tmp_path / name for name in ("parser.pth", "landmarks.pth.tar", "identity.pth")]
+    faces = pretrained(*paths)
+    published = instantiate(compose("criterion=paper/eye_shape", "faces=pretrained", *files[:2]).faces)
+    assert (faces.landmarks.whole_maps, published.landmarks.whole_maps) == (False, True)
     for network in (faces.parser, faces.landmarks, faces.identity):
         basis = torch.rand(2, 3 * 256 * 256, generator=torch.Generator().manual_seed(3))
 

@@ -40,7 +40,7 @@ class Frequency(Region):
         regions: CelebAMask-HQ names.
         cutoff: pixels a side that the low-pass keeps; 24 in Li et al. 2022.
         size: side to which the image is resized first.
-        shape: outside, dilate, erode, ring; see region_mask.
+        shape: outside, dilate, erode, ring, kernel; see region_mask.
     """
 
     def __init__(self, regions: Sequence[str], cutoff: int = 24, size: int = 128, **shape: Any) -> None:
@@ -64,7 +64,7 @@ class HighFrequency(Frequency):
     Args:
         regions: CelebAMask-HQ names.
         relative: over the low-pass, as contrast: a darker skin with the same freckles keeps it.
-        shape: cutoff, size, outside, dilate, erode, ring; see Frequency.
+        shape: cutoff, size, outside, dilate, erode, ring, kernel; see Frequency.
     """
 
     def __init__(self, regions: Sequence[str], relative: bool = False, **shape: Any) -> None:

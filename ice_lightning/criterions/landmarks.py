@@ -167,7 +167,7 @@ class LandmarkHeatmaps(Term):
 
     Args:
         indices: points such as "48-67".
-        landmarks: the network; its `heatmaps(image)` gives logits (N, 68, h, w).
+        landmarks: the network; its `heatmaps(image)` gives (N, 68, h, w), sums of 1.
         complement: all points but these.
         size: side to which the maps are reduced.
 
@@ -189,10 +189,9 @@ class LandmarkHeatmaps(Term):
 
     def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
         """(N, 3, H, W) -> (N, k size size); each map is a probability, scaled so that 1 is an even spread."""
-        logits = self.landmarks.heatmaps(image)[:, self.ids]  # type: ignore[operator]
-        n, k, h, w = logits.shape
-        maps = logits.flatten(2).softmax(-1).view(n, k, h, w) * h * w
-        return resize(maps, self.maps).flatten(1) / (k**0.5 * self.maps)
+        maps = self.landmarks.heatmaps(image)[:, self.ids]  # type: ignore[operator]
+        k, h, w = maps.shape[1:]
+        return resize(maps * h * w, self.maps).flatten(1) / (k**0.5 * self.maps)
 
 
 class GazeAndPose(Term):

@@ -21,9 +21,40 @@ def region_ids(regions: Sequence[str]) -> list[int]:
     return [REGIONS.index(one_of("region", name, REGIONS)) for name in regions]
 
 
+KERNELS = ("disc", "square")
+
+
 def _disc(radius: int, device: torch.device) -> Tensor:
     r = torch.arange(-radius, radius + 1, device=device)
     return ((r[:, None] ** 2 + r[None] ** 2) <= radius**2 + 0.5).float()
+
+
+def _window(mask: Tensor, side: float) -> Tensor:
+    """Largest value under a square of `side` (fraction of the image's), zeros beyond the border: (N, 1, H, W).
+
+    An even square reaches a pixel farther up and left, as in the kornia that Li et al. 2022 ran.
+    """
+    pixels = max(1, int(mask.shape[-1] * side))
+    before = pixels // 2
+    after = pixels - before - 1
+    padded = F.pad(mask, (before, after, before, after))
+    return F.max_pool2d(F.max_pool2d(padded, (pixels, 1), stride=1), (1, pixels), stride=1)
+
+
+def _dilated(mask: Tensor, size: float, kernel: str) -> Tensor:
+    if kernel == "square":
+        return _window(mask, size)
+    from kornia.morphology import dilation
+
+    return dilation(mask, _disc(round(size * mask.shape[-1]), mask.device))
+
+
+def _eroded(mask: Tensor, size: float, kernel: str) -> Tensor:
+    if kernel == "square":
+        return -_window(-mask, size)
+    from kornia.morphology import erosion
+
+    return erosion(mask, _disc(round(size * mask.shape[-1]), mask.device))
 
 
 def region_mask(
@@ -33,6 +64,7 @@ def region_mask(
     dilate: float = 0,
     erode: float = 0,
     ring: float = 0,
+    kernel: str = "disc",
 ) -> Tensor:
     """The pixels of some regions, grown, shrunk, turned inside out.
 
@@ -40,24 +72,23 @@ def region_mask(
         parse: (N, H, W) ids.
         regions: names.
         outside: the complement, after growing and shrinking.
-        dilate: radius of a dilation, fraction of the side.
-        erode: radius of an erosion, fraction of the side.
-        ring: keep only a band of this width around the region, fraction of the side.
+        dilate: size of a dilation, fraction of the side.
+        erode: size of an erosion, fraction of the side.
+        ring: keep only a band of this size around the region and outside it, fraction of the side. (The published ring
+            has the inner side of the edge as well.)
+        kernel: what these sizes are of. "disc": its radius; what lies beyond the border of the image is left out.
+            "square": its side, rounded down, as in Li et al. 2022: half as far; beyond the border there is nothing.
 
     Returns:
         (N, H, W) float, 0 or 1.
     """
     mask = torch.isin(parse, torch.tensor(region_ids(regions), device=parse.device)).float()[:, None]
-    side = parse.shape[-1]
-    if dilate or erode or ring:
-        from kornia.morphology import dilation, erosion
-
-        if dilate:
-            mask = dilation(mask, _disc(round(dilate * side), mask.device))
-        if erode:
-            mask = erosion(mask, _disc(round(erode * side), mask.device))
-        if ring:
-            mask = dilation(mask, _disc(max(1, round(ring * side)), mask.device)) - mask
+    if dilate:
+        mask = _dilated(mask, dilate, kernel)
+    if erode:
+        mask = _eroded(mask, erode, kernel)
+    if ring:
+        mask = _dilated(mask, max(ring, 1 / parse.shape[-1]), kernel) - mask
     return 1 - mask[:, 0] if outside else mask[:, 0]
 
 
@@ -92,10 +123,14 @@ class Region(Term):
     Args:
         regions: CelebAMask-HQ names.
         size: side to which the image is resized before the features are read.
-        outside: see region_mask, as are dilate, erode and ring.
+        outside: see region_mask, as are dilate, erode, ring and kernel.
         dilate: fraction of the side.
         erode: fraction of the side.
         ring: fraction of the side.
+        kernel: disc or square.
+
+    Raises:
+        IceError: for a region or a kernel that there isn't.
     """
 
     size: int
@@ -108,11 +143,13 @@ class Region(Term):
         dilate: float = 0,
         erode: float = 0,
         ring: float = 0,
+        kernel: str = "disc",
     ) -> None:
         super().__init__()
         region_ids(regions)
         self.regions, self.size = list(regions), at_least("size", size, 4)
         self.shape: dict[str, Any] = {"outside": outside, "dilate": dilate, "erode": erode, "ring": ring}
+        self.shape["kernel"] = one_of("kernel", kernel, KERNELS)
         self.label = f"{type(self).__name__} {'outside ' if outside else ''}{'+'.join(regions)}"
 
     def weight(self, analysis: Analysis) -> Tensor:
@@ -145,7 +182,7 @@ class RegionColors(Region):
     Args:
         regions: CelebAMask-HQ names.
         size: side to which the image is resized before the features are read.
-        shape: dilate, erode; see region_mask.
+        shape: dilate, erode, kernel; see region_mask.
     """
 
     def __init__(self, regions: Sequence[str], size: int = 64, **shape: Any) -> None:

@@ -73,7 +73,7 @@ class WarpedPixels(Region):
         regions: CelebAMask-HQ names.
         landmarks: the network, image -> (N, 68, 2) pixels.
         size: side of the grid that is carried along.
-        shape: outside, dilate, erode, ring; see region_mask.
+        shape: outside, dilate, erode, ring, kernel; see region_mask.
     """
 
     needs = ("landmarks",)
@@ -85,10 +85,12 @@ class WarpedPixels(Region):
 
     def mesh(self, analysis: Analysis) -> Mesh:
         """The person's triangulation, built once as long as the analysis stays the same object."""
-        if self._mesh is None or self._mesh[0] is not analysis:
+        kept = self._mesh
+        if kept is None or kept[0] is not analysis:
             side = analysis.parse.shape[-1]
-            self._mesh = analysis, triangulate((analysis.landmarks + 0.5) / side, self.size)
-        return self._mesh[1]
+            # Other people's threads store theirs in between: what is returned is never read back from there.
+            kept = self._mesh = analysis, triangulate((analysis.landmarks + 0.5) / side, self.size)
+        return kept[1]
 
     def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
         """(N, 3, H, W) -> (N, 3 h w), the region's bounding box."""

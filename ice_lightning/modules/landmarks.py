@@ -1,4 +1,4 @@
-"""The embedded 68-point landmark network: heatmaps, then a soft-argmax, so that a Jacobian exists."""
+"""The embedded 68-point landmark network: heatmaps and the mean position under each, so that a Jacobian exists."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from torch import Tensor, nn
 from ice_lightning.modules.layers import Decoder, Trunk, resize
 
 
-def soft_argmax(heatmaps: Tensor) -> Tensor:
-    """Expected position under the softmax of each map (Sun et al. 2018, Integral Human Pose, eq. 2).
+def expected_position(p: Tensor) -> Tensor:
+    """Mean position under each map (Sun et al. 2018, Integral Human Pose, eq. 2).
 
     Args:
-        heatmaps: (N, K, H, W) logits.
+        p: (N, K, H, W), sums of 1.
 
     Returns:
         (N, K, 2), (x, y) as fractions of the side, pixel centres at (i + 0.5) / side.
     """
-    n, k, h, w = heatmaps.shape
-    p = heatmaps.flatten(2).softmax(-1).view(n, k, h, w)
+    h, w = p.shape[-2:]
     xs = (torch.arange(w, dtype=p.dtype, device=p.device) + 0.5) / w
     ys = (torch.arange(h, dtype=p.dtype, device=p.device) + 0.5) / h
     return torch.stack([(p.sum(2) * xs).sum(-1), (p.sum(3) * ys).sum(-1)], -1)
@@ -39,9 +38,10 @@ class LandmarkNet(nn.Module):
         self.head = nn.Conv2d(widths[0], 68, 1)
 
     def heatmaps(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) in 0..1, square -> logits (N, 68, size / 2, size / 2)."""
-        return self.head(self.decoder(self.trunk(resize(image, self.size))))
+        """(N, 3, H, W) in 0..1, square -> (N, 68, size / 2, size / 2), softmax of the logits: sums of 1."""
+        logits = self.head(self.decoder(self.trunk(resize(image, self.size))))
+        return logits.flatten(2).softmax(-1).view_as(logits)
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in 0..1, square -> (N, 68, 2) in pixels of the image, (x, y), integers at pixel centres."""
-        return soft_argmax(self.heatmaps(image)) * image.shape[-1] - 0.5
+        return expected_position(self.heatmaps(image)) * image.shape[-1] - 0.5

@@ -20,7 +20,7 @@ from ice_lightning.checks import problem
 from ice_lightning.modules.bisenet import BiSeNet
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.iresnet import IResNet
-from ice_lightning.modules.landmarks import soft_argmax
+from ice_lightning.modules.landmarks import expected_position
 from ice_lightning.modules.layers import resize
 from ice_lightning.modules.sampling import sample_bilinear
 
@@ -145,28 +145,57 @@ def box(crop: Sequence[float], side: int) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
-class FaceAlignment(nn.Module):
-    """A FAN (Bulat & Tzimiropoulos 2017) with a soft-argmax instead of its argmax.
+NEAR_PEAK = 4
+"""How far round its maximum a map of FAN is read, in pixels of 64: a point is a Gaussian of one or two pixels."""
+
+
+def near_peak(maps: Tensor) -> Tensor:
+    """What a regression of Gaussians says of a point, however faint and whatever lies about: a probability.
+
+    Within a window round its maximum, the square of the map's positive part over its sum. The mean of a squared
+    Gaussian is that of the Gaussian and moves with it between pixels too, where an exponential sharp enough to
+    outweigh a whole map stands still on one pixel and leaps to the next. Background noise of a thirtieth of the peak,
+    which over a whole map outweighs it, is a thousandth of it in squares.
 
     Args:
-        net: (N, 3, 256, 256) in 0..1 -> list of heatmaps (N, 68, 64, 64), about 1 at a point and 0 elsewhere.
+        maps: (N, K, H, W).
+
+    Returns:
+        (N, K, H, W), 0 or more, sums of 1; even over the window where a map is nowhere above 0.
+    """
+    w = maps.shape[-1]
+    peak = maps.flatten(2).argmax(-1)[..., None]
+    rows, columns = (torch.arange(side, device=maps.device) for side in maps.shape[-2:])
+    near_row = (rows - peak // w).abs() <= NEAR_PEAK
+    near_column = (columns - peak % w).abs() <= NEAR_PEAK
+    p = (maps.clamp_min(0).square() + 1e-12) * (near_row[..., None] & near_column[..., None, :])
+    return p / p.sum((2, 3), keepdim=True)
+
+
+class FaceAlignment(nn.Module):
+    """A FAN (Bulat & Tzimiropoulos 2017) whose points are means under its heatmaps instead of their maxima.
+
+    Args:
+        net: (N, 3, 256, 256) in 0..1 -> list of heatmaps (N, 68, 64, 64), up to 1 at a point and about 0 elsewhere.
         crop: left, top, right, bottom of the face, fractions of the side.
-        sharpness: factor that makes logits of heatmaps; at 20 a peak outweighs 4,096 pixels of nothing.
+        whole_maps: means under the whole maps over their sums, as Li et al. 2022 take them, which noise all over a map
+            draws to its middle, instead of under what is near their maxima.
     """
 
-    def __init__(self, net: nn.Module, crop: Sequence[float] = (0, 0, 1, 1), sharpness: float = 20.0) -> None:
+    def __init__(self, net: nn.Module, crop: Sequence[float] = (0, 0, 1, 1), whole_maps: bool = False) -> None:
         super().__init__()
-        self.net, self.crop, self.sharpness = net, tuple(crop), sharpness
+        self.net, self.crop, self.whole_maps = net, tuple(crop), whole_maps
 
     def heatmaps(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) in 0..1 -> logits (N, 68, 64, 64) over the crop."""
+        """(N, 3, H, W) in 0..1 -> (N, 68, 64, 64) over the crop, sums of 1."""
         left, top, right, bottom = box(self.crop, image.shape[-1])
-        return self.sharpness * self.net(resize(image[:, :, top:bottom, left:right], 256))[-1]
+        maps = self.net(resize(image[:, :, top:bottom, left:right], 256))[-1]
+        return maps / maps.sum((2, 3), keepdim=True) if self.whole_maps else near_peak(maps)
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in 0..1 -> (N, 68, 2) pixels of the image, (x, y)."""
         left, top, right, _ = box(self.crop, image.shape[-1])
-        return soft_argmax(self.heatmaps(image)) * (right - left) + image.new_tensor([left, top]) - 0.5
+        return expected_position(self.heatmaps(image)) * (right - left) + image.new_tensor([left, top]) - 0.5
 
 
 def five_points(landmarks: Tensor) -> Tensor:
@@ -226,6 +255,7 @@ def pretrained(
     landmarks: str | Path | None,
     identity: str | Path | None = None,
     crop: Sequence[float] = (0, 0, 1, 1),
+    whole_maps: bool = False,
 ) -> Faces:
     """Face models from public files.
 
@@ -234,6 +264,7 @@ def pretrained(
         landmarks: FAN, `2DFAN4-11f355bf06.pth.tar`.
         identity: ArcFace iResNet-50 or -100, `backbone.pth`; only criterions that ask for it need it.
         crop: left, top, right, bottom of the face in the generator's images, fractions of the side.
+        whole_maps: see FaceAlignment.
 
     Raises:
         IceError: for a path that isn't given, or a file that holds something else.
@@ -242,6 +273,6 @@ def pretrained(
         if path is None:
             raise problem(what, "no path", f"set faces.{name}=PATH")
     assert parser is not None and landmarks is not None
-    points = FaceAlignment(filled(landmarks, LANDMARKS, make_landmarks), crop)
+    points = FaceAlignment(filled(landmarks, LANDMARKS, make_landmarks), crop, whole_maps)
     network = None if identity is None else AlignedIdentity(filled(identity, IDENTITY, make_identity), points)
     return Faces(CroppedParser(filled(parser, PARSER, make_parser), crop), points, network)
