@@ -232,7 +232,7 @@ def against_random(found: Mapping[str, Any]) -> dict[str, object]:
     return {
         "against random subspaces": f"{verdict}: {found['why_not']}" if found["why_not"] else verdict,
         "score against them": f"{random['score']:.2f} (chance is 0.5; {random['detectable']:.2f} would have counted)",
-        "p": f"{found['p']:.2g}",
+        "p": "none" if found["p"] is None else f"{found['p']:.2g}",
         "rank": f"{random['rank']} of {random['controls'] + 1}, on {random['people']} people",
         "random subspaces flip": f"{100 * random['random_rate']:.1f} % in the mean, {spread}",
         "difference to their mean": f"{100 * random['difference']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})",

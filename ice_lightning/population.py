@@ -10,6 +10,8 @@ T T^T = M^-1, it is the identity everywhere, and a length is a number of populat
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -119,9 +121,21 @@ def geometry(blocks: list[Tensor], moving: Tensor | None = None, floor: float = 
     """
     moves = [True] * len(blocks) if moving is None else [bool(each) for each in moving]
     scale = math.sqrt(sum(moves))
-    pairs = [floored(C, floor) if each else (torch.zeros_like(C), torch.zeros_like(C))
-             for C, each in zip(blocks, moves, strict=True)]  # fmt: skip
+    with one_thread():
+        pairs = [floored(C, floor) if each else (torch.zeros_like(C), torch.zeros_like(C))
+                 for C, each in zip(blocks, moves, strict=True)]  # fmt: skip
     return Geometry(tuple(T * scale for T, _ in pairs), tuple(inverse / scale for _, inverse in pairs))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Without threads of torch, whose number rounding would depend on, and with it everyone's counterfactual."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @torch.no_grad()
@@ -130,8 +144,9 @@ def layer_covariances(generator: AnyGenerator, space: str, people: int = PEOPLE)
     widths = generator.widths(space)
     if space == "z":
         return [torch.eye(width, dtype=torch.float64) for width in widths]
-    parts = [generator.people(min(512, people - begin), SEED + begin, space) for begin in range(0, people, 512)]
-    return covariances(torch.cat(parts).cpu(), widths)
+    with one_thread():
+        parts = [generator.people(min(512, people - begin), SEED + begin, space) for begin in range(0, people, 512)]
+        return covariances(torch.cat(parts).cpu(), widths)
 
 
 def moving_layers(directions: Tensor, widths: list[int]) -> Tensor:

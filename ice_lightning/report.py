@@ -293,7 +293,7 @@ def verdict(judged: Mapping[str, Any]) -> Figure:
             middle.plot(scores, [place + 0.2] * len(scores), "o", color=INK, ms=3.5, alpha=0.5, mew=0)
             middle.plot([random["detectable"]] * 2, [place - 0.3, place + 0.3], color=INK, lw=1.2, ls=":")
             middle.plot(random["score"], place, "o", color=ACCENT if each["counts"] else MUTED, ms=10)
-            p = f"p {each['p']:.2g}" if each["p"] >= 1e-3 else "p < 0.001"
+            p = "" if each["p"] is None else f"p {each['p']:.2g}" if each["p"] >= 1e-3 else "p < 0.001"
             middle.annotate(p, (1.02, place), xycoords=("axes fraction", "data"), fontsize=9, va="center")
         left.set_yticks(places, names)
         left.invert_yaxis()

@@ -78,7 +78,8 @@ class Significance:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        return asdict(self) | {"random_rate": self.random_rate}
+        plain = asdict(self) | {"random_rate": self.random_rate}
+        return {name: None if each != each else each for name, each in plain.items()}  # JSON has no NaN
 
 
 def rate(flipped: Tensor) -> Rate:

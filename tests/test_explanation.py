@@ -3,28 +3,34 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from ice_lightning.bases import named_basis, random_bases
 from ice_lightning.checkpoints import ASSETS
 from ice_lightning.checks import IceError
+from ice_lightning.modules import explanation
 from ice_lightning.modules.any_generator import OwnGenerator
 from ice_lightning.modules.classifier import Classifier, Scored, embedded
 from ice_lightning.modules.explanation import Explanation
+from ice_lightning.population import geometry, layer_covariances, radius
 from ice_lightning.run import oracles_from, run
-from ice_lightning.subspace import Subspace
+from ice_lightning.subspace import Subspace, load_subspace
 from ice_lightning.verdict import load_explained
 
-SETTINGS = ("task=explain", "classifier=smiling", "explain.people=5", "explain.batch=2", "explain.controls=[random]")
+RANDOM = "explain.controls={subspaces: 3, people: 4, weights: false, unrestricted: false}"
+NONE = "explain.controls={subspaces: 0, weights: false, unrestricted: false}"
+SETTINGS = ("task=explain", "classifier=smiling", "explain.people=5", "explain.batch=2", RANDOM)
 
 
 @pytest.fixture
 def subspace(compose, generator, tmp_path):
-    """Four directions of w, as a discovery would leave them."""
-    basis = torch.linalg.qr(torch.randn(96, 4, generator=torch.Generator().manual_seed(0))).Q.double()
+    """Four directions of w along which people differ, as a discovery would leave them."""
+    basis = random_bases(geometry(layer_covariances(generator, "w")), 4, 1, seed=7)[0].columns
     config = OmegaConf.to_container(compose("criterion=lip_color"), resolve=True)
     provenance = {"criterion": "lip_color", "generator": "embedded", "config": config}
     provenance["generator_sha256"] = generator.fingerprint
@@ -32,7 +38,7 @@ def subspace(compose, generator, tmp_path):
 
 
 def test_an_explanation_leaves_what_it_promises(compose, subspace, tmp_path):
-    result = run(compose(*SETTINGS[:-1], f"subspace={subspace}"))
+    result = run(compose(*SETTINGS[:-1], "explain.controls.subspaces=10", f"subspace={subspace}"))
     folder, metrics = tmp_path / "run", result.metrics
     assert sorted(p.name for p in folder.iterdir()) == [
         "counterfactuals.png", "counterfactuals.safetensors", "metrics.json", "report.html",
@@ -42,11 +48,16 @@ def test_an_explanation_leaves_what_it_promises(compose, subspace, tmp_path):
     assert metrics["of"] == 5
     assert metrics["flip_rate"] == pytest.approx(float(flipped.double().mean()))
     assert flipped.any()
-    assert metrics["measured"]["effort"]["value"] == pytest.approx(float(rows["effort"][flipped].double().mean()))
-    assert metrics["measured"]["effort"]["of"] == int(flipped.sum())
-    assert set(metrics["controls"]) == {"random", "weights", "unrestricted"}
-    assert metrics["controls"]["unrestricted"]["rate"] >= metrics["flip_rate"]
-    measured = "flip_rate effort image_l1 image_l2 image_linf locality mnac cd cout identity_cosine fva fid sfid"
+    assert metrics["effort"] == pytest.approx(float(rows["effort"][flipped].double().quantile(0.5)))
+    assert set(metrics["controls"]) == {"weights", "unrestricted"}
+    rows = load_explained(folder).rows
+    assert (rows["unrestricted_flipped"] >= rows["flipped"]).all(), "an upper bound"
+    both = rows["flipped"].bool()
+    assert (rows["unrestricted_effort"][both] <= rows["effort"][both] * (1 + 1e-4)).all()
+    assert rows["random_flipped"].shape == (5, 10)
+    assert rows["random_change"].isfinite().equal(rows["random_flipped"]), "every raw flip has its change"
+    assert metrics["random"]["people"] == 5
+    measured = "flip_rate image_l1 image_l2 image_linf locality mnac cd cout identity_cosine fva fid sfid"
     assert set(metrics["measured"]) == set(measured.split())
     assert {"threshold", "equal_error_rate"} <= set(metrics["measured"]["fva"])
     assert load_explained(folder).slices == ("narrow_eyes", "glasses"), "without the explained one"
@@ -54,21 +65,20 @@ def test_an_explanation_leaves_what_it_promises(compose, subspace, tmp_path):
 
 
 def test_counterfactuals_change_the_decision(compose, subspace, generator, tmp_path):
-    from ice_lightning.counterfactual import moved
-    from ice_lightning.spreads import named
-
-    result = run(compose(*SETTINGS[:-1], f"subspace={subspace}", "explain.controls=[]"))
+    result = run(compose(*SETTINGS[:-1], f"subspace={subspace}", NONE))
     rows = load_explained(tmp_path / "run").rows
-    population = generator.convert(generator.sample(512, 1_000_000), "z", "w")
-    spread = named(result.subspace.directions, population)
-    torch.testing.assert_close(rows["u"], population[:5])
+    metric = geometry(layer_covariances(generator, "w"))
+    basis = named_basis(result.subspace.directions, metric).to(rows["u"])
+    torch.testing.assert_close(rows["u"], generator.people(5, 1_000_000, "w"))
     classifier = embedded("smiling")
-    for column, u in (("before", rows["u"]), ("after", moved(rows["u"], spread, rows["t"]))):
+    for column, u in (("before", rows["u"]), ("after", moved := basis.displace(rows["u"], rows["t"]))):
         score = classifier(generator(u, "w").clamp(0, 1))
         torch.testing.assert_close(score, rows[column], atol=1e-3, rtol=1e-3)
     signs = (rows["before"] >= 0) != (rows["after"] >= 0)
     assert torch.equal(signs, rows["flipped"])
-    assert (rows["t"].abs() <= 3 + 1e-5).all()
+    effort = metric.length((moved - rows["u"]).double())
+    torch.testing.assert_close(effort.float(), rows["effort"], atol=1e-4, rtol=1e-3)
+    assert (effort <= radius(4) + 1e-4).all()
 
 
 def test_two_processes_find_and_measure_the_same(compose, subspace, tmp_path):
@@ -85,7 +95,7 @@ def test_two_processes_find_and_measure_the_same(compose, subspace, tmp_path):
 
 
 def test_people_who_are_done_are_not_searched_again(compose, subspace, tmp_path, monkeypatch):
-    few = ("explain.people=3", "explain.batch=1", "explain.controls=[]")
+    few = ("explain.people=3", "explain.batch=1", NONE)
     settings = (*SETTINGS[:2], *few, f"subspace={subspace}")
     once = run(compose(*settings, f"run_dir={tmp_path}/once"))
     explain, asked = Explanation.explain, []
@@ -99,7 +109,7 @@ def test_people_who_are_done_are_not_searched_again(compose, subspace, tmp_path,
     monkeypatch.setattr(Explanation, "explain", dies)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         run(compose(*settings, f"run_dir={tmp_path}/twice"))
-    with pytest.raises(IceError, match=r"the same settings \(method.bound: 2.0\), got people found with 3.0"):
+    with pytest.raises(IceError, match=r"the same settings \(method.bound: 2.0\), got people found with None"):
         run(compose(*settings, "method.bound=2.0", f"run_dir={tmp_path}/twice"))
     again = run(compose(*settings, f"run_dir={tmp_path}/twice"))
     assert asked == [[0], [1], [2], [2]]
@@ -144,7 +154,7 @@ def test_people_without_a_score_are_left_out_and_named(compose, subspace):
     "more,told",
     [
         (["explain.people=0"], "explain.people of at least 1, got 0"),
-        (["explain.controls=[randon,weights]"], "a control out of .*did you mean 'random'"),
+        (["explain.controls.subspaces=-1"], "explain.controls.subspaces of at least 0, got -1"),
         (["~classifier.name", f"classifier._target_={__name__}.Constant"], "changes with the image, got a constant"),
         (["method.bound=0"], "method.bound above 0"),
     ],
@@ -207,7 +217,7 @@ def test_oracles_that_are_none_are_told(compose, generator, oracles, told):
         oracles_from(cfg, generator, embedded("glasses"))
 
 
-FEW = (*SETTINGS[:2], "explain.people=3", "explain.controls=[]")
+FEW = (*SETTINGS[:2], "explain.people=3", NONE)
 
 
 def test_the_convention_of_ace_is_said_and_counted(compose, subspace):
@@ -253,7 +263,7 @@ def Number():
 
 @pytest.mark.parametrize("method", ["line", "paper"])
 def test_other_methods_run_by_their_names(compose, subspace, method):
-    settings = (*SETTINGS[:2], "explain.people=2", "explain.controls=[]")
+    settings = (*SETTINGS[:2], "explain.people=2", NONE)
     result = run(compose(*settings, f"subspace={subspace}", f"method={method}"))
     assert result.metrics["of"] == 2
 
@@ -263,3 +273,42 @@ def test_a_verdict_needs_explanations_and_they_a_classifier(compose):
         run(compose("task=explain"))
     with pytest.raises(IceError, match="the folder of a sweep of explanations, got none: set runs=DIR"):
         run(compose("task=verdict"))
+
+
+def test_random_subspaces_are_searched_once_for_all_named_ones(compose, subspace, tmp_path, monkeypatch):
+    """A subspace of the same size, space and classifier reads their outcomes; other seeds and sizes search anew."""
+    asked, search = [], explanation.search
+
+    def counting(method, score, draw, U, basis, *rest):
+        asked.append((basis.dim, len(U)))
+        return search(method, score, draw, U, basis, *rest)
+
+    monkeypatch.setattr(explanation, "search", counting)
+    S = load_subspace(subspace)
+    other = replace(S, directions=S.directions.roll(1, 0)).save(tmp_path / "other" / "subspace.safetensors").parent
+    some = ("explain.people=3", "explain.batch=3", f"explain.kept_controls={tmp_path}/controls", RANDOM)
+    run(compose(*SETTINGS[:2], *some, f"subspace={subspace}", f"run_dir={tmp_path}/a"))
+    assert len(asked) == 1 + 3
+    run(compose(*SETTINGS[:2], *some, f"subspace={other}", f"run_dir={tmp_path}/b"))
+    assert len(asked) == 1 + 3 + 1, "only the named one"
+    one, two = (load_explained(tmp_path / name).rows for name in "ab")
+    assert torch.equal(one["random_flipped"], two["random_flipped"])
+    assert torch.equal(one["random_t"], two["random_t"])
+    more = "explain.people=4"
+    run(compose(*SETTINGS[:2], *some, more, f"subspace={other}", f"run_dir={tmp_path}/c"))
+    assert asked[-3:] == [(4, 1)] * 3, "the fourth person alone"
+    seed = "explain.controls.seed=1"
+    run(compose(*SETTINGS[:2], *some, seed, f"subspace={other}", f"run_dir={tmp_path}/d"))
+    assert asked[-3:] == [(4, 3)] * 3
+    assert not torch.equal(load_explained(tmp_path / "d").rows["random_t"], two["random_t"])
+    run(compose(*SETTINGS[:2], *some, "explain.directions=2", f"subspace={other}", f"run_dir={tmp_path}/e"))
+    assert asked[-3:] == [(2, 3)] * 3
+
+
+def test_random_subspaces_are_applied_to_the_first_people_alone(compose, subspace, tmp_path):
+    run(compose(*SETTINGS, f"subspace={subspace}"))
+    rows = load_explained(tmp_path / "run").rows
+    assert rows["random_tried"].tolist() == [True] * 4 + [False]
+    assert rows["random_flipped"].shape == (5, 3)
+    assert not rows["random_flipped"][4].any()
+    assert rows["random_change"][4].isnan().all()

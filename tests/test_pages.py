@@ -32,8 +32,16 @@ class Outline(HTMLParser):
 
 
 RATE = {"rate": 0.5, "interval": [0.4, 0.6], "of": 20}
-SUBSPACE = {"criterion": "hair_<b>", "counts": True, **RATE, "slices": {"smiling": RATE}, "controls": {"random": RATE}}
-VERDICT = {"classifier": "mine_&", "sentence": "mine flips <often>.", "subspaces": [SUBSPACE], "people": 20}
+RANDOM = {
+    "score": 0.9, "rank": 1, "controls": 20, "people": 20, "difference": 0.4, "difference_interval": [0.2, 0.6],
+    "random_rates": [0.0, 0.2], "random_rate": 0.1, "random_scores": [0.4, 0.6], "detectable": 0.7,
+}  # fmt: skip
+SUBSPACE = {
+    "criterion": "hair_<b>", "counts": True, "p": 0.01, "why_not": "", "random": RANDOM, **RATE,
+    "slices": {"smiling": RATE}, "controls": {"weights": RATE},
+}  # fmt: skip
+VERDICT = {"classifier": "mine_&", "sentence": "mine flips <often>.", "subspaces": [SUBSPACE], "people": 20,
+           "unexplained": None}  # fmt: skip
 
 
 FOUND = {

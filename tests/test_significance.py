@@ -40,7 +40,7 @@ def test_scores_are_those_of_the_definition():
 
 
 def test_a_comparison_by_hand():
-    """Three people, two controls: the named one beats both for the first, one of them for the second, none for the third."""
+    """Three people, two controls: the named one beats both for the first, one for the second, none for the third."""
     flipped, change = T([True, True, False]), T([0.1, 0.3, math.nan])
     random = T([[False, True], [True, False], [True, False]])
     changes = T([[math.nan, 0.2], [0.2, math.nan], [0.5, math.nan]])

@@ -8,79 +8,140 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ice_lightning import report
+from ice_lightning import pages, report
 from ice_lightning.checks import IceError
 from ice_lightning.save_explanation import finished, write, write_verdicts
-from ice_lightning.verdict import FILE, interval, judge, load_explained, sentence, summary, verdicts
+from ice_lightning.verdict import BUDGET, FILE, ROWS, judge, load_explained, summary, verdicts
 
-N = 200
+N, M = 200, 20
 
 
-def explained(folder, criterion, flips, chance=0, classifier="c", number=None):
-    """Of 200 people the first `flips` flip, and `chance` in a random subspace."""
+def explained(folder, criterion, flips, chance=0, classifier="c", number=None, **more):
+    """Of 200 people the first `flips` flip; in random subspaces the last `chance` and a few, with as much change."""
     number = torch.arange(N) if number is None else number
+    place = torch.arange(len(number))
+    control = N - chance - torch.arange(M) % 5
+    flipped = place < flips
     rows = {
         "number": number,
         "before": torch.where(number % 2 == 0, 1.0, -1.0),
-        "flipped": number < flips,
+        "flipped": flipped,
+        "change": torch.where(flipped, 0.03, torch.nan),
         "effort": torch.linspace(0, 1, len(number)),
-        "random_flipped": number < chance,
+        "random_tried": torch.ones(len(number), dtype=torch.bool),
+        "random_flipped": place[:, None] >= control,
+        "random_change": torch.where(place[:, None] >= control, 0.03, torch.nan),
         "oracles": torch.where(number < 50, 1.0, -1.0)[:, None],
-    }
+    } | more
     facts = {"classifier": classifier, "criterion": criterion, "directions": 3, "oracles": ["glasses"], "settings": {}}
-    write(folder / criterion / FILE, rows, facts)
+    write(folder / criterion / FILE, rows, facts | {"rows": ROWS})
     return load_explained(folder / criterion)
 
 
-def test_an_interval_is_about_that_of_a_binomial():
-    low, high = interval(torch.arange(N) < 60)
-    half = 1.96 * math.sqrt(0.3 * 0.7 / N)
-    assert (low, high) == (pytest.approx(0.3 - half, abs=0.01), pytest.approx(0.3 + half, abs=0.01))
+def test_a_subspace_counts_when_it_does_more_than_whole_random_ones(tmp_path):
+    found = summary(explained(tmp_path, "a", 60, 10))
+    assert found.counts
+    assert (found.flips.rate, found.flips.of) == (0.3, 200)
+    assert found.significance.random_rate == pytest.approx((10 + 2) / N)
+    assert found.significance.rank == 1
+    assert not summary(explained(tmp_path, "b", 12, 10)).counts
 
 
-def test_nobody_and_everybody_have_an_interval():
-    """Wilson's bound for 0 of n: z^2 / (n + z^2)."""
-    assert interval(torch.zeros(16)) == (0.0, pytest.approx(0.1936, abs=1e-3))
-    assert interval(torch.ones(16)) == (pytest.approx(0.8064, abs=1e-3), 1.0)
+def test_effort_is_the_median_of_those_who_flip(tmp_path):
+    run = explained(tmp_path, "a", 4)
+    assert summary(run).effort == pytest.approx(float(run.rows["effort"][:4].median()), abs=0.01)
+    assert summary(explained(tmp_path, "b", 0)).effort is None
 
 
-def test_a_subspace_counts_when_it_clears_the_random_control(tmp_path):
-    assert summary(explained(tmp_path, "a", 60, 10))["counts"]
-    assert not summary(explained(tmp_path, "b", 60, 50))["counts"]
+def test_a_failure_of_the_named_search_is_nobodys_budget(tmp_path):
+    """Who doesn't flip with the named one loses to every control that flips, whatever its closest move would change."""
+    run = explained(tmp_path, "a", 0, 40)
+    far = replace(run, rows=run.rows | {"change": torch.full((N,), 9.0)})
+    assert summary(run).significance.score == summary(far).significance.score < 0.5
 
 
-def test_without_a_random_control_nothing_is_claimed_or_drawn_of_chance(tmp_path):
+@pytest.mark.parametrize("controls,why", [(0, "no random subspaces were tried"), (9, "9 random subspaces are too few")])
+def test_with_too_few_random_subspaces_nothing_counts_and_it_says_why(tmp_path, controls, why):
     run = explained(tmp_path, "a", 60)
-    judged = judge([replace(run, rows={name: rows for name, rows in run.rows.items() if "random" not in name})])
-    assert "is open: no random subspaces were tried" in judged["sentence"]
-    assert not judged["subspaces"][0]["counts"]
+    some = {name: run.rows[name][:, :controls] for name in ("random_flipped", "random_change")}
+    rows = {name: column for name, column in run.rows.items() if controls or "random" not in name}
+    judged = judge([replace(run, rows=rows | (some if controls else {}))])
+    assert f"is open: {why}" in judged.sentence
+    assert not judged.subspaces[0].counts
+    assert why in pages.verdict_page([judged.to_json()], {"c": b""})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        report.png(report.verdict(judged))
+        report.png(report.verdict(judged.to_json()))
 
 
-def test_slices_have_their_own_denominators(tmp_path):
-    slices = summary(explained(tmp_path, "a", 60, 10))["slices"]
-    assert (slices["glasses"]["rate"], slices["glasses"]["of"]) == (1.0, 50)
-    assert (slices["not glasses"]["rate"], slices["not glasses"]["of"]) == (pytest.approx(10 / 150), 150)
-    assert slices["called positive"]["of"] == 100
+def test_several_subspaces_of_a_classifier_are_tested_together(tmp_path):
+    """The same outcomes count alone and, by Holm, not among six."""
+    p = summary(explained(tmp_path, "a", 26, 10)).p
+    assert 0.05 / 6 < p < 0.05
+    judged = judge([explained(tmp_path, name, 26, 10) for name in "abcdef"])
+    assert [each.counts for each in judged.subspaces] == [False] * 6
+    assert judged.subspaces[0].p == pytest.approx(6 * p)
+    alone = summary(explained(tmp_path, "a", 26, 10)).significance.detectable
+    assert judged.subspaces[0].significance.detectable > alone
 
 
-def test_subspaces_are_ranked_above_chance(tmp_path):
+def test_slices_are_looked_at_only_where_the_subspace_counts(tmp_path):
+    slices = summary(explained(tmp_path, "a", 60, 10)).slices
+    assert (slices["glasses"].rate, slices["glasses"].of) == (1.0, 50)
+    assert (slices["not glasses"].rate, slices["not glasses"].of) == (pytest.approx(10 / 150), 150)
+    assert slices["called positive"].of == 100
+    judged = judge([explained(tmp_path, "b", 60, 10), explained(tmp_path, "c", 0, 10)])
+    assert judged.subspaces[0].slices
+    assert not judged.subspaces[1].slices
+
+
+def test_subspaces_are_ordered_by_how_often_they_beat_random_ones(tmp_path):
     judged = judge(
         [explained(tmp_path, "a", 100, 90), explained(tmp_path, "b", 60, 0), explained(tmp_path, "c", 80, 4)]
     )
-    assert [each["criterion"] for each in judged["subspaces"]] == ["c", "b", "a"]
-    assert judged["sufficiency"] == [0.4, 0.4, 0.5]
+    assert [each.criterion for each in judged.subspaces] == ["c", "b", "a"]
+    assert judged.sufficiency == (0.4, 0.4, 0.5)
+
+
+def test_people_without_a_finite_score_are_in_no_denominator(tmp_path):
+    before = torch.where(torch.arange(N) < 20, torch.nan, 1.0)
+    judged = judge([explained(tmp_path, "a", 60, 10, before=before)])
+    assert judged.people == 180
+    assert judged.subspaces[0].flips.of == 180
+    assert judged.subspaces[0].significance.people == 180
+    assert judged.sufficiency == (pytest.approx(40 / 180),)
+    assert "of 180 people" in judged.sentence
+
+
+def test_random_subspaces_are_compared_on_those_to_whom_they_were_applied(tmp_path):
+    found = summary(explained(tmp_path, "a", 60, 10, random_tried=torch.arange(N) < 100))
+    assert found.flips.rate == 0.3
+    assert found.significance.people == 100
+    assert found.significance.difference == pytest.approx(0.6)
+
+
+def test_what_nothing_named_explains_is_said(tmp_path):
+    """Of 200 the unrestricted search flips 150, 120 within the budget; the named ones 60, 50 of them within it."""
+    place = torch.arange(N)
+    free = {
+        "unrestricted_flipped": place < 150,
+        "unrestricted_change": torch.where(place < 120, BUDGET / 2, 2 * BUDGET),
+    }
+    change = torch.where(place < 50, BUDGET / 2, 2 * BUDGET)
+    judged = judge([explained(tmp_path, "a", 60, 10, change=change, **free)])
+    assert (judged.unexplained.rate, judged.unexplained.of) == (pytest.approx(70 / 200), 200)
+    assert "35.0 % (" in pages.verdict_page([judged.to_json()], {"c": b""})
+    assert judge([explained(tmp_path, "b", 60, 10)]).unexplained is None
 
 
 def test_the_sentence_names_what_counts(tmp_path):
     judged = judge([explained(tmp_path, "hair_color", 142, 6, "smiling_biased"), explained(tmp_path, "gaze", 6, 6)])
-    assert judged["sentence"].startswith("smiling_biased flips with hair color for 71 % (")
-    assert judged["sentence"].endswith("of 200 people, where a random subspace with as much image change flips 3 %.")
-    assert "gaze" not in judged["sentence"]
-    judged["subspaces"] = judged["subspaces"][1:]
-    assert "flips with nothing that was named more often than with random subspaces" in sentence(judged)
+    assert judged.sentence.startswith("smiling_biased flips with hair color for 71 % (")
+    assert "of 200 people, beating 20 random subspaces in " in judged.sentence
+    assert judged.sentence.endswith("they flip 4 %).")
+    assert "gaze" not in judged.sentence
+    nothing = replace(judged, subspaces=judged.subspaces[1:])
+    assert "flips with nothing that was named more than with random subspaces" in nothing.sentence
 
 
 def test_other_people_are_refused(tmp_path):
@@ -89,13 +150,24 @@ def test_other_people_are_refused(tmp_path):
         judge([one, other])
 
 
+def test_rows_of_an_older_version_are_refused(tmp_path):
+    run = explained(tmp_path, "a", 3)
+    facts = {"classifier": "c", "criterion": "a", "directions": 3, "oracles": [], "settings": {}}
+    write(run.folder / FILE, run.rows, facts)
+    for read in (lambda: load_explained(run.folder), lambda: finished(run.folder, {})):
+        with pytest.raises(IceError, match=r"rows of version 2, got version 1, which lacks .* explain again"):
+            read()
+
+
 def test_a_folder_has_a_verdict_for_each_classifier(tmp_path):
     explained(tmp_path / "0", "a", 60, 10, "one")
     explained(tmp_path / "1", "a", 20, 10, "other")
     judged = verdicts(tmp_path)
-    assert [each["classifier"] for each in judged] == ["one", "other"]
+    assert [each.classifier for each in judged] == ["one", "other"]
     write_verdicts(tmp_path, judged, tmp_path)
-    assert json.loads((tmp_path / "verdict.json").read_text())[0]["subspaces"][0]["rate"] == 0.3
+    kept = json.loads((tmp_path / "verdict.json").read_text())[0]
+    assert (kept["rows"], kept["subspaces"][0]["rate"], kept["subspaces"][0]["counts"]) == (ROWS, 0.3, True)
+    assert len(kept["subspaces"][0]["random"]["random_rates"]) == M
     assert (tmp_path / "verdict.html").read_text().count("data:image/png;base64") == 2
     with pytest.raises(IceError, match="finished explanations below"):
         verdicts(tmp_path / "0" / "nothing")
@@ -103,9 +175,12 @@ def test_a_folder_has_a_verdict_for_each_classifier(tmp_path):
 
 def test_the_verdict_figure_has_a_bar_for_each_subspace(tmp_path):
     judged = judge([explained(tmp_path, "a", 100, 10), explained(tmp_path, "b", 60, 0)])
-    left, _ = report.verdict(judged).axes
+    left, middle, _ = report.verdict(judged.to_json()).axes
     assert [bar.get_width() for bar in left.patches] == [50.0, 30.0]
     assert [label.get_text() for label in left.get_yticklabels()] == ["a", "b"]
+    shown = [line.get_xdata() for line in middle.lines]
+    assert any(len(x) == M for x in shown)
+    assert any(x[0] == judged.subspaces[0].significance.score for x in shown if len(x) == 1)
 
 
 def test_finished_people_are_read_again_unless_settings_differ(tmp_path):
@@ -118,3 +193,9 @@ def test_finished_people_are_read_again_unless_settings_differ(tmp_path):
     assert len(finished(folder, {})) == N
     with pytest.raises(IceError, match=r"the same settings \(method\.bound: 2\), got people found with None"):
         finished(folder, {"method.bound": 2})
+
+
+def test_a_p_value_of_nothing_is_not_a_number(tmp_path):
+    run = explained(tmp_path, "a", 3)
+    rows = {name: column for name, column in run.rows.items() if "random" not in name}
+    assert math.isnan(summary(replace(run, rows=rows)).p)
