@@ -85,7 +85,7 @@ def named_basis(directions: Tensor, geometry: Geometry) -> Columns:
     Raises:
         IceError: for directions that depend on each other, or leave the layers that may move.
     """
-    V = directions.double()
+    V = torch.nn.functional.normalize(directions.double(), dim=0)
     X = geometry.coordinates(V.T).T
     Q, R = torch.linalg.qr(X)
     sizes = R.diagonal().abs()

@@ -22,6 +22,7 @@ LAYERS = [
         "modules.face_api", "modules.face_recognition", "modules.landmark_regions", "modules.landmark_faces",
     },
     {
+        "population", "bases", "controls", "significance",
         "criterions", "counterfactual", "spreads", "verdict", "inversion", "latents", "report", "pages", "traversal",
         "film", "explorer",
     },

@@ -37,7 +37,7 @@ def test_each_belongs_to_its_preset_as_it_stands(compose, generator, file):
     ],
 )
 def test_none_is_taken_for_another(compose, generator, change):
-    assert shipped(compose("task=explain", "criterion=hair_color", change), generator.fingerprint) is None
+    assert shipped(compose("task=explain", "criterion=mouth_shape", change), generator.fingerprint) is None
 
 
 def test_none_is_taken_for_another_generator_or_a_published_preset_of_the_name(compose, generator):

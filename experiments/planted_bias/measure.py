@@ -118,7 +118,9 @@ def speed(people: int = 12) -> dict[str, Any]:
             images = draw(u)
         ours, _ = search(method, score, draw, u, basis, images)
         middle = time.perf_counter()
-        flips = sum(published(score, each, S.directions.float()) for each in u.split(1))
+        flips = sum(
+            published(score, each, torch.nn.functional.normalize(S.directions.float(), dim=0)) for each in u.split(1)
+        )
         theirs = time.perf_counter() - middle
         rounds.append(
             {"ours": people / (middle - began), "published": people / theirs, "flips": [int(ours.flipped.sum()), flips]}
