@@ -139,10 +139,10 @@ def test_people_without_a_score_are_left_out_and_named(compose, subspace):
 @pytest.mark.parametrize(
     "more,told",
     [
-        (["explain.people=0"], "explain.people of at least 1, got 0"),
-        (["explain.controls=[randon,weights]"], "a control out of .*did you mean 'random'"),
+        (["explain.people=0"], "explain.people as a whole number of at least 1, got 0"),
+        (["explain.controls=[randon,weights]"], "explain.controls as a list, .*did you mean 'random'"),
         (["~classifier.name", f"classifier._target_={__name__}.Constant"], "changes with the image, got a constant"),
-        (["method.bound=0"], "method.bound above 0"),
+        (["method.bound=0"], "method.bound as a number above 0"),
     ],
 )
 def test_bad_settings_are_told(compose, subspace, more, told):
