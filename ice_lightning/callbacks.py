@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from rich.console import Console
 
 from ice_lightning import pages, report
+from ice_lightning.checks import problem
 from ice_lightning.files import LAST, whole
 from ice_lightning.modules.discovery import Discovery
 from ice_lightning.progress import bar
@@ -135,6 +136,9 @@ class SaveDiscovery(pl.Callback):
         """Write everything, the subspace first: what comes after it can be made again."""
         if trainer.is_global_zero:
             assert isinstance(pl_module, Discovery)
+            if not hasattr(pl_module, "result"):
+                fix = "leave out what limits its passes or steps, such as trainer.max_epochs"
+                raise problem("a trainer that lets the search come to its end", "one that stopped it", fix)
             self.write(trainer, pl_module)
         trainer.strategy.barrier()  # the other processes read what this one wrote
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ class LatentDataModule(pl.LightningDataModule):
         at_least("latents.count", count, 1)
         self.batch = at_least("latents.batch", batch, 1)
         if file is None:
+            check_room(count, generator.dim(space))
             with torch.no_grad():
                 self.latents = generator.people(count, seed, space).cpu()
             return
@@ -75,6 +77,15 @@ class LatentDataModule(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         """The same."""
         return self.train_dataloader()
+
+
+def check_room(people: int, numbers: int) -> None:
+    """Refuse people whose latents, of so many numbers each, would fill more than half of this machine's memory."""
+    if "SC_PHYS_PAGES" not in os.sysconf_names:
+        return
+    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (2 * 4 * numbers)
+    if people > most:
+        raise problem(f"at most {most} people, whose latents half of the memory holds", people, "draw fewer")
 
 
 def read_latents(path: str | Path) -> tuple[Tensor, dict[str, Any]]:

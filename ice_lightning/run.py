@@ -31,6 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ice_lightning.checks import IceError, one_of, problem
 from ice_lightning.files import LAST
+from ice_lightning.settings import check_arguments, check_values
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from ice_lightning.modules.faces import Faces
     from ice_lightning.subspace import Subspace
     from ice_lightning.verdict import Verdict
-
-TASKS = ("discover", "explain", "verdict", "invert", "traverse", "list")
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,21 @@ def run(cfg: DictConfig) -> Result:
     Raises:
         IceError: for bad input, in one sentence.
     """
-    one_of("task", cfg.task.name, TASKS)
+    check(resolved(cfg))
     tasks: dict[str, Callable[[DictConfig], Result]]
     tasks = {"discover": lambda cfg: discover(cfg, command()), "explain": explain, "verdict": judge, "invert": invert}
     return (tasks | {"traverse": traverse, "list": choices})[cfg.task.name](cfg)
+
+
+def check(plain: dict[str, Any]) -> None:
+    """Refuse wrong settings before anything is loaded; a list of choices imports nothing for it.
+
+    Raises:
+        IceError: for a name that isn't known, a value of another type, or one out of its range.
+    """
+    check_values(plain)
+    if plain["task"]["name"] != "list":
+        check_arguments(plain)
 
 
 def command() -> str:
@@ -95,6 +105,7 @@ def discover(cfg: DictConfig, command: str = "") -> Result:
     from ice_lightning.tracking import Track
 
     quieten()
+    check_trainer(cfg)
     logger = logger_of(cfg)
     generator = generator_from(cfg)
     faces = instantiate(cfg.faces)
@@ -144,6 +155,7 @@ def explain(cfg: DictConfig) -> Result:
     from ice_lightning.verdict import ROWS, load_explained, summary
 
     quieten()
+    check_trainer(cfg)
     logger = logger_of(cfg)
     people, controls = at_least("explain.people", cfg.explain.people, 1), ControlSettings(**cfg.explain.controls)
     if cfg.explain.latents is not None:
@@ -414,6 +426,23 @@ def quieten() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
+def check_trainer(cfg: DictConfig) -> None:
+    """Refuse a trainer that can't be built on this machine, before anything is loaded for it."""
+    try:
+        instantiate(cfg.trainer, _partial_=True)(logger=False)
+    except Exception as error:  # of several classes, about nothing but these settings
+        import torch
+
+        told = " ".join(str(error).split())
+        if cfg.trainer.get("accelerator") in ("gpu", "cuda") and not torch.cuda.is_available():
+            raise problem(
+                "a CUDA device", "none", "set trainer=cpu, or trainer=ddp_cpu for several processes"
+            ) from error
+        raise problem(
+            "a trainer that Lightning can build here", f"'{told}'", "change trainer or its settings"
+        ) from error
+
+
 def check_shares(processes: int, people: int, name: str) -> None:
     """Refuse more processes than people."""
     if processes > people:
@@ -515,7 +544,13 @@ def build_criterion(cfg: DictConfig, faces: Faces, side: int) -> Criterion:
         for name, network in networks.items():
             if network is None:
                 raise problem(f"a face model '{name}' for {kind.__name__}", "none", f"set faces.{name}=PATH")
-        made = instantiate(node, _partial_=True)(**networks)
+        try:
+            made = instantiate(node, _partial_=True)(**networks)
+        except TypeError as error:  # of one that takes any argument, and hands it on to another that doesn't
+            if "argument" not in str(error):
+                raise
+            got = str(error).removeprefix(f"{kind.__name__}.__init__() ")
+            raise problem(f"arguments that {kind.__name__} takes", f"'{got}'", "see its signature") from error
         if made.size is not None and made.size > side:
             made.size = side
         return made
@@ -583,6 +618,9 @@ def sentence(error: BaseException) -> str | None:
             one_of(group, name, error.options)
         except IceError as named:
             return str(named)
+    if isinstance(error, ValueError) and str(error).startswith("Config group override"):
+        fix = "task=list names them, and ~classifier, say, leaves one out"
+        return str(problem("the name of a choice, such as solver=exact", "a value of another type", fix))
     if isinstance(error, HydraException | OmegaConfBaseException):
         return " ".join(str(error).split())
     if isinstance(error, OSError) and error.filename:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "ice_lightning"
 LAYERS = [
-    {"checks", "files", "listing", "upload", "progress"},
+    {"checks", "files", "listing", "upload", "progress", "settings"},
     {"ops", "products", "operators", "metrics", "verification", "synthetic"},
     {
         "solvers", "projection", "search", "answer", "metric", "pencil", "thresholds", "krylov", "subspace",

@@ -76,7 +76,7 @@ def lips(compose, generator, tmp_path):
 
 def test_an_explanation_finds_the_same_people(compose, lips, tmp_path):
     settings = ("task=explain", "classifier=smiling", "explain.people=24", f"subspace={lips}")
-    slow, fast = both(compose, tmp_path, *settings, "explain.controls=[random,unrestricted]")
+    slow, fast = both(compose, tmp_path, *settings, "explain.controls={subspaces: 3, weights: false}")
     one, other = (load_explained(tmp_path / each).rows for each in ("cpu", "gpu"))
     agree = one["flipped"] == other["flipped"]
     assert agree.float().mean() > 0.9

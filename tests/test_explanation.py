@@ -153,10 +153,10 @@ def test_people_without_a_score_are_left_out_and_named(compose, subspace):
 @pytest.mark.parametrize(
     "more,told",
     [
-        (["explain.people=0"], "explain.people of at least 1, got 0"),
-        (["explain.controls.subspaces=-1"], "explain.controls.subspaces of at least 0, got -1"),
+        (["explain.people=0"], "explain.people as a whole number of at least 1, got 0"),
+        (["explain.controls.subspaces=-1"], "explain.controls.subspaces as a whole number of at least 0, got -1"),
         (["~classifier.name", f"classifier._target_={__name__}.Constant"], "changes with the image, got a constant"),
-        (["method.bound=0"], "method.bound above 0"),
+        (["method.bound=0"], "method.bound as a number above 0, or null"),
     ],
 )
 def test_bad_settings_are_told(compose, subspace, more, told):

@@ -204,19 +204,19 @@ def test_someone_without_the_region_is_skipped_and_counted(compose):
 SENTENCES = {
     "criterion.activate.color.term.regions=[hairs]": "a region out of .* got 'hairs': did you mean 'hair'",
     "generator.checkpoint=/nowhere/g.safetensors": "a StyleGAN2 generator at /nowhere/g.safetensors, got none",
-    "criterion.suppress.residual.ratio=0": r"the ratio of RegionResidual .* in \(0, 1\], got 0",
-    "criterion.activate_ratio=1.5": r"activate_ratio in \(0, 1\], got 1.5",
-    "latents.count=0": r"latents\.count of at least 1, got 0",
+    "criterion.suppress.residual.ratio=0": r"criterion.suppress.residual.ratio as a number in \(0, 1\], got 0",
+    "criterion.activate_ratio=1.5": r"criterion.activate_ratio as a number in \(0, 1\], got 1.5",
+    "latents.count=0": r"latents\.count as a whole number of at least 1, got 0",
     "space=x": r"a space out of z, w, w\+, s, got 'x'",
-    "task.name=discovr": "a task out of discover, .*, got 'discovr': did you mean 'discover'",
+    "task.name=discovr": "task.name as one of discover, .*, got 'discovr': did you mean 'discover'",
     "criterion.activate.color.term.regions=[hat]": r"people who have what .* looks at \(RegionColor hat\), got 2",
     "criterion.suppress.residual.ratio=1e-9": "suppressed terms that leave a direction free, got 96",
     "+criterion.activate.eyes.term={_target_:ice_lightning.criterions.Landmarks,indices:36-70}": (
         "landmark indices from 0 to 67, got '36-70'"
     ),
     "criterion.suppress.residual.term=${criterion.activate.color.term}": "different terms to activate and to suppress",
-    "criterion.activate.color.term._target_=nowhere.Term": "the class of a criterion term, got 'nowhere.Term'",
-    "+criterion.activate.color.weight=0": "a weight above 0 for RegionColor .*, got 0",
+    "criterion.activate.color.term._target_=nowhere.Term": "a class or function as .*_target_, got 'nowhere.Term'",
+    "+criterion.activate.color.weight=0": "criterion.activate.color.weight as a number above 0, got 0",
     "+criterion.activate.logit.term={_target_:ice_lightning.criterions.ClassifierLogit,classifier:null}": (
         "a classifier for ClassifierLogit, got none: add classifier=smiling"
     ),
@@ -224,6 +224,9 @@ SENTENCES = {
     "space=w+ layers=4-12": r"layers from 0 to 11 in w\+, got '4-12'",
     "space=s layers=corse": "layers such as 4-8, 32px-, coarse, middle or fine, got 'corse'",
     "faces=pretrained": r"a face parser \(BiSeNet .* 79999_iter.pth .*got no path: set faces.parser",
+    "solver=3": "the name of a choice, such as solver=exact, got a value of another type: task=list names them",
+    "classifier=null": "the name of a choice, .*: task=list names them, and ~classifier, say, leaves one out",
+    "trainer.max_epochs=1": "a trainer that lets the search come to its end, got one that stopped it",
     "trainer=cpuu": "a trainer out of cpu, ddp, ddp_cpu, gpu, got 'cpuu': did you mean 'cpu'",
 }
 

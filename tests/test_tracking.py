@@ -21,7 +21,7 @@ QUICK = ("space=w", "latents.count=2", "criterion=paper/skin_color", "criterion.
 EXPLAIN = (
     "task=explain",
     "explain.people=2",
-    "explain.controls=[random]",
+    "explain.controls={subspaces: 10, weights: false, unrestricted: false}",
     "space=w",
     "classifier=smiling",
     "method=line",
