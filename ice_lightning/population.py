@@ -10,8 +10,6 @@ T T^T = M^-1, it is the identity everywhere, and a length is a number of populat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +18,7 @@ from torch import Tensor
 
 from ice_lightning.checks import problem
 from ice_lightning.modules.any_generator import AnyGenerator
+from ice_lightning.products import one_thread
 
 GEOMETRIES = ("population", "euclidean")
 PEOPLE = 4096
@@ -125,17 +124,6 @@ def geometry(blocks: list[Tensor], moving: Tensor | None = None, floor: float = 
         pairs = [floored(C, floor) if each else (torch.zeros_like(C), torch.zeros_like(C))
                  for C, each in zip(blocks, moves, strict=True)]  # fmt: skip
     return Geometry(tuple(T * scale for T, _ in pairs), tuple(inverse / scale for _, inverse in pairs))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Without threads of torch, whose number rounding would depend on, and with it everyone's counterfactual."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @torch.no_grad()

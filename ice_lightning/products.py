@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -107,6 +108,17 @@ def on_threads(function: Callable[[Any], Any], items: Sequence[Any], threads: in
         return [function(item) for item in items]
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         return list(pool.map(function, items))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Without threads of torch, whose number rounding would depend on, and with it everyone's counterfactual."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def graph_bytes(f: Callable[[Tensor], list[Tensor]], u: Tensor) -> int:

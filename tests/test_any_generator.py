@@ -63,6 +63,9 @@ class Plain(nn.Module):
         return self.inner(u, space)
 
 
+NONE = "explain.controls={subspaces: 0, weights: false, unrestricted: false}"
+
+
 def test_what_is_learnt_of_a_module():
     own, plain = OwnGenerator(Toy(), "toy"), OwnGenerator(Plain(), "plain")
     assert (own.img_resolution, own.spaces, own.name) == (128, ("z", "s"), "toy")
@@ -134,7 +137,13 @@ def test_films_and_verdicts_go_on_with_it(found, compose, tmp_path):
     few = ("traverse.people=1", "traverse.directions=1", "traverse.frames=4")
     films = run(compose("task=traverse", *OWN, *few, f"subspace={folder}", f"run_dir={tmp_path}/films"))
     assert (films.folder / "sheet.png").is_file()
-    few = ("explain.people=2", "explain.controls={subspaces: 0, weights: false, unrestricted: false}", "explain.directions=2", "classifier=smiling", "space=s")
+    few = (
+        "explain.people=2",
+        NONE,
+        "explain.directions=2",
+        "classifier=smiling",
+        "space=s",
+    )
     explained = run(compose("task=explain", *OWN, *few, f"subspace={folder}", f"run_dir={tmp_path}/explained"))
     assert explained.metrics["measured"]["flip_rate"]["of"] == 2
 

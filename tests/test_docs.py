@@ -177,7 +177,12 @@ def shrunk(arguments):
     if given.get("space", "s") in last:
         small |= {"layers": last[given.get("space", "s")]}
     small |= {
-        "explain": {"explain.people": 2, "explain.controls": "{subspaces: 0, weights: false, unrestricted: false}", "explain.oracles": "[smiling]", "method.steps": 4},
+        "explain": {
+            "explain.people": 2,
+            "explain.controls": "{subspaces: 0, weights: false, unrestricted: false}",
+            "explain.oracles": "[smiling]",
+            "method.steps": 4,
+        },
         "traverse": {"traverse.people": 1, "traverse.directions": 1, "traverse.frames": 4},
         "invert": {"invert.steps": 2},
     }.get(given.get("task", "discover"), {})

@@ -228,7 +228,7 @@ def test_the_convention_of_ace_is_said_and_counted(compose, subspace):
     assert two == {"mnac", "cd", "cout", "fva", "fid", "sfid"}
     assert measured["fva"]["threshold"] == 0.5
     assert measured["cout"]["of"] == 3 >= measured["mnac"]["of"]
-    with pytest.raises(IceError, match=r"a metrics.convention out of own, ace, got 'acme'"):
+    with pytest.raises(IceError, match=r"metrics\.convention as one of own, ace, got 'acme'"):
         run(compose(*FEW, "metrics.convention=acme", f"subspace={subspace}", "run_dir=acme"))
     with pytest.raises(IceError, match=r"a metrics.query out of narrow_eyes, glasses, got 'smilin'"):
         run(compose(*FEW, "metrics.query=smilin", f"subspace={subspace}", "run_dir=smilin"))
@@ -250,7 +250,8 @@ def test_what_has_no_meaning_is_left_out(compose, subspace, monkeypatch, capsys)
     faces.identity = Light()
     monkeypatch.setattr(module, "embedded", lambda: faces)
     whole = f"classifier._target_={__name__}.Number"
-    metrics = run(compose(*FEW, "~classifier.name", whole, "explain.oracles=[]", f"subspace={subspace}")).metrics
+    some = ("explain.people=5", "explain.oracles=[]", f"subspace={subspace}")
+    metrics = run(compose(*FEW, "~classifier.name", whole, *some)).metrics
     assert not {"fva", "cout", "mnac", "cd"} & set(metrics["measured"])
     assert {"identity_cosine", "locality", "flip_rate"} <= set(metrics["measured"])
     assert "fva is left out: the identity network can't tell these people apart" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ice_lightning.checks import problem
 from ice_lightning.modules.fingerprint import fingerprint
+from ice_lightning.products import one_thread
 
 BANDS = {"coarse": "4px-8px", "middle": "16px-32px", "fine": "64px-"}
 """Layers by what they paint, after Karras et al. 2019, section 3.1."""
@@ -51,7 +52,8 @@ class AnyGenerator(nn.Module):
 
     def people(self, n: int, seed: int, space: str) -> Tensor:
         """n people in any space, (n, dim(space)); person i depends on seed + i alone."""
-        return self.convert(self.sample(n, seed), self.spaces[0], space)
+        with one_thread():
+            return self.convert(self.sample(n, seed), self.spaces[0], space)
 
     def dim(self, space: str) -> int:
         """Number of coordinates of a latent."""
