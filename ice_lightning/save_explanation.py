@@ -193,6 +193,8 @@ class SaveExplanation(pl.Callback):
         scalars = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
         scalars |= {k: v["value"] for k, v in metrics["measured"].items()}
         scalars |= {f"control/{k}": v["rate"] for k, v in metrics["controls"].items()}
+        if (random := metrics["random"]) is not None:
+            scalars |= {"control/random": random["random_rate"], "score": random["score"]}
         for logger in trainer.loggers:
             logger.log_metrics(scalars)
             logger.save()
@@ -299,7 +301,7 @@ def track_verdicts(logger: Tracker, config: dict[str, Any], folder: Path, judged
                 "p": part.p,
             }
             if (found := part.significance) is not None:
-                facts |= {"score": found.score, "rank": found.rank, "random": found.random_rate}
+                facts |= {"score": found.score, "rank": found.rank, "control/random": found.random_rate}
                 facts |= {"difference": found.difference, "detectable": found.detectable}
             rows.append(facts | {f"control/{name}": told.rate for name, told in part.controls.items()})
     logger.table("verdict", rows)

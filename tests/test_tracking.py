@@ -101,7 +101,7 @@ def test_numbers_and_pictures(runs):
         assert kept.read_bytes() == (discovery / f"{name}.png").read_bytes()
     metrics = json.loads((explanation / "metrics.json").read_text())
     assert last(explanation, "flip_rate") == metrics["flip_rate"]
-    assert last(explanation, "control/random") == metrics["controls"]["random"]["rate"]
+    assert last(explanation, "control/random") == metrics["random"]["random_rate"]
 
 
 def test_a_row_for_each_person_and_subspace_with_pictures(runs):

@@ -194,8 +194,8 @@ def power() -> Iterator[tuple[str, dict[str, Any]]]:
             draws = 1 if people == len(known) else 200
             for _ in range(draws):
                 some = known[torch.randperm(len(known), generator=draw)[:people]]
-                p = [compare(r["flipped"][some], r["change"][some], r["random_flipped"][some], r["random_change"][some]).p
-                     for r in (run.rows for run in runs)]  # fmt: skip
+                columns = ("flipped", "change", "random_flipped", "random_change")
+                p = [compare(*(run.rows[name][some] for name in columns)).p for run in runs]
                 counts += torch.tensor(holm(p)) <= LEVEL
             yield (
                 f"{name}, {people} people",

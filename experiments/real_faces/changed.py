@@ -15,11 +15,11 @@ from hydra.utils import instantiate
 from sitters import OUTLINED, shape_of
 from subspaces import DEVICE, HERE, WORK, composed
 
-from ice_lightning.counterfactual import moved
+from ice_lightning.bases import named_basis
 from ice_lightning.files import whole
 from ice_lightning.modules.landmark_regions import UNSEEN
+from ice_lightning.population import geometry, layer_covariances, moving_layers
 from ice_lightning.run import generator_from
-from ice_lightning.spreads import POPULATION, named
 from ice_lightning.subspace import load_subspace
 from ice_lightning.synthetic import REGIONS
 from ice_lightning.verdict import load_explained
@@ -33,16 +33,18 @@ def changed(generator: str, classifier: str, preset: str) -> dict[str, dict[str,
     """Colours and shapes that a classifier's counterfactuals in a subspace changed."""
     cfg = composed(generator, preset)
     G, faces = generator_from(cfg).to(DEVICE), instantiate(cfg.faces).to(DEVICE)
-    population = G.people(POPULATION, SEED, cfg.space)
+    population = G.people(256, SEED, cfg.space)
     directions = load_subspace(WORK / generator / preset).directions[:, :DIRECTIONS]
     rows = load_explained(WORK / f"explained_{generator}" / classifier / preset).rows
     some = rows["flipped"].bool().nonzero()[:PEOPLE, 0]
     u, t = rows["u"][some].to(population), rows["t"][some].to(population)
-    x, other = (G(v, cfg.space).clamp(0, 1) for v in (u, moved(u, named(directions, population), t)))
+    moving = moving_layers(directions, G.widths(cfg.space))
+    basis = named_basis(directions, geometry(layer_covariances(G, cfg.space), moving)).to(u)
+    x, other = (G(v, cfg.space).clamp(0, 1) for v in (u, basis.displace(u, t)))
     parse, distance = faces.parser(x).argmax(1), (other - x).abs().mean(1)
     masks = {name: parse == REGIONS.index(name) for name in OUTLINED} | {"hair, ears, neck": parse == UNSEEN}
     before, after = (shape_of(faces.landmarks(image)) for image in (x, other))
-    everyone = shape_of(faces.landmarks(G(population[:256], cfg.space).clamp(0, 1)))
+    everyone = shape_of(faces.landmarks(G(population, cfg.space).clamp(0, 1)))
     return {
         "colours": {name: round(float(distance[mask].mean()), 4) for name, mask in masks.items()},
         "shapes": {k: round(float((after[k] - before[k]).abs().mean() / everyone[k].std()), 2) for k in READINGS},
