@@ -315,7 +315,8 @@ class Discovery(pl.LightningModule):
         self.metrics = {
             "rank": V.shape[1],
             "eigenvalues": self.result.values.tolist(),
-            "explained_energy": energy / found.energy,
+            "explained_energy": energy / (energy + found.rest),
+            "explained_energy_error": energy * found.rest_error / (energy + found.rest) ** 2,
             "leakage": leakage,
             "suppressed_rank": found.result.stats["suppressed_rank"],
             "latent_dim": self.generator.dim(self.space),
