@@ -22,8 +22,14 @@ from ice_lightning.solvers import Exact
 SETTLED = 0.1
 """What a bad pair's residual may do to a wanted pair, as a share of the tolerance."""
 
+ALONE = 0.1
+"""An eigenvalue stands alone where the next one is lower by this share of it."""
+
+FIRST = 0.4
+"""The sine of the first direction's angle to the exact one, where it stands alone, as a share of the tolerance."""
+
 NEAR = 0.7
-"""Down to this share of its threshold a suppressed term's pair is watched, lest it crosses it unseen."""
+"""Down to this share of their thresholds pairs are watched, lest one crosses it unseen."""
 
 GAP = 0.1
 """Outside the span a suppressed term has about a threshold less this share of it at most, from which gaps count."""
@@ -134,6 +140,7 @@ class Checked(NamedTuple):
         X: (n, k), eigenvectors of P A P in the span; P is I under late, and of the early terms under mixed.
         values: (k,).
         AX: (n, k).
+        weak: (n, w), residuals of pairs a little below the ratio, relative to their values.
         cut: P's, in the span.
         wider: the span and one block more.
         next: P's in that.
@@ -149,6 +156,7 @@ class Checked(NamedTuple):
     X: Tensor
     values: Tensor
     AX: Tensor
+    weak: Tensor
     cut: Cut
     wider: Ritz
     next: Cut
@@ -167,10 +175,13 @@ class Checked(NamedTuple):
         A = torch.cat([F * w**0.5 for F, w in zip(ritz.factors, problem.weights, strict=False)])
         result = Exact().solve(Dense(remove(A.T, Q.T @ cut.first).T))
         least = NOTHING * float(torch.linalg.matrix_norm(A, 2)) ** 2 if A.numel() else 0.0
-        few = (result.values >= problem.activate_ratio * result.values[:1]) & (result.values > least)
         most = problem.rank if problem.projection == "early" else None
-        Y, values = result.vectors[:, few][:, :most], result.values[few][:most]
+        near = (result.values >= NEAR * problem.activate_ratio * result.values[:1]) & (result.values > least)
+        Y, values = result.vectors[:, near][:, :most], result.values[near][:most]
+        k = int((values >= problem.activate_ratio * values[:1]).sum())
         X, AX = Q @ Y, ritz.activated(problem) @ Y
+        weak = remove(AX[:, k:], cut.first) - X[:, k:] * values[k:]
+        weak, X, AX, values = weak / values[k:], X[:, :k], AX[:, :k], values[:k]
         bad, energies, effect, rounding, names = [Q[:, :0]], [values[:0]], [values[:0]], [values[:0]], []
         terms = zip(some, early_terms(problem), ritz.GQ[len(problem.weights) :], problem.ratios.items(), strict=True)
         for spectrum, early, G, (name, share) in terms:
@@ -190,14 +201,14 @@ class Checked(NamedTuple):
             rounding.append(torch.full_like(energy, ROUNDING / share**0.5))
             names += [name] * len(energy)
         checked = cls(
-            problem, X, values, AX, cut, ritz, cut, some,
+            problem, X, values, AX, weak, cut, ritz, cut, some,
             torch.cat(bad, 1), torch.cat(energies), torch.cat(effect), torch.cat(rounding), names,
         )  # fmt: skip
         return checked.looked_ahead(R, exact)
 
     def looked_ahead(self, R: list[Tensor], exact: Sequence[bool]) -> Checked:
         """With `wider` and `next`."""
-        W = torch.cat([self.missing(), self.bad], 1)
+        W = torch.cat([self.missing(), self.weak, self.bad], 1)
         wider = self.wider.widened(R, exact, Metric(W[:, :0].T).orthonormal(W, self.wider.Q))
         some = spectra(self.problem, wider.factors)
         return self._replace(wider=wider, next=Cut.of(self.problem, wider.Q, some, [1.0] * len(some)))
@@ -229,14 +240,19 @@ class Checked(NamedTuple):
 
     def chased(self, tolerance: float) -> Tensor:
         """(n, b), the residuals that have to become smaller."""
-        wanted = self.sizes(self.cut) > tolerance
+        bars = torch.full_like(self.values, tolerance)
+        gaps = 1 - self.values[1:2] / self.values[:1]
+        if len(self.values) and not (gaps < ALONE).any():
+            bars[:1] *= FIRST * min([1.0, *gaps.tolist()])
+        wanted = self.sizes(self.cut) > bars
         size = self.bad.norm(dim=0) / self.energies
         chosen = ((self.energies >= 1) & (size > tolerance)) | (self.effect > SETTLED * tolerance)
         if not wanted.any() and not chosen.any() and self.residual > tolerance:
             chosen = self.effect >= SETTLED * self.effect.max()
         if self.jumps(tolerance):
             chosen |= self.unsure() & (self.bad.square().sum(0) / GAP > self.rounding)
-        return torch.cat([self.missing()[:, wanted], self.bad[:, chosen]], 1)
+        weak = self.weak[:, self.weak.norm(dim=0) > tolerance]
+        return torch.cat([self.missing()[:, wanted], weak, self.bad[:, chosen]], 1)
 
     def jumps(self, tolerance: float) -> list[str]:
         """Terms of which a pair may lie on the other side of its threshold, where that would matter."""
