@@ -25,7 +25,7 @@ SETTLED = 0.1
 ALONE = 0.1
 """An eigenvalue stands alone where the next one is lower by this share of it."""
 
-FIRST = 0.4
+FIRST = 0.3
 """The sine of the first direction's angle to the exact one, where it stands alone, as a share of the tolerance."""
 
 NEAR = 0.7
@@ -69,7 +69,7 @@ class Ritz(NamedTuple):
         return torch.stack([G * w for G, w in zip(self.GQ, problem.weights, strict=False)]).sum(0)
 
     def widened(self, R: list[Tensor], exact: Sequence[bool], W: Tensor) -> Ritz:
-        """With a block W (n, b), orthonormal and orthogonal to Q, in which terms that aren't exact are estimated by R."""
+        """With a block W (n, b), orthonormal and orthogonal to Q, within which R estimates terms that aren't exact."""
         factors = []
         for F, G, each, known in zip(self.factors, self.GQ, R, exact, strict=True):
             if known:
@@ -247,7 +247,7 @@ class Checked(NamedTuple):
         wanted = self.sizes(self.cut) > bars
         size = self.bad.norm(dim=0) / self.energies
         chosen = ((self.energies >= 1) & (size > tolerance)) | (self.effect > SETTLED * tolerance)
-        if not wanted.any() and not chosen.any() and self.residual > tolerance:
+        if not wanted.any() and not chosen.any() and (self.sizes(self.next) > bars).any():
             chosen = self.effect >= SETTLED * self.effect.max()
         if self.jumps(tolerance):
             chosen |= self.unsure() & (self.bad.square().sum(0) / GAP > self.rounding)

@@ -5,7 +5,7 @@ sum_i S_i / (r_i lambda_max(S_i)). Random combinations of rows (a sketch; Halko 
 that its inverse is a good preconditioner; the residuals through it are the next directions, and the pencil is solved
 anew in the span of all of them (Golub & Ye 2002), where A and S are exact. S is one operator, so that a direction costs
 one product forward and one back however many terms there are. The largest eigenvalues of the terms, to which the ratios
-refer, are found beside it, a residual at a time (Lanczos).
+refer, are found before, a residual at a time (Lanczos).
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ TOPS = 3
 STEPS = 4
 """So many blocks of residuals bring the subspace of all people to that of a half, where whole Jacobians are known."""
 
-ALIKE = 0.25
-"""Charges that differ by this share of the tolerance are the same."""
+CHASED = 0.9
+"""Down to this share of the tolerance, since the end solves anew in a smaller span that has the terms' tips as well."""
 
 KEPT = 0.9
 """Down to this share of the threshold they have to converge."""
@@ -192,8 +192,14 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         groups = yield Ask(products=tuple(Products(alone[i], tops[i].Q) for i in many))
         tops |= {i: tops[i]._replace(GQ=GQ) for i, GQ in zip(many, together(groups).products, strict=True)}
         spent, number = spent + groups[0].spent, number + 1
-    charges = {i: 1 / (r * tops[i].value()) for i, r in ratios.items() if tops[i].value() > 0}
-
+    while number < passes - 2 and (chased := {i: tops[i].tip().q for i in many if tops[i].tip().residual > tolerance}):
+        groups = yield Ask(products=tuple(Products(alone[i], q) for i, q in chased.items()))
+        for (i, q), Gq in zip(chased.items(), together(groups).products, strict=True):
+            tops[i] = tops[i].extended(q, Gq)
+        spent, number = spent + groups[0].spent, number + 1
+    tips = {i: top.tip() for i, top in tops.items() if top.value() > 0}
+    charges = {i: 1 / (ratios[i] * tip.value) for i, tip in tips.items()}
+    summed = [problem.only(energy) for energy in (wanted_many, {i: charges[i] for i in many})]
     told = [begin(group.people, of, problem, charges) for group, of in zip(groups, estimates, strict=True)]
     everyone = join(told)
     B, A = Metric(everyone.S.estimate()), everyone.A.estimate()
@@ -202,35 +208,21 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
     W = X
     while number < passes - 1:
         W = B.orthonormal(W, D)
-        chased = {i: tip.q for i, tip in ((i, tops[i].tip()) for i in many) if tip.residual > tolerance}
-        if not W.shape[1] and not chased:
-            now = charges | {i: 1 / (ratios[i] * tops[i].value()) for i in many}
-            if all(abs(now[i] / charges[i] - 1) <= ALIKE * tolerance for i in many):
-                break
-            charges, D, W = now, D[:, :0], B.orthonormal(X, D[:, :0])  # the products were with other charges
-            told = [begin(each.people, of, problem, charges) for each, of in zip(told, estimates, strict=True)]
-        summed = [problem.only(energy) for energy in (wanted_many, {i: charges[i] for i in many})]
-        cost = W.shape[1] * (1 + sum(any(each) for each in summed)) + 2 * len(chased)
-        if problem.n <= WHOLE and spent + cost > problem.n:
+        if not W.shape[1]:
+            break
+        if problem.n <= WHOLE and spent + W.shape[1] * (1 + sum(any(each) for each in summed)) > problem.n:
             return TooMany(number, spent)
-        own = [Products(alone[i], q) for i, q in chased.items()]
-        products = (*(Products(each, W) for each in summed), *own)
-        groups = yield Ask(products=products, residual=left if D.shape[1] else None)
+        groups = yield Ask(products=tuple(Products(each, W) for each in summed), residual=left if D.shape[1] else None)
         spent, number, D = spent + groups[0].spent, number + 1, torch.cat([D, W], 1)
-        told = [each.extended(group.products[:2]) for each, group in zip(told, groups, strict=True)]
-        for (i, q), Gq in zip(chased.items(), together(groups).products[2:], strict=True):
-            tops[i] = tops[i].extended(q, Gq)
+        told = [each.extended(group.products) for each, group in zip(told, groups, strict=True)]
         everyone = join(told)
         values, Y = pairs(everyone, D, share, most)
         X, W = D @ Y, B.inverse(missing(everyone, D, Y, values))
         size = sizes(everyone, D, Y, values, B)
         size[values < KEPT * problem.activate_ratio * values[:1]] = 0
         size[len(size) if problem.rank is None else problem.rank :] = 0
-        W, left = W[:, size > tolerance], max(size.tolist(), default=0.0)
-    tips = {i: top.tip() for i, top in tops.items() if top.value() > 0}
-    charges = {i: 1 / (ratios[i] * tip.value) for i, tip in tips.items()}
+        W, left = W[:, size > CHASED * tolerance], max(size.tolist(), default=0.0)
     E = torch.linalg.qr(torch.cat([X, *(tip.x for tip in tips.values())], 1)).Q
-    summed = [problem.only(energy) for energy in (wanted_many, {i: charges[i] for i in many})]
     groups = yield Ask(products=tuple(Products(each, E) for each in summed), grams=E, residual=left)
     last, number, spent = together(groups), number + 1, spent + groups[0].spent
     end = found(problem, [root(H) for H in last.grams], E)

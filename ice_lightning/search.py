@@ -204,8 +204,7 @@ def found(problem: Problem, factors: list[Tensor], Q: Tensor | None, **stats: An
     result, coefficients = replace(result, vectors=vectors, stats=result.stats | facts), result.vectors * signs
     basis = torch.linalg.qr(coefficients).Q
     rest = sum(
-        float(R.square().sum() - (R @ basis).square().sum()) * w
-        for R, w in zip(factors, problem.weights, strict=False)
+        float(R.square().sum() - (R @ basis).square().sum()) * w for R, w in zip(factors, problem.weights, strict=False)
     )
     return Found(result, factors, coefficients, max(0.0, rest), 0.0, vectors, vectors[:, :0])
 
