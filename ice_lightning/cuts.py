@@ -37,6 +37,9 @@ GAP = 0.1
 NOTHING = 1e-10
 """What is left of A's largest eigenvalue is rounding below this share."""
 
+DROPPED = 1e-6
+"""Late terms leave nothing of a pair where less than this length is left."""
+
 ROUNDING = 1e-6
 """A product's error over the term's root of its largest eigenvalue: eigenvalues are known to this over the root of
 their share of the largest."""
@@ -132,6 +135,12 @@ class Cut(NamedTuple):
         return cls(Q @ union(first, d).to(Q), Q @ union(bad, d).to(Q))
 
 
+def left_of(X: Tensor, cut: Cut) -> Tensor:
+    """(k,), the length of what a cut leaves of X (n, k); infinite where it is dropped (see `projection.orthonormal`)."""
+    left = remove(X, cut.every).norm(dim=0)
+    return torch.where(left < DROPPED, torch.inf, left)
+
+
 class Checked(NamedTuple):
     """The pairs that are wanted, as far as the span goes, and what is wrong with them.
 
@@ -195,7 +204,7 @@ class Checked(NamedTuple):
             if early:
                 moves = moves + ((Q @ q).T @ AX).abs() / values
             if problem.projection != "early":
-                moves = moves + ((Q @ q).T @ X).abs()
+                moves = moves + ((Q @ q).T @ X).abs() / left_of(X, cut)
             gap = (energy - 1 + GAP).abs().clamp_min(GAP)
             effect.append((moves.amax(1) if X.shape[1] else moves.sum(1)) * bad[-1].norm(dim=0) / gap)
             rounding.append(torch.full_like(energy, ROUNDING / share**0.5))
@@ -218,14 +227,18 @@ class Checked(NamedTuple):
         return remove(self.AX, self.cut.first) - self.X * self.values
 
     def sizes(self, cut: Cut) -> Tensor:
-        """(k,), |P A P x - value x| / value with the P of some cut, and not less than |P x - P' x| in late terms."""
+        """(k,), |P A P x - value x| / value with the P of some cut.
+
+        What late terms leave of x is made as long as x: relative to what is left, and not less than what changes there
+        with the cut.
+        """
         X, wide = remove(self.X, cut.first), self.wider
         AX = self.AX - wide.activated(self.problem) @ (wide.Q.T @ (self.X - X))
         size = (remove(AX, cut.first) - self.X * self.values).norm(dim=0) / self.values
         if self.problem.projection == "early":
             return size
         moved = remove(self.X, cut.every) - remove(self.X, self.cut.every)
-        return torch.maximum(size, moved.norm(dim=0))
+        return torch.maximum(size, moved.norm(dim=0)) / left_of(self.X, self.cut)
 
     @property
     def residual(self) -> float:

@@ -114,7 +114,7 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         coefficients=torch.eye(V.shape[1]).to(V),
         rest=end.rest + sum(float(each.square().sum()) * w for each, w in zip(beyond, problem.weights, strict=True)),
         rest_error=trace_error(beyond, problem.weights, random),
-        pairs=now.X,
+        pairs=V if problem.projection == "early" else now.X,
         removed=now.cut.every,
     )
     rank = V.shape[1]

@@ -68,7 +68,8 @@ def recomputed(problem, found, G):
     values = (X * (A @ X)).sum(0)
     size = (AX - X * values).norm(dim=0) / values
     moved = (every @ X - X + found.removed @ (found.removed.T @ X)).norm(dim=0)
-    return float(size.max() if problem.projection == "early" else torch.maximum(size, moved).max())
+    left = (X - found.removed @ (found.removed.T @ X)).norm(dim=0)
+    return float(size.max() if problem.projection == "early" else (torch.maximum(size, moved) / left).max())
 
 
 @pytest.mark.parametrize("tolerance", [0.08, 1e-5])
