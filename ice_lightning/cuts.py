@@ -136,7 +136,7 @@ class Cut(NamedTuple):
 
 
 def left_of(X: Tensor, cut: Cut) -> Tensor:
-    """(k,), the length of what a cut leaves of X (n, k); infinite where it is dropped (see `projection.orthonormal`)."""
+    """(k,), the length of what a cut leaves of X (n, k); infinite where that is dropped (`projection.orthonormal`)."""
     left = remove(X, cut.every).norm(dim=0)
     return torch.where(left < DROPPED, torch.inf, left)
 

@@ -120,12 +120,9 @@ def steadiness(stability: Mapping[str, Any] | None) -> str:
     """The stability figure in words."""
     if stability is None:
         return "not measured: fewer than 8 people"
-    (first, *more), (low, high) = stability["angles"], stability["range"]
-    others = "".join(f", the next by {angle:.0f}°" for angle in more)
-    return (
-        f"subspaces of halves of {stability['people_per_half']} people differ by {first:.0f}° where they agree most "
-        f"({low:.0f}° to {high:.0f}° in three ways to halve these people){others}"
-    )
+    first, *more = stability["angles"]
+    others = "".join(f", by {angle:.0f}° in the next pair" for angle in more)
+    return f"subspaces of halves of {stability['people_per_half']} people differ by {first:.0f}° where they agree most{others}"
 
 
 SHOWN = {

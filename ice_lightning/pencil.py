@@ -35,6 +35,7 @@ from ice_lightning.search import (
     trace_error,
 )
 from ice_lightning.solvers import thin_factor
+from ice_lightning.stability import FIRST, GROUPS
 
 WANTED = -1
 """The number of the activated terms with many features, which are estimated together."""
@@ -204,8 +205,8 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
     everyone = join(told)
     B, A = Metric(everyone.S.estimate()), everyone.A.estimate()
     share, most = SPARE * problem.activate_ratio, None if problem.rank is None else problem.rank + 1
-    D, X, left = everyone.A.GD, strongest(A, B, share, most)[1], 0.0
-    W = X
+    D, (values, X), left = everyone.A.GD, strongest(A, B, share, most), 0.0
+    W, Y = X, X[:0]
     while number < passes - 1:
         W = B.orthonormal(W, D)
         if not W.shape[1]:
@@ -223,10 +224,13 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         size[len(size) if problem.rank is None else problem.rank :] = 0
         W, left = W[:, size > CHASED * tolerance], max(size.tolist(), default=0.0)
     E = torch.linalg.qr(torch.cat([X, *(tip.x for tip in tips.values())], 1)).Q
-    groups = yield Ask(products=tuple(Products(each, E) for each in summed), grams=E, residual=left)
+    apart = B.orthonormal(differing(told, D, Y, values, B), D)
+    products = tuple(Products(each, V) for V in (E, apart) for each in summed)
+    groups = yield Ask(products=products, grams=E, residual=left)
     last, number, spent = together(groups), number + 1, spent + groups[0].spent
+    told = [each.extended(group.products[2:]) for each, group in zip(told, groups, strict=True)]
     end = found(problem, [root(H) for H in last.grams], E)
-    final = begin(1, dict(zip(order, total.rows, strict=True)), problem, charges).extended(last.products)
+    final = begin(1, dict(zip(order, total.rows, strict=True)), problem, charges).extended(last.products[:2])
     size = sizes(final, E, end.coefficients, end.result.values, B)
     left = max(size.tolist(), default=0.0)
     stats = {
@@ -235,10 +239,19 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         "residual": left,
         "stopped_early": "" if left <= tolerance else f"a residual of {left:.2g} after {number} passes",
     }
-    known, products = torch.cat([D, E], 1), torch.cat([everyone.A.times(D), final.A.times(E)], 1)
-    rest, error = beyond(final.A, known, products, end.result.vectors, each * problem.people)
+    known, AK = torch.cat([D, E], 1), torch.cat([everyone.A.times(D), final.A.times(E)], 1)
+    rest, error = beyond(final.A, known, AK, end.result.vectors, each * problem.people)
     end = end._replace(result=replace(end.result, stats=end.result.stats | stats), rest=rest, rest_error=error, norm=B)
-    return steady(end, told, lambda half: subspace_of(join(half), D, B, end.result.vectors.shape[1]))
+    D, rank = torch.cat([D, apart], 1), end.result.vectors.shape[1]
+    return steady(end, told, lambda half: subspace_of(join(half), D, B, rank))
+
+
+def differing(told: list[Told], D: Tensor, Y: Tensor, values: Tensor, B: Metric) -> Tensor:
+    """(n, b), what groups miss at the first pairs x = D Y, where their own subspaces lie; none for one group."""
+    if len(told) < GROUPS:
+        return D[:, :0]
+    Y, values = Y[:, :FIRST], values[:FIRST]
+    return torch.cat([B.inverse(missing(each, D, Y, values)) for each in told], 1)
 
 
 def sizes(told: Told, D: Tensor, Y: Tensor, values: Tensor, B: Metric) -> Tensor:

@@ -210,9 +210,8 @@ def people(
             )
             right.set_xticks([])
         else:
-            angles, (low, high) = stability["angles"], stability["range"]
+            angles = stability["angles"]
             right.bar(range(1, len(angles) + 1), angles, color=ACCENT, width=0.7)
-            right.plot([1, 1], [low, high], color="black", lw=1.5)
             right.set_xticks(range(1, len(angles) + 1))
             right.set_xlabel(f"first pairs of directions; halves of {stability['people_per_half']} people")
         right.grid(axis="y", alpha=0.25)

@@ -12,8 +12,8 @@ from torch import Tensor
 from ice_lightning.subspace import principal_angles
 
 FIRST = 3
-"""So many angles are told. Under `soft` they are within 5 degrees of those of halves that are searched on their own;
-later ones came out up to 30 too small."""
+"""So many angles are told: those that come out within about 5 degrees of halves that are searched on their own. Under
+`soft` later ones are too small, by up to 30 degrees."""
 
 GROUPS = 4
 """Into so many groups people are divided, by their number; any two make a half."""
@@ -44,9 +44,7 @@ def stability(groups: Sequence[Group], subspace: Callable[[list[Group]], Tensor]
         subspace: of the people of several groups, (n, k).
 
     Returns:
-        `angles`, the first FIRST in degrees, ascending, averaged over the three halvings; `range`, from the smallest to
-        the largest that the first of them is in a halving (of the same people: no confidence interval);
-        `people_per_half`, the fewest.
+        `angles`, the first FIRST in degrees, ascending, averaged over the three halvings; `people_per_half`, the fewest.
     """
     if len(groups) < GROUPS:
         return None
@@ -55,10 +53,8 @@ def stability(groups: Sequence[Group], subspace: Callable[[list[Group]], Tensor]
         angles = principal_angles(*(subspace(half) for half in halves))
         found.append([math.degrees(angle) for angle in sorted(angles.tolist())])
         people += [sum(group.people for group in half) for half in halves]
-    first = [angles[0] for angles in found]
     return {
         "angles": [sum(column) / len(found) for column in zip(*(angles[:FIRST] for angles in found), strict=True)],
-        "range": [min(first), max(first)],
         "people_per_half": min(people),
     }
 

@@ -37,11 +37,10 @@ def test_angles_are_those_between_the_halves():
     assert stability(groups, first)["angles"] == pytest.approx([0, 60], abs=1e-6)
 
 
-def test_the_range_is_that_of_the_first_angle_over_the_halvings():
+def test_angles_are_means_over_the_halvings():
     groups = [Some(2, EYE[:, :1]), Some(2, EYE[:, :1]), Some(2, EYE[:, 1:2]), Some(2, EYE[:, 1:2])]
-    # Halves are told apart by their first group here, which is 2 in the last two ways to halve, 1 in the others.
-    figure = stability(groups, lambda half: half[-1].basis)
-    assert figure["range"] == pytest.approx([0, 90], abs=1e-6)
+    # A half is its last group here: alike in the first way to halve, at right angles in the two others.
+    assert stability(groups, lambda half: half[-1].basis)["angles"] == pytest.approx([60], abs=1e-6)
 
 
 def test_only_the_first_angles_are_told():
