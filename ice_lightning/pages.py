@@ -122,7 +122,8 @@ def steadiness(stability: Mapping[str, Any] | None) -> str:
         return "not measured: fewer than 8 people"
     first, *more = stability["angles"]
     others = "".join(f", by {angle:.0f}° in the next pair" for angle in more)
-    return f"subspaces of halves of {stability['people_per_half']} people differ by {first:.0f}° where they agree most{others}"
+    halves = f"halves of {stability['people_per_half']} people"
+    return f"subspaces of {halves} differ by {first:.0f}° where they agree most{others}"
 
 
 SHOWN = {

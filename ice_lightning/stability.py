@@ -44,7 +44,8 @@ def stability(groups: Sequence[Group], subspace: Callable[[list[Group]], Tensor]
         subspace: of the people of several groups, (n, k).
 
     Returns:
-        `angles`, the first FIRST in degrees, ascending, averaged over the three halvings; `people_per_half`, the fewest.
+        `angles`, the first FIRST in degrees, ascending, averaged over the three halvings, and `people_per_half`, the
+        fewest.
     """
     if len(groups) < GROUPS:
         return None

@@ -39,8 +39,8 @@ def test_angles_are_those_between_the_halves():
 
 def test_angles_are_means_over_the_halvings():
     groups = [Some(2, EYE[:, :1]), Some(2, EYE[:, :1]), Some(2, EYE[:, 1:2]), Some(2, EYE[:, 1:2])]
-    # A half is its last group here: alike in the first way to halve, at right angles in the two others.
-    assert stability(groups, lambda half: half[-1].basis)["angles"] == pytest.approx([60], abs=1e-6)
+    # A half is its last group here: at right angles in the first way to halve, alike in the two others.
+    assert stability(groups, lambda half: half[-1].basis)["angles"] == pytest.approx([30], abs=1e-6)
 
 
 def test_only_the_first_angles_are_told():
