@@ -100,11 +100,11 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
     parts = [again[i] if i in again else R[i].T @ (R[i] @ now.X) for i in range(len(problem.weights))]
     now = now._replace(AX=torch.stack([G * w for G, w in zip(parts, problem.weights, strict=True)]).sum(0))
     stats = {"passes": number, "products": spent, "residual": now.residual, "stopped_early": ""}
-    if jumps := now.jumps(tolerance):
+    if now.residual > tolerance:
+        stats["stopped_early"] = f"a residual of {now.residual:.2g} after {number} passes"
+    elif jumps := now.jumps(tolerance):
         edge = ", ".join(f"{name} {problem.ratios[name]:g}" for name in jumps)
         stats["stopped_early"] = f"an eigenvalue too close to its ratio to say which side it is on ({edge})"
-    elif now.residual > tolerance:
-        stats["stopped_early"] = f"a residual of {now.residual:.2g} after {number} passes"
     split = len(problem.weights)
     beyond = [remove(each.T, ritz.Q).T for each in R[:split]]
     random = [0 if known else each * problem.people for known in exact[:split]]

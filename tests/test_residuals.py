@@ -94,6 +94,41 @@ def test_the_residual_is_that_of_what_is_returned(projection, wanted, tolerance)
         assert principal_angles(V[:, :1], whole.vectors[:, :1]).rad2deg().max() < 2
 
 
+def slow(seed):
+    """A few features, mostly suppressed, and bad directions whose energies fall slowly through the ratio."""
+    draw, n = torch.Generator().manual_seed(seed), 500
+    turn = torch.linalg.qr(torch.randn(n, n, generator=draw, dtype=torch.float64)).Q
+
+    def rows(size, decay):
+        fall = torch.logspace(0, -decay, n, dtype=torch.float64)
+        return torch.randn(size, n, generator=draw, dtype=torch.float64) * fall @ turn
+
+    return [rows(18, 6), rows(2000, 5)], Problem(n, (1.0,), {"s": 1e-3}, "early", (), 1e-2, None, (18, 2000), 1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bad_directions_are_followed_as_far_as_they_matter(seed):
+    person, problem = slow(seed)
+    found, _ = answer(BlockKrylov().search(problem._replace(n=10**6)), [person], seed=seed)
+    whole = answer(Whole().search(problem), [person])[0].result
+    assert not found.result.stats["stopped_early"]
+    true = recomputed(problem, found, energies([person]))
+    assert found.result.stats["residual"] == pytest.approx(true, abs=8e-3)
+    assert len(found.result.values) == len(whole.values)
+    assert principal_angles(found.result.vectors[:, :1], whole.vectors[:, :1]).rad2deg() < 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_search_that_was_cut_short_knows_how_bad_its_projection_is(seed):
+    # The activated term is exact, so that nothing but bad directions is missing.
+    person, problem = slow(seed)
+    found, _ = answer(BlockKrylov(passes=4).search(problem._replace(n=10**6)), [person], seed=seed)
+    true = recomputed(problem, found, energies([person]))
+    assert true > 0.08
+    assert "after 4 passes" in found.result.stats["stopped_early"]
+    assert true / 3 < found.result.stats["residual"] < 3 * true
+
+
 def test_a_bad_direction_that_no_random_row_shows_is_found():
     people = some_people(1e-2)
     e = torch.linalg.eigh(energies(people)[0]).eigenvectors[:, 60:61]  # where nothing is activated
