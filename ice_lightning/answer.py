@@ -98,8 +98,10 @@ def answer(ask: Ask, linear: Linear, used: list[int], n: int, seed: int) -> Tall
         spent += V.shape[1]
     grams = []
     if ask.grams is not None:
-        grams = [(JQ.T @ JQ).cpu() for JQ in (part.double() for part in linear.push(ask.grams.to(like)))]
-        spent += ask.grams.shape[1]
+        if id(ask.grams) not in moved:
+            moved[id(ask.grams)] = linear.push(ask.grams.to(like))
+            spent += ask.grams.shape[1]
+        grams = [(JQ.T @ JQ).cpu() for JQ in (part.double() for part in moved[id(ask.grams)])]
     return Tally(rows, products, grams, 1, spent)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ice_lightning import pencil, thresholds
+from ice_lightning import checks, pencil, thresholds
 from ice_lightning.checks import at_least, ratio
 from ice_lightning.products import check_products
-from ice_lightning.search import Ask, Found, Problem, Rows, Search, Sums, energy_of, found, together
+from ice_lightning.search import WHOLE, Ask, Found, Problem, Rows, Search, Sums, found, together
 
 
 def everything(problem: Problem) -> Ask:
@@ -18,8 +18,7 @@ def everything(problem: Problem) -> Ask:
 
 def whole(problem: Problem, groups: list[Sums], **stats: Any) -> Found:
     """The end of a search that was told everything."""
-    R = together(groups).rows
-    end = found(problem, R, None, energy_of(problem, R), **stats)
+    end = found(problem, together(groups).rows, None, **stats)
     return (pencil if problem.projection == "soft" else thresholds).steady_whole(problem, end, groups)
 
 
@@ -40,7 +39,13 @@ class Whole:
         check_products(self.chunk, self.memory)
 
     def search(self, problem: Problem) -> Search:
-        """Ask once."""
+        """Ask once; raises IceError for more coordinates than dense matrices can have."""
+        if problem.n > WHOLE:
+            raise checks.problem(
+                f"at most {WHOLE} coordinates that may move for solver=exact",
+                problem.n,
+                "take solver=krylov, fewer layers or a smaller space",
+            )
         groups = yield everything(problem)
         return whole(problem, groups, passes=1, products=groups[0].spent)
 

@@ -113,15 +113,20 @@ def source(given: Mapping[str, Any]) -> dict[str, object]:
     return told
 
 
+def share_kept(metrics: Mapping[str, Any]) -> str:
+    """The explained energy, with its standard error where part of it is estimated."""
+    share, error = metrics["explained_energy"], metrics["explained_energy_error"]
+    return f"{share:.3g}" + (f" ± {error:.1g}" if error else "")
+
+
 def steadiness(stability: Mapping[str, Any] | None) -> str:
     """The stability figure in words."""
     if stability is None:
         return "not measured: fewer than 8 people"
-    first, (low, high) = stability["angles"][0], stability["interval"]
-    return (
-        f"subspaces of halves of {stability['people_per_half']} people differ by {first:.0f}° where they agree most, "
-        f"by {stability['largest']:.0f}° ({low:.0f}° to {high:.0f}°) where least"
-    )
+    first, *more = stability["angles"]
+    others = "".join(f", by {angle:.0f}° in the next pair" for angle in more)
+    halves = f"halves of {stability['people_per_half']} people"
+    return f"subspaces of {halves} differ by {first:.0f}° where they agree most{others}"
 
 
 SHOWN = {
@@ -156,7 +161,7 @@ def discovery_page(
     facts = {
         "directions kept": metrics["rank"],
         "directions cut off": f"{metrics['suppressed_rank']} of {metrics['coordinates']} coordinates that may move",
-        "energy kept": metrics["explained_energy"],
+        "energy kept": share_kept(metrics),
         "people used": metrics["people_used"],
         "people left out": ", ".join(f"{n} for want of {what}" for what, n in metrics["skipped_for_want_of"].items())
         or "none",
@@ -194,7 +199,7 @@ def comparison_page(
     for name, metrics in found.items():
         facts = {
             "directions kept": metrics["rank"],
-            "energy kept": metrics["explained_energy"],
+            "energy kept": share_kept(metrics),
             "worst leakage": max(metrics["leakage"].values(), default=0.0),
             "people used": metrics["people_used"],
             "stability": steadiness(metrics["stability"]),

@@ -5,19 +5,22 @@ sum_i S_i / (r_i lambda_max(S_i)). Random combinations of rows (a sketch; Halko 
 that its inverse is a good preconditioner; the residuals through it are the next directions, and the pencil is solved
 anew in the span of all of them (Golub & Ye 2002), where A and S are exact. S is one operator, so that a direction costs
 one product forward and one back however many terms there are. The largest eigenvalues of the terms, to which the ratios
-refer, are found beside it, a residual at a time (Lanczos).
+refer, are found before, a residual at a time (Lanczos).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ice_lightning.metric import Metric, ritz_pairs, strongest
+from ice_lightning.operators import remove
 from ice_lightning.search import (
+    WHOLE,
     Ask,
     Found,
     Problem,
@@ -25,13 +28,14 @@ from ice_lightning.search import (
     Rows,
     Sums,
     TooMany,
-    energy_of,
     found,
     root,
     steady,
     together,
+    trace_error,
 )
 from ice_lightning.solvers import thin_factor
+from ice_lightning.stability import FIRST, GROUPS
 
 WANTED = -1
 """The number of the activated terms with many features, which are estimated together."""
@@ -44,6 +48,9 @@ TOPS = 3
 
 STEPS = 4
 """So many blocks of residuals bring the subspace of all people to that of a half, where whole Jacobians are known."""
+
+CHASED = 0.9
+"""Down to this share of the tolerance, since the end solves anew in a smaller span that has the terms' tips as well."""
 
 KEPT = 0.9
 """Down to this share of the threshold they have to converge."""
@@ -107,6 +114,22 @@ def join(groups: Sequence[Told]) -> Told:
     return Told(people, Side(a, b, e), Side(c, d, f))
 
 
+class Tip(NamedTuple):
+    """What a span says of a term's largest eigenvalue.
+
+    Attributes:
+        value: of the vector with the most energy there, a lower bound.
+        x: (n, 1), this vector.
+        q: (n, 1), a new direction.
+        residual: the length of the energy times x less value x, relative to the value.
+    """
+
+    value: float
+    x: Tensor
+    q: Tensor
+    residual: float
+
+
 class Top(NamedTuple):
     """The search for a term's largest eigenvalue.
 
@@ -128,15 +151,15 @@ class Top(NamedTuple):
         """A lower bound of the largest eigenvalue, 0 where the energy is."""
         return float(torch.linalg.matrix_norm(self.GQ, 2)) if self.GQ.numel() else 0.0
 
-    def ritz(self) -> tuple[Tensor, Tensor, float]:
-        """Unit vector (n, 1) with the most energy in the span, a new direction (n, 1), and the residual's length."""
+    def tip(self) -> Tip:
+        """The vector with the most energy in the span."""
         theta, U = torch.linalg.eigh(self.Q.T @ self.GQ)
         x, rest = self.Q @ U[:, -1:], (self.GQ - self.Q * theta[-1]) @ U[:, -1:]
         size = float(rest.norm() / theta[-1])
         for _ in range(2):
             rest = rest - self.Q @ (self.Q.T @ rest)
             rest = rest / rest.norm().clamp_min(1e-300)
-        return x, rest, size
+        return Tip(float(theta[-1]), x, rest, size)
 
     def extended(self, q: Tensor, Gq: Tensor) -> Top:
         """With a new direction (n, 1) and its product."""
@@ -161,7 +184,7 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
     total, spent, number = together(groups), groups[0].spent, 1
     if not wanted_many and not many:
         factors = total.rows[: len(few)]
-        return found(problem, factors, None, energy_of(problem, factors), passes=number, products=spent)
+        return found(problem, factors, None, passes=number, products=spent)
     order = [*few, WANTED, *many]
     estimates = [dict(zip(order, group.rows, strict=True)) for group in groups]
     tops = {i: Top.of(R) for i, R in zip(order, total.rows, strict=True) if i in ratios}
@@ -170,54 +193,91 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         groups = yield Ask(products=tuple(Products(alone[i], tops[i].Q) for i in many))
         tops |= {i: tops[i]._replace(GQ=GQ) for i, GQ in zip(many, together(groups).products, strict=True)}
         spent, number = spent + groups[0].spent, number + 1
-    charges = {i: 1 / (r * tops[i].value()) for i, r in ratios.items() if tops[i].value() > 0}
-
+    while number < passes - 2 and (chased := {i: tops[i].tip().q for i in many if tops[i].tip().residual > tolerance}):
+        groups = yield Ask(products=tuple(Products(alone[i], q) for i, q in chased.items()))
+        for (i, q), Gq in zip(chased.items(), together(groups).products, strict=True):
+            tops[i] = tops[i].extended(q, Gq)
+        spent, number = spent + groups[0].spent, number + 1
+    tips = {i: top.tip() for i, top in tops.items() if top.value() > 0}
+    charges = {i: 1 / (ratios[i] * tip.value) for i, tip in tips.items()}
+    summed = [problem.only(energy) for energy in (wanted_many, {i: charges[i] for i in many})]
     told = [begin(group.people, of, problem, charges) for group, of in zip(groups, estimates, strict=True)]
     everyone = join(told)
     B, A = Metric(everyone.S.estimate()), everyone.A.estimate()
     share, most = SPARE * problem.activate_ratio, None if problem.rank is None else problem.rank + 1
-    D, X, left = everyone.A.GD, strongest(A, B, share, most)[1], 0.0
-    W = X
+    D, (values, X), left = everyone.A.GD, strongest(A, B, share, most), 0.0
+    W, Y = X, X[:0]
     while number < passes - 1:
         W = B.orthonormal(W, D)
-        chased = {i: q for i, (_, q, size) in ((i, tops[i].ritz()) for i in many) if size > tolerance}
-        if not W.shape[1] and not chased:
-            now = charges | {i: 1 / (ratios[i] * tops[i].value()) for i in many}
-            if all(abs(now[i] / charges[i] - 1) <= tolerance for i in many):
-                break
-            charges, D, W = now, D[:, :0], B.orthonormal(X, D[:, :0])  # the products were with other charges
-            told = [begin(each.people, of, problem, charges) for each, of in zip(told, estimates, strict=True)]
-        summed = [problem.only(energy) for energy in (wanted_many, {i: charges[i] for i in many})]
-        if spent + W.shape[1] * (1 + sum(any(each) for each in summed)) + 2 * len(chased) > problem.n:
+        if not W.shape[1]:
+            break
+        if problem.n <= WHOLE and spent + W.shape[1] * (1 + sum(any(each) for each in summed)) > problem.n:
             return TooMany(number, spent)
-        own = [Products(alone[i], q) for i, q in chased.items()]
-        products = (*(Products(each, W) for each in summed), *own)
-        groups = yield Ask(products=products, residual=left if D.shape[1] else None)
+        groups = yield Ask(products=tuple(Products(each, W) for each in summed), residual=left if D.shape[1] else None)
         spent, number, D = spent + groups[0].spent, number + 1, torch.cat([D, W], 1)
-        told = [each.extended(group.products[:2]) for each, group in zip(told, groups, strict=True)]
-        for (i, q), Gq in zip(chased.items(), together(groups).products[2:], strict=True):
-            tops[i] = tops[i].extended(q, Gq)
+        told = [each.extended(group.products) for each, group in zip(told, groups, strict=True)]
         everyone = join(told)
         values, Y = pairs(everyone, D, share, most)
-        X, rest = D @ Y, missing(everyone, D, Y, values)
-        W = B.inverse(rest)
-        size = (rest * W).sum(0).clamp_min(0).sqrt() / (values * B.embed(X).norm(dim=0))
+        X, W = D @ Y, B.inverse(missing(everyone, D, Y, values))
+        size = sizes(everyone, D, Y, values, B)
         size[values < KEPT * problem.activate_ratio * values[:1]] = 0
         size[len(size) if problem.rank is None else problem.rank :] = 0
-        W, left = W[:, size > tolerance], max(size.tolist(), default=0.0)
-    tip = [tops[i].ritz()[0] for i in tops if tops[i].value() > 0]
-    E = torch.linalg.qr(torch.cat([X, *tip], 1)).Q
-    groups = yield Ask(grams=E, residual=left)
-    factors = [root(H) for H in together(groups).grams]
-    left = max([left, *(tops[i].ritz()[2] for i in many)])
+        W, left = W[:, size > CHASED * tolerance], max(size.tolist(), default=0.0)
+    E = torch.linalg.qr(torch.cat([X, *(tip.x for tip in tips.values())], 1)).Q
+    apart = B.orthonormal(differing(told, D, Y, values, B), D)
+    products = tuple(Products(each, V) for V in (E, apart) for each in summed)
+    groups = yield Ask(products=products, grams=E, residual=left)
+    last, number, spent = together(groups), number + 1, spent + groups[0].spent
+    told = [each.extended(group.products[2:]) for each, group in zip(told, groups, strict=True)]
+    end = found(problem, [root(H) for H in last.grams], E)
+    final = begin(1, dict(zip(order, total.rows, strict=True)), problem, charges).extended(last.products[:2])
+    size = sizes(final, E, end.coefficients, end.result.values, B)
+    left = max(size.tolist(), default=0.0)
     stats = {
-        "passes": number + 1,
-        "products": spent + groups[0].spent,
+        "passes": number,
+        "products": spent,
         "residual": left,
-        "stopped_early": "" if left <= tolerance else f"a residual of {left:.2g} after {number + 1} passes",
+        "stopped_early": "" if left <= tolerance else f"a residual of {left:.2g} after {number} passes",
     }
-    end = found(problem, factors, E, float(A.square().sum()), **stats)
-    return steady(end, told, lambda half: subspace_of(join(half), D, B, end.result.vectors.shape[1]))
+    known, AK = torch.cat([D, E], 1), torch.cat([everyone.A.times(D), final.A.times(E)], 1)
+    rest, error = beyond(final.A, known, AK, end.result.vectors, each * problem.people)
+    end = end._replace(result=replace(end.result, stats=end.result.stats | stats), rest=rest, rest_error=error, norm=B)
+    D, rank = torch.cat([D, apart], 1), end.result.vectors.shape[1]
+    return steady(end, told, lambda half: subspace_of(join(half), D, B, rank))
+
+
+def differing(told: list[Told], D: Tensor, Y: Tensor, values: Tensor, B: Metric) -> Tensor:
+    """(n, b), what groups miss at the first pairs x = D Y, where their own subspaces lie; none for one group."""
+    if len(told) < GROUPS:
+        return D[:, :0]
+    Y, values = Y[:, :FIRST], values[:FIRST]
+    return torch.cat([B.inverse(missing(each, D, Y, values)) for each in told], 1)
+
+
+def sizes(told: Told, D: Tensor, Y: Tensor, values: Tensor, B: Metric) -> Tensor:
+    """(k,), the residuals of pairs x = D Y (n, k), relative to their values, in B as far as it is known."""
+    rest = missing(told, D, Y, values)
+    return (rest * B.inverse(rest)).sum(0).clamp_min(0).sqrt() / (values * B.embed(D @ Y).norm(dim=0))
+
+
+def beyond(A: Side, D: Tensor, AD: Tensor, V: Tensor, rows: int) -> tuple[float, float]:
+    """The activated energy outside the span of V (n, k), itself in that of D, and its standard error.
+
+    Args:
+        A: what is known of the activated terms.
+        D: (n, d), directions whose products are known.
+        AD: (n, d), these.
+        V: see above.
+        rows: from how many random rows the estimate is.
+    """
+    U, s, Vh = torch.linalg.svd(D, full_matrices=False)
+    keep = s > 1e-6 * s[:1]
+    Q, AQ = U[:, keep], AD @ (Vh[keep].T / s[keep])
+    C = Q.T @ torch.linalg.qr(V).Q
+    inside, own = (Q * AQ).sum(), (C * (Q.T @ AQ @ C)).sum()
+    exact, estimated = (remove(each.T, Q).T for each in (A.exact, A.sketch))
+    rest = inside - own + exact.square().sum() + estimated.square().sum()
+    return max(0.0, float(rest)), trace_error([estimated], [1.0], [rows])
 
 
 def begin(people: int, estimates: Mapping[int, Tensor], problem: Problem, charges: Mapping[int, float]) -> Told:

@@ -210,10 +210,10 @@ def people(
             )
             right.set_xticks([])
         else:
-            angles, (low, high) = stability["angles"], stability["interval"]
+            angles = stability["angles"]
             right.bar(range(1, len(angles) + 1), angles, color=ACCENT, width=0.7)
-            right.plot([len(angles)] * 2, [low, high], color="black", lw=1.5)
-            right.set_xlabel(f"pair of directions; halves of {stability['people_per_half']} people")
+            right.set_xticks(range(1, len(angles) + 1))
+            right.set_xlabel(f"first pairs of directions; halves of {stability['people_per_half']} people")
         right.grid(axis="y", alpha=0.25)
     return figure
 

@@ -15,10 +15,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ice_lightning.metric import Metric
 from ice_lightning.operators import Dense, Sum
 from ice_lightning.projection import Bad, fix_signs, project
 from ice_lightning.solvers import EigenResult, Exact, thin_factor
 from ice_lightning.stability import Group, stability
+
+WHOLE = 6000
+"""Up to so many coordinates whole Jacobians are taken, and dense matrices of as many columns decomposed."""
 
 FEW = 48
 """Up to so many features a term is asked for row by row."""
@@ -147,13 +151,21 @@ class Found(NamedTuple):
         result: of `project`, vectors (n, k); passes, products, residual and stability in its stats.
         factors: of every term, (r_i, d).
         coefficients: (d, k); factors[i] @ coefficients has the Gram matrix of J_i V.
-        energy: trace of the activated terms' Gram matrix, or an unbiased estimate of it.
+        rest: the activated energy (trace) outside the span of the directions, or an unbiased estimate of it.
+        rest_error: that estimate's standard error; 0 where it is exact.
+        pairs: (n, k'), the eigenvectors of which `late` and `mixed` make directions; under `early` and `soft` these.
+        removed: (n, q) orthonormal, what was projected out as far as the search knows it.
+        norm: under `soft`, that of its residuals; the pencil's, as far as the search knows it.
     """
 
     result: EigenResult
     factors: list[Tensor]
     coefficients: Tensor
-    energy: float
+    rest: float
+    rest_error: float
+    pairs: Tensor
+    removed: Tensor
+    norm: Metric | None = None
 
 
 class TooMany(NamedTuple):
@@ -183,13 +195,18 @@ def solve(problem: Problem, factors: list[Tensor]) -> EigenResult:
     return project(A, bad, problem.projection, problem.late, problem.activate_ratio, dense, problem.rank)
 
 
-def found(problem: Problem, factors: list[Tensor], Q: Tensor | None, energy: float, **stats: Any) -> Found:
+def found(problem: Problem, factors: list[Tensor], Q: Tensor | None, **stats: Any) -> Found:
     """The end of a search: solve within the span of Q (n, d), or in all coordinates."""
     result = solve(problem, factors)
     vectors = result.vectors if Q is None else fix_signs(Q @ result.vectors)
     signs = (vectors * (result.vectors if Q is None else Q @ result.vectors)).sum(0).sign()
     facts = {"residual": 0.0, "stopped_early": "", "stability": None} | stats
-    return Found(replace(result, vectors=vectors, stats=result.stats | facts), factors, result.vectors * signs, energy)
+    result, coefficients = replace(result, vectors=vectors, stats=result.stats | facts), result.vectors * signs
+    basis = torch.linalg.qr(coefficients).Q
+    rest = sum(
+        float(R.square().sum() - (R @ basis).square().sum()) * w for R, w in zip(factors, problem.weights, strict=False)
+    )
+    return Found(result, factors, coefficients, max(0.0, rest), 0.0, vectors, vectors[:, :0])
 
 
 def steady(end: Found, groups: Sequence[Group], subspace: Callable[[list[Group]], Tensor]) -> Found:
@@ -198,9 +215,24 @@ def steady(end: Found, groups: Sequence[Group], subspace: Callable[[list[Group]]
     return end._replace(result=replace(end.result, stats=stats))
 
 
-def energy_of(problem: Problem, factors: list[Tensor]) -> float:
-    """Trace of the activated terms' Gram matrix."""
-    return sum(float(R.square().sum()) * w for R, w in zip(factors, problem.weights, strict=False))
+def trace_error(rows: Sequence[Tensor], weights: Sequence[float], random: Sequence[int]) -> float:
+    """The standard error of sum_i w_i |R_i|^2 as an estimate of a trace, for people who are alike.
+
+    With N normal combinations of the rows of J each |R|^2 has the variance 2 tr((J^T J)^2) / N, and |R R^T|^2 has the
+    mean (1 + 1 / N) tr((J^T J)^2) + tr(J^T J)^2 / N.
+
+    Args:
+        rows: (r_i, n), with Gram matrices that estimate energies.
+        weights: of these.
+        random: from how many random rows in all; 0 for exact ones.
+    """
+    variance = 0.0
+    for R, w, count in zip(rows, weights, random, strict=True):
+        if count:
+            squared = float((R @ R.T if len(R) < R.shape[1] else R.T @ R).square().sum())
+            trace = (squared - float(R.square().sum()) ** 2 / count) / (1 + 1 / count)
+            variance += w**2 * 2 * max(0.0, trace) / count
+    return float(variance**0.5)
 
 
 def root(H: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ice_lightning.checks import at_least, problem
+from ice_lightning.checks import at_least
 from ice_lightning.operators import LinearOperator
 
 
@@ -36,11 +36,9 @@ class Exact:
 
     Attributes:
         chunk: products at a time.
-        limit: the widest latent that is accepted.
     """
 
     chunk: int = 8
-    limit: int = 6000
 
     def matrix(self, J: LinearOperator, tick: Callable[[int, int], None] | None = None) -> Tensor:
         """The operator as a matrix (m, n) in double precision; the products keep the operator's own.
@@ -51,8 +49,6 @@ class Exact:
         """
         at_least("solver.chunk", self.chunk, 1)
         m, n = J.shape
-        if min(m, n) > self.limit:
-            raise problem(f"at most {self.limit} columns for the exact solver", n, "choose a smaller space")
         side, product = (n, J.matmat) if n < m else (m, J.adjoint)
         if not side:
             return J.like.new_zeros(m, n)
@@ -83,3 +79,32 @@ def thin_factor(parts: list[Tensor]) -> Tensor:
     """
     A = torch.cat([part[part.abs().amax(1) > 0] for part in parts])
     return torch.linalg.qr(A, mode="r").R if A.shape[0] > 2 * A.shape[1] else A
+
+
+SMALL = 1500
+"""Up to so many rows or columns a matrix is decomposed whole."""
+
+
+def strong(R: Tensor, share: float) -> Tensor:
+    """(n, k) eigenvectors of R^T R for R (r, n) with at least `share` of the largest eigenvalue.
+
+    Of a large matrix these are Ritz vectors in a block Krylov space (Musco & Musco 2015) that begins with random
+    vectors and grows until the smallest of them has a tenth of that share.
+    """
+    if min(R.shape) <= SMALL:
+        _, s, Vh = torch.linalg.svd(R, full_matrices=False)
+    else:
+        draw, block = torch.Generator().manual_seed(0), 32
+        Q = W = torch.linalg.qr(torch.randn(R.shape[1], block, generator=draw, dtype=R.dtype).to(R.device)).Q
+        while True:
+            W = R.T @ (R @ W)
+            for _ in range(2):
+                W = torch.linalg.qr(W - Q @ (Q.T @ W)).Q
+            Q = torch.cat([Q, W], 1)
+            _, s, Y = torch.linalg.svd(R @ Q, full_matrices=False)
+            enough = Q.shape[1] >= 6 * block and s[len(s) - block] ** 2 < share / 10 * s[0] ** 2
+            if enough or Q.shape[1] + block > min(R.shape):
+                break
+        Vh = Y @ Q.T
+    values = s.square()
+    return Vh[(values >= share * values[:1]) & (values > 0)].T

@@ -59,6 +59,12 @@ def dense_jacobian(f, u, h=1e-6):
     return torch.stack(columns, 1)
 
 
+def bad_projector(Ss, ratios):
+    """I - Q Q^T (n, n) without all eigenvectors above their ratios, from energies."""
+    n = len(Ss[0])
+    return torch.eye(n, dtype=Ss[0].dtype) - torch.from_numpy(_bad([S.numpy() for S in Ss], ratios, n))
+
+
 def early(A, Ss, ratios, activate_ratio):
     """DESIGN section 1 with n x n matrices: A, Ss are energies G; returns (values, vectors), descending."""
     n = len(A)
@@ -114,14 +120,15 @@ def soft(A, Ss, ratios, activate_ratio):
     return values[keep][::-1], (vectors / np.linalg.norm(vectors, axis=0))[:, keep][:, ::-1]
 
 
-def answer(search, people, groups=1):
+def answer(search, people, groups=1, seed=0, sketch=lambda R: R):
     """Drive a search with the dense rows of every person and term, people[p][i] (m_i, n) in float64.
 
-    People are dealt out to the groups. Returns what it found and every (ask, sums) on the way.
+    People are dealt out to the groups; `seed` is that of the random rows, `sketch` changes these. Returns what it found
+    and every (ask, sums) on the way.
     """
     from ice_lightning.search import Sums
 
-    draw, said = torch.Generator().manual_seed(0), []
+    draw, said = torch.Generator().manual_seed(seed), []
 
     def energy(person, weights):
         return torch.cat([R * w**0.5 for R, w in zip(person, weights, strict=True)])
@@ -133,7 +140,7 @@ def answer(search, people, groups=1):
             for person in group:
                 R = energy(person, each.weights)
                 if each.random is not None:
-                    R = torch.randn(each.random, len(R), generator=draw, dtype=R.dtype) @ R / each.random**0.5
+                    R = sketch(torch.randn(each.random, len(R), generator=draw, dtype=R.dtype) @ R / each.random**0.5)
                 found.append(R[R.abs().amax(1) > 0] * len(group) ** -0.5)
             rows.append(torch.cat(found))
             spent += len(found[0])

@@ -13,8 +13,8 @@ LAYERS = [
     {"checks", "files", "listing", "upload", "progress", "settings"},
     {"ops", "products", "operators", "metrics", "verification", "synthetic"},
     {
-        "solvers", "projection", "search", "answer", "metric", "pencil", "thresholds", "krylov", "subspace",
-        "stability", "checkpoints", "modules.stylegan2",
+        "solvers", "projection", "search", "answer", "metric", "pencil", "cuts", "thresholds", "krylov",
+        "subspace", "stability", "checkpoints", "modules.stylegan2",
         "modules.any_generator", "modules.fingerprint",
         "modules.parser", "modules.landmarks", "modules.identity", "modules.classifier", "modules.layers",
         "modules.faces",

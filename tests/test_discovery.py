@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ice_lightning.krylov import Whole
-from ice_lightning.modules.discovery import Discovery
+from ice_lightning.modules.discovery import Discovery, seed_of
 from ice_lightning.run import build_criterion
 
 
@@ -23,3 +23,15 @@ def test_features_that_are_not_finite_are_named(module, generator, monkeypatch):
     monkeypatch.setattr(type(module.terms[0]), "forward", lambda self, image, analysis: image.mean((2, 3)) / 0 * 0)
     module.add({0: u})
     assert module.people_skipped == {f"finite {module.terms[0].label}": 1}
+
+
+def test_random_rows_have_nothing_to_do_with_latents(generator):
+    # The latents of person i come from the seed i as well, where latents.seed is 0.
+    people, passes = range(40), range(3)
+    z = generator.sample(len(people), 0)
+    seeds = {(person, number): seed_of(person, number) for person in people for number in passes}
+    assert len(set(seeds.values())) == len(seeds)
+    rows = [torch.randn(z.shape[1], generator=torch.Generator().manual_seed(seed)) for seed in seeds.values()]
+    rows = torch.stack(rows)
+    cosines = torch.nn.functional.normalize(rows) @ torch.nn.functional.normalize(z).T
+    assert cosines.abs().max() < 0.75  # of 4,800 pairs with 48 coordinates; the same draw would have 1

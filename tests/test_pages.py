@@ -45,7 +45,8 @@ VERDICT = {"classifier": "mine_&", "sentence": "mine flips <often>.", "subspaces
 
 
 FOUND = {
-    "rank": 2, "explained_energy": 0.5, "leakage": {"hair_<b>": 0.1}, "people_used": 8, "stability": None,
+    "rank": 2, "explained_energy": 0.5, "explained_energy_error": 0.0,
+    "leakage": {"hair_<b>": 0.1}, "people_used": 8, "stability": None,
     "seconds": {"products": 1.0},
 }  # fmt: skip
 COMMAND = "python -m ice_lightning.run 'a<b'"

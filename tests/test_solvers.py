@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from ice_lightning import solvers
 from ice_lightning.checks import IceError
 from ice_lightning.operators import Dense
-from ice_lightning.solvers import Exact, thin_factor
+from ice_lightning.solvers import Exact, strong, thin_factor
+from ice_lightning.subspace import principal_angles
 
 draw = torch.Generator().manual_seed(0)
 TALL = torch.randn(40, 12, generator=draw, dtype=torch.float64)
@@ -38,8 +40,15 @@ def test_thin_factor_keeps_the_energy_of_all_parts():
     assert thin_factor([torch.zeros(2, 12), torch.ones(1, 12)]).shape == (1, 12)
 
 
+def test_strong_pairs_of_a_large_matrix_are_those_of_its_decomposition(monkeypatch):
+    A = torch.randn(300, 280, generator=draw, dtype=torch.float64) * torch.logspace(0, -3, 280, dtype=torch.float64)
+    whole = strong(A, 1e-2)
+    monkeypatch.setattr(solvers, "SMALL", 100)
+    few = strong(A, 1e-2)
+    assert few.shape == whole.shape
+    assert principal_angles(few, whole).max() < 1e-3
+
+
 def test_sentences():
-    with pytest.raises(IceError, match="at most 10 columns for the exact solver, got 12: choose a smaller space"):
-        Exact(limit=10).solve(Dense(TALL))
     with pytest.raises(IceError, match=r"solver\.chunk of at least 1, got 0"):
         Exact(chunk=0).solve(Dense(TALL))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,11 @@ PRECISIONS = ("float32", "tf32", "bfloat16")
 bfloat16 has eight, of weights and activations. Face models, features and sums are not touched."""
 COARSE = 0.03
 """See operators.ROUNDING, for the precisions that have fewer bits."""
+
+
+def seed_of(person: int, number: int) -> int:
+    """Of a person's random rows in a pass: hashed, since people's latents have small numbers for seeds."""
+    return int.from_bytes(hashlib.blake2b(f"rows of person {person} in pass {number}".encode(), digest_size=4).digest())
 
 
 class Discovery(pl.LightningModule):
@@ -187,7 +193,7 @@ class Discovery(pl.LightningModule):
         person, u = one
         self.tell("products", person, 0.0)
         linear = linearise(self.features(person, u), self.start(u), self.forward_mode, self.batch)
-        seed = person + 1_000_003 * len(self.told)
+        seed = seed_of(person, len(self.told))
         return answer(self.ask, linear, used_terms(self.ask, len(self.terms)), self.problem.n, seed)
 
     def at_once(self, person: int, u: Tensor) -> int:
@@ -333,7 +339,8 @@ class Discovery(pl.LightningModule):
         self.metrics = {
             "rank": V.shape[1],
             "eigenvalues": self.result.values.tolist(),
-            "explained_energy": energy / found.energy,
+            "explained_energy": energy / (energy + found.rest),
+            "explained_energy_error": energy * found.rest_error / (energy + found.rest) ** 2,
             "leakage": leakage,
             "suppressed_rank": found.result.stats["suppressed_rank"],
             "latent_dim": self.generator.dim(self.space),
