@@ -19,6 +19,8 @@ from ice_lightning.checks import at_least
 from ice_lightning.files import whole
 
 FILE = "controls.safetensors"
+NAMES = ("number", "random_flipped", "random_change", "random_t")
+"""What is kept of each person."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +51,22 @@ def read_controls(folder: Path) -> dict[int, dict[str, Tensor]]:
     """Outcomes of random subspaces by person; nothing where there is no whole file."""
     try:
         rows = load_file(folder / FILE)
+        rows = {name: rows[name] for name in NAMES}
         numbers = rows["number"].tolist()
     except (OSError, SafetensorError, KeyError):
         return {}
     return {n: {name: column[i : i + 1] for name, column in rows.items()} for i, n in enumerate(numbers)}
 
 
-def keep_controls(folder: Path, people: Mapping[int, Mapping[str, Tensor]]) -> None:
-    """Write outcomes of random subspaces, a row for each person, beside those that are there."""
-    everyone = {**read_controls(folder), **people}
-    if not everyone:
+def keep_controls(folder: Path, rows: Mapping[str, Tensor]) -> None:
+    """Write outcomes of random subspaces of an explanation's rows, beside those that are there."""
+    if "random_tried" not in rows or not rows["random_tried"].any():
         return
+    tried = rows["random_tried"]
+    own = {name: rows[name][tried] for name in NAMES}
+    people = {n: {name: own[name][i : i + 1] for name in NAMES} for i, n in enumerate(own["number"].tolist())}
+    everyone = {**read_controls(folder), **people}
     order = sorted(everyone)
-    names = everyone[order[0]].keys()
-    rows = {name: torch.cat([everyone[number][name] for number in order]).contiguous() for name in names}
+    rows = {name: torch.cat([everyone[number][name] for number in order]).contiguous() for name in NAMES}
     with whole(folder / FILE) as part:
         save_file(rows, part)

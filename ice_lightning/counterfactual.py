@@ -59,8 +59,9 @@ def smallest_step(g: Tensor, drop: Tensor, bound: float, start: Tensor | None = 
         start: (N, k) within the ball; 0 where it is left out.
     """
     t = torch.zeros_like(g) if start is None else start
-    size = g.norm(dim=1, keepdim=True).clamp_min(1e-30)
-    down = -g / size
+    steep = g.double()  # a norm of small single-precision numbers underflows, and its vector would not be of length 1
+    size = steep.norm(dim=1, keepdim=True).clamp_min(1e-290)
+    down, size = (-steep / size).to(g), size.to(g).clamp_min(1e-30)
     level = (t * down).sum(1, keepdim=True) + drop[:, None].clamp_min(0) / size  # down . (t + s) has to reach this
     farthest = bound * down
     centre = level * down
@@ -100,7 +101,11 @@ class Tried:
         raw, g = self.raw(t, rows, gradient)
         g = g * self.sign[rows, None]
         self.keep(t.detach(), raw, g, gradient, rows)
-        return raw * self.sign[rows], g
+        return self.signed(raw, rows), g
+
+    def signed(self, raw: Tensor, rows: Tensor) -> Tensor:
+        """Raw scores of some people, positive while the decision is the original one, as is one that isn't finite."""
+        return torch.where(raw.isfinite(), raw * self.sign[rows], torch.inf)
 
     def flips(self, signed: Tensor) -> Tensor:
         """Whether signed scores are on the other side, by the margin; 0 itself is on neither."""
@@ -119,7 +124,7 @@ class Tried:
 
         With it goes the gradient g of the signed score, if there is one (`steep`).
         """
-        signed = raw * self.sign[rows]
+        signed = self.signed(raw, rows)
         flips, shorter = self.flips(signed), t.norm(dim=1) < self.best[rows].norm(dim=1)
         closer = signed < self.after[rows] * self.sign[rows]
         better = torch.where(self.flipped[rows], flips & shorter, flips | closer)

@@ -172,9 +172,9 @@ def explain(cfg: DictConfig) -> Result:
         fix = "set generator.checkpoint to that, or find the subspace again"
         raise problem(f"a subspace of this generator ({generator.fingerprint[:12]})", got, fix)
     decisive = settings(cfg, ("generator", "faces", "classifier", "method", "metrics"))
-    decisive |= {"explain.latents": cfg.explain.latents, "explain.seed": cfg.explain.seed}
+    decisive |= (who := people_of(cfg))
     random = settings(cfg, ("generator", "classifier", "method")) | weights_of(generator, classifier=classifier)
-    random |= {"explain.latents": cfg.explain.latents, "explain.seed": cfg.explain.seed, "space": subspace.space}
+    random |= who | {"space": subspace.space}
     random |= {"controls": [controls.subspaces, controls.seed], "directions": subspace.directions.shape[1]}
     kept = Path(cfg.explain.kept_controls) / digest(json.dumps(random | {"rows": ROWS}, sort_keys=True).encode())
     decisive |= settings(cfg, ("explain.controls",)) | {"explain.oracles": list(oracles)}
@@ -222,6 +222,13 @@ def explain(cfg: DictConfig) -> Result:
 def name_of(classifier: DictConfig) -> str:
     """What a classifier's settings call it."""
     return str(classifier.get("name", classifier._target_))
+
+
+def people_of(cfg: DictConfig) -> dict[str, Any]:
+    """Who is explained, and by which file of a classifier: another one may lie under the same path by now."""
+    files = {"explain.latents": cfg.explain.latents, "classifier.path": cfg.classifier.get("path")}
+    found = {f"content of {name}": digest(Path(path).read_bytes()) for name, path in files.items() if path is not None}
+    return found | {"explain.latents": cfg.explain.latents, "explain.seed": cfg.explain.seed}
 
 
 def oracles_from(cfg: DictConfig, generator: AnyGenerator, classifier: nn.Module) -> dict[str, nn.Module]:

@@ -136,7 +136,7 @@ class SaveExplanation(pl.Callback):
             self.steps.stop()
         if trainer.is_global_zero:
             write(self.folder / FILE, pl_module.rows, self.facts)
-            keep_controls(self.kept, pl_module.random_done)
+            keep_controls(self.kept, pl_module.rows)
             found = summary(load_explained(self.folder))
             metrics = self.metrics(pl_module, found)
             pictures = self.pictures(pl_module)

@@ -72,6 +72,14 @@ class Significance:
     detectable: float
 
     @property
+    def leads(self) -> bool:
+        """Whether it is among the best 5 % of named and controls together, or the very best of fewer than twenty.
+
+        How often a random subspace leads is known whatever the scores look like; p rests on the shape of their tail.
+        """
+        return self.rank <= max(1, math.floor(LEVEL * (self.controls + 1) + 1e-9))
+
+    @property
     def random_rate(self) -> float:
         """Mean flip rate of the controls."""
         return sum(self.random_rates) / len(self.random_rates)
@@ -114,7 +122,8 @@ def compare(
     scores: where subspaces differ by a normal strength and people by normal noise (Thurstone 1927), those are
     normal. A control's score against the M - 1 others varies M / (M - 1) times as much as its strength, since its own
     is in the mean of nobody else. Where few people flip, strong random subspaces lie farther out than weak ones: then
-    the spread of the upper half counts. No spread is taken for less than what a sample of this many people has.
+    the spread of the upper half counts, with half as many degrees of freedom. No spread is taken for less than what a
+    sample of this many people has.
 
     Args:
         flipped: (N,) bool, in the named subspace.
@@ -130,7 +139,7 @@ def compare(
     )
     against = among.mean(0).fill_diagonal_(0)  # (M, M): of the row against the column
     score, theirs = float(person.mean()), against.sum(1) / max(m - 1, 1)
-    noise = float(person.mean(1).std()) / math.sqrt(n) if n > 1 else math.inf
+    noise = _sampling(person.mean(1), 0.5)
     everyone = torch.cat([person.mean(0, keepdim=True), against])  # each against the controls
     against_named = torch.cat([torch.zeros(1), 1 - person.mean(0)])
     total = everyone.sum(1) + against_named
@@ -139,13 +148,15 @@ def compare(
     places = torch.tensor([_probit(float(each), m - 1) for each in theirs], dtype=torch.float64)
     p, detectable = math.nan, math.nan
     if m > 1:
-        middle, spread = float(places.mean()), _spread(places) * (m - 1) / m
+        middle, (spread, freedom) = float(places.mean()), _spread(places)
+        spread *= (m - 1) / m
         wide = math.sqrt(1 + 1 / m)
         slope = float(norm.pdf(place))  # of the score by its probit
         sure = max(spread * wide, noise / max(slope, 1e-3))
-        p = float(student.sf((place - middle) / sure, m - 1)) if sure else 0.5
-        sample = max(spread * wide, _typical_noise(among, n) / float(norm.pdf(middle)))
-        detectable = float(norm.cdf(middle + float(student.isf(level, m - 1)) * sample))
+        p = float(student.sf((place - middle) / sure, freedom))
+        sample = max(spread * wide, _typical_noise(among) / float(norm.pdf(middle)))
+        least = float(norm.cdf(middle + float(student.isf(level, freedom)) * sample))
+        detectable = min(1.0, (least * (m + 1) - 0.5) / m)  # see _probit
     rates = random_flipped.double().mean(0)
     return Significance(
         score, p, rank, m, n, float(flipped.double().mean() - rates.mean()), _difference(flipped, random_flipped),
@@ -161,18 +172,27 @@ def _probit(share: float, m: int) -> float:
     return float(norm.ppf((share * m + 0.5) / (m + 1)))
 
 
-def _spread(places: Tensor) -> float:
-    """Standard deviation of (m,), or of those above the median about it, where that is larger."""
-    above = (places - places.quantile(0.5)).clamp_min(0)
-    upper = math.sqrt(2 * float(above.square().sum()) / (len(places) - 1))
-    return max(float(places.std()), upper)
+def _spread(places: Tensor) -> tuple[float, float]:
+    """Standard deviation of (m,) and its degrees of freedom.
+
+    Or of those above the median about it, where that is larger, with half as many.
+    """
+    above, freedom = (places - places.quantile(0.5)).clamp_min(0), len(places) - 1
+    whole, upper = float(places.std()), math.sqrt(2 * float(above.square().sum()) / freedom)
+    return (whole, freedom) if whole >= upper else (upper, freedom / 2)
 
 
-def _typical_noise(among: Tensor, n: int) -> float:
-    """Deviation of a control's mean score that comes from its n people: the median over controls; among (N, M, M)."""
+def _sampling(values: Tensor, prior: float) -> float:
+    """Standard error of the mean of (n,) people, with one more at `prior`: nobody is sure of what all agree in."""
+    return float(torch.cat([values.double(), values.new_full((1,), prior).double()]).std()) / math.sqrt(len(values) + 1)
+
+
+def _typical_noise(among: Tensor) -> float:
+    """Standard error of a control's mean score over people, the median over controls; among (N, M, M)."""
     m = among.shape[1]
     each = (among.sum(2) - 0.5) / max(m - 1, 1)  # (N, M), of each person; a control is even with itself
-    return float(each.std(0).median()) / math.sqrt(n) if n > 1 else math.inf
+    deviations = [_sampling(column, 0.5) for column in each.unbind(1)]
+    return sorted(deviations)[m // 2]
 
 
 def _difference(flipped: Tensor, random_flipped: Tensor) -> tuple[float, float]:
@@ -181,9 +201,9 @@ def _difference(flipped: Tensor, random_flipped: Tensor) -> tuple[float, float]:
     if n < 2 or m < 2:
         return math.nan, math.nan
     person = flipped.double() - random_flipped.double().mean(1)
-    variance = float(person.var()) / n + float(random_flipped.double().mean(0).var()) / m
+    variance = _sampling(person, 0.0) ** 2 + float(random_flipped.double().mean(0).var()) / m
     half = float(student.isf(0.025, min(n, m) - 1)) * math.sqrt(variance)
-    return float(person.mean()) - half, float(person.mean()) + half
+    return max(-1.0, float(person.mean()) - half), min(1.0, float(person.mean()) + half)
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -161,7 +161,8 @@ def load_explained(folder: str | Path) -> Explained:
 def check_version(facts: Mapping[str, Any], path: Path) -> None:
     """Refuse rows of a version that lacks what a verdict needs."""
     if facts.get("rows") != ROWS:
-        got = f"version {facts.get('rows', 1)}, which lacks the outcomes of whole random subspaces, at {path}"
+        lacks = ", which lacks the outcomes of whole random subspaces," if facts.get("rows", 1) < ROWS else ""
+        got = f"version {facts.get('rows', 1)}{lacks} at {path}"
         raise problem(f"counterfactuals with rows of version {ROWS}", got, "explain again, into another hydra.run.dir")
 
 
@@ -185,6 +186,7 @@ def _alone(run: Explained) -> SubspaceVerdict:
         some = known & rows["random_tried"].bool()
         count = rows["random_flipped"].shape[1]
         why = f"{count} random subspaces are too few to tell, at least {FEWEST} are needed" if count < FEWEST else ""
+        why = why or ("" if some.any() else "nobody to whom they were applied has a finite score")
         if some.any() and count:
             random = rows["random_flipped"][some].bool(), rows["random_change"][some]
             found = compare(flipped[some], rows["change"][some], *random)
@@ -205,8 +207,9 @@ def _alone(run: Explained) -> SubspaceVerdict:
 
 
 def _counted(each: SubspaceVerdict) -> SubspaceVerdict:
-    """With what its p-value says."""
-    return replace(each, counts=not each.why_not and each.p <= LEVEL)
+    """With what its p-value and its rank say."""
+    leads = each.significance is not None and each.significance.leads
+    return replace(each, counts=not each.why_not and leads and each.p <= LEVEL)
 
 
 def _with_slices(each: SubspaceVerdict, run: Explained) -> SubspaceVerdict:
@@ -229,11 +232,12 @@ def judge(runs: Sequence[Explained]) -> Verdict:
     """
     first = runs[0]
     for run in runs:
-        if not torch.equal(run.rows["number"], first.rows["number"]):
+        same = torch.equal(run.rows["number"], first.rows["number"])
+        if not same or not torch.allclose(run.rows["before"], first.rows["before"], 1e-3, 1e-3, equal_nan=True):
             fix = "give all runs the same explain.people and explain.seed"
             raise problem(f"the people of {first.folder.name} in {run.folder.name}", "others", fix)
     alone = [_alone(run) for run in runs]
-    adjusted = holm([each.p for each in alone])
+    adjusted = holm([math.nan if each.why_not else each.p for each in alone])
     found = [
         _with_slices(_counted(_detectable(replace(each, p=p), run, len(runs))), run)
         for each, p, run in zip(alone, adjusted, runs, strict=True)

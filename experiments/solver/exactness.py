@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def composed(criterion: str, people: int, solver: str) -> Any:
 
 def cluster(values: list[float]) -> int:
     """How many of the first eigenvalues, descending, are not told apart."""
-    for k, (one, following) in enumerate(zip(values, values[1:], strict=False), 1):
+    for k, (one, following) in enumerate(pairwise(values), 1):
         if 1 - following / one > ALONE:
             return k
     return len(values)

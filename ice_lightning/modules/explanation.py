@@ -191,12 +191,13 @@ class Explanation(pl.LightningModule):
         # A method that tries each direction would try every coordinate.
         plain = self.method if isinstance(self.method, Gradient) else Gradient()
         farthest = max(radius(self.everything.dim), getattr(self.method, "bound", None) or 0.0)
-        gradient = replace(plain, bound=farthest)
         start = self.everything.geometry.coordinates(self.basis.displace(torch.zeros_like(u), named.t))
-        known = named._replace(t=start, flipped=named.flipped & (start.norm(dim=1) <= farthest))
+        known = named._replace(t=start)
 
         def method(score: Score, u: Tensor, basis: Basis, *known: Tensor) -> Moves:
-            return gradient(score, u, basis, Moves(*known))
+            moves = Moves(*known)  # of a method without a ball they may lie farther
+            bound = max(farthest, *moves.t.norm(dim=1).tolist())
+            return replace(plain, bound=bound)(score, u, basis, moves)
 
         return search(method, self.score, self.draw, u, self.everything, images, *known)
 
@@ -288,14 +289,13 @@ class Explanation(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Bring together what every rank has found."""
         measured: dict[str, Any] = dict(self.metrics.items())
-        own = self.done, self.random_done, Counter({name: int(metric.count) for name, metric in measured.items()})
+        own = self.done, Counter({name: int(metric.count) for name, metric in measured.items()})
         everyone: list[Any] = [own]
         if self.trainer.world_size > 1:
             everyone = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(everyone, own)
-        people = {number: row for done, _, _ in everyone for number, row in done.items()}
-        self.random_done = {number: row for _, done, _ in everyone for number, row in done.items()}
-        counts: Counter[str] = sum((counts for _, _, counts in everyone), Counter())
+        people = {number: row for done, _ in everyone for number, row in done.items()}
+        counts: Counter[str] = sum((counts for _, counts in everyone), Counter())
         self.rows = joined([people[number] for number in sorted(people)])
         unknown = self.rows["number"][~self.rows["before"].isfinite()].tolist()
         if len(unknown) == len(people):
