@@ -7,6 +7,7 @@ call; the table in the README is written anew from all of them.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import re
@@ -44,7 +45,7 @@ def composed(criterion: str, people: int, solver: str) -> Any:
 
 def cluster(values: list[float]) -> int:
     """How many of the first eigenvalues, descending, are not told apart."""
-    for k, (one, following) in enumerate(zip(values, values[1:], strict=False), 1):
+    for k, (one, following) in enumerate(itertools.pairwise(values), 1):
         if 1 - following / one > ALONE:
             return k
     return len(values)
