@@ -83,7 +83,7 @@ class BlockKrylov:
         end = yield from kind.search(problem, self.rows, self.tolerance, self.passes)
         if isinstance(end, Found):
             return end
-        groups = yield everything(problem)
+        groups = yield everything(problem)._replace(residual=end.residual)
         ratios = {"activate_ratio": problem.activate_ratio, **problem.ratios}
         too_many = ", ".join(f"{name} {share:g}" for name, share in ratios.items())
         why = f"whole Jacobians take fewer products, so many directions are above the ratios ({too_many})"

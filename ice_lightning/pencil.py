@@ -212,7 +212,7 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         if not W.shape[1]:
             break
         if problem.n <= WHOLE and spent + W.shape[1] * (1 + sum(any(each) for each in summed)) > problem.n:
-            return TooMany(number, spent)
+            return TooMany(number, spent, left if D.shape[1] else None)
         groups = yield Ask(products=tuple(Products(each, W) for each in summed), residual=left if D.shape[1] else None)
         spent, number, D = spent + groups[0].spent, number + 1, torch.cat([D, W], 1)
         told = [each.extended(group.products) for each, group in zip(told, groups, strict=True)]

@@ -174,10 +174,12 @@ class TooMany(NamedTuple):
     Attributes:
         passes: over the people, until now.
         spent: products per person, until now.
+        residual: the largest of a wanted pair, as in Ask.
     """
 
     passes: int
     spent: int
+    residual: float | None
 
 
 Search = Generator[Ask, list[Sums], Found]

@@ -153,7 +153,7 @@ def compare(
         wide = math.sqrt(1 + 1 / m)
         slope = float(norm.pdf(place))  # of the score by its probit
         sure = max(spread * wide, noise / max(slope, 1e-3))
-        p = float(student.sf((place - middle) / sure, freedom))
+        p = float(student.sf((place - middle) / sure, freedom)) if sure else 0.5  # nobody flips anywhere
         sample = max(spread * wide, _typical_noise(among) / float(norm.pdf(middle)))
         least = float(norm.cdf(middle + float(student.isf(level, freedom)) * sample))
         detectable = min(1.0, (least * (m + 1) - 0.5) / m)  # see _probit

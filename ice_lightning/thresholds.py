@@ -67,24 +67,22 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
     euclid, D = Metric(R[0][:0]), R[0][:0].T
     sums = [Within(group.people, group.rows, [None if known else D for known in exact]) for group in groups]
     W, probe = seeds(problem, R), torch.randn(len(D), 1, generator=torch.Generator().manual_seed(0)).to(D)
-    ritz, now = Ritz(D, [each[:, :0] for each in R], [D] * len(R)), None
+    ritz, now, left = Ritz(D, [each[:, :0] for each in R], [D] * len(R)), None, None
     for step in range(1, passes):
         W = euclid.orthonormal(W, D)
         W = torch.cat([W, euclid.orthonormal(probe, torch.cat([D, W], 1))], 1)
         if not W.shape[1] or number == passes - 1:  # what lies in the span is rounding; a pass is left for the end
             break
         if problem.n <= WHOLE and spent + W.shape[1] * (1 + len(many)) > problem.n:
-            return TooMany(number, spent)
+            return TooMany(number, spent, left)
         D = torch.cat([D, W], 1)
         if many:
-            groups = yield Ask(
-                products=tuple(Products(alone[i], W) for i in many), residual=None if now is None else now.residual
-            )
+            groups = yield Ask(products=tuple(Products(alone[i], W) for i in many), residual=left)
             spent, number = spent + groups[0].spent, number + 1
             sums = [told.extended(many, group.products) for told, group in zip(sums, groups, strict=True)]
         ritz = Ritz.of(R, D, Within.together(sums).GD)
         now = Checked.of(problem, ritz, R, exact)
-        W = now.chased(tolerance)
+        W, left = now.chased(tolerance), now.residual
         if not now.X.shape[1]:
             W = torch.cat([free(problem, R, now.cut.first), W], 1)
         if not W.shape[1] and step >= PROBES:

@@ -133,7 +133,7 @@ def test_all_coordinates_at_once_miss_no_flip_that_is_known():
     """A boundary with a narrow gap beside which gradients point the wrong way."""
 
     def score(v):
-        return 1 + v[:, 0].square() - 40 * (-80 * ((v[:, 1] - 1.5).square() + v[:, 0].square())).exp()
+        return 1 + v[:, 0].square() + 0.1 * v[:, 1] - 40 * (-80 * ((v[:, 1] - 1.5).square() + v[:, 0].square())).exp()
 
     u, every = torch.zeros(1, 3).double(), EveryCoordinate(geometry([torch.eye(3).double()]))
     known = Moves(*(each[None] for each in (torch.tensor([0, 1.45, 0]).double(), torch.ones(()), torch.tensor(-1.0),
@@ -185,3 +185,20 @@ def test_settings_without_a_search_are_refused(settings, told):
 def test_settings_of_the_published_search_are_refused_alike(settings, told):
     with pytest.raises(IceError, match=told):
         Paper(**settings)
+
+
+def test_a_step_of_next_to_no_gradient_stays_in_the_ball():
+    """In single precision the norm of a gradient of 1e-24 underflows."""
+    g = torch.full((3, 4), 1e-24) * torch.tensor([[1.0], [3.0], [1e-3]])
+    step = smallest_step(g, torch.ones(3), 2.0)
+    torch.testing.assert_close(step.norm(dim=1), torch.full((3,), 2.0))
+
+
+@pytest.mark.parametrize("broken", [torch.nan, -torch.inf, torch.inf])
+def test_where_a_score_breaks_down_nobody_flips_and_a_shorter_step_is_tried(broken):
+    def score(v):
+        return torch.where(v[:, 0] < -1.2, broken * torch.ones_like(v[:, 0]), 0.5 + v[:, 0].clamp(-1, 1) ** 3)
+
+    found = Gradient(margin=0.0)(score, torch.full((1, 1), 0.2).double(), columns(torch.eye(1).double()))
+    assert found.flipped.all()
+    assert found.after.isfinite().all()

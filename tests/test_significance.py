@@ -104,16 +104,38 @@ def test_controls_that_never_flip_leave_the_people_to_speak():
     assert p[2] < 1e-3 < 0.01 < p[1]
 
 
-def test_what_is_detectable_would_have_counted():
-    flipped, change = linear(4, 64, 20, 5)
-    least = compare(flipped[:, 0], change[:, 0], flipped, change).detectable
-    scores = []
-    for n in range(65):  # the first n people beat every control, the others lose to all
-        won = torch.arange(64) < n
-        found = compare(won, torch.zeros(64), flipped, change)
-        scores.append((found.score, found.p))
-    counting = [score for score, p in scores if p <= 0.05]
-    assert min(counting) == pytest.approx(least, abs=0.05)
+def test_what_everyone_agrees_in_is_sure_but_not_endlessly():
+    """All flip and no control flips anyone: no spread at all, and the clearest case there is."""
+    none, changes = torch.zeros(64, 20, dtype=torch.bool), torch.full((64, 20), torch.nan)
+    everyone = compare(torch.ones(64, dtype=torch.bool), torch.rand(64), none, changes)
+    assert everyone.score == 1
+    assert everyone.rank == 1
+    assert everyone.p < 1e-3
+    low, high = everyone.difference_interval
+    assert low < everyone.difference == 1 == high
+
+
+@pytest.mark.parametrize("controls", [10, 20, 100])
+def test_what_is_detectable_has_just_the_p_value_that_counts(controls):
+    """A score that lies at it, made of people who beat all controls or lose to all."""
+    flipped, change = linear(4, 4000, controls, 5)
+    flips = torch.ones_like(flipped)
+    least = compare(flips[:, 0], change[:, 0], flips, change).detectable
+    below, above = (
+        compare(flips[:, 0], torch.where(torch.arange(4000) < round(share * 4000), 0.0, torch.inf), flips, change).p
+        for share in (least - 0.02, min(1.0, least + 0.02))
+    )
+    assert below > 0.05
+    assert above <= 0.05 or least > 0.98  # beating all of ten is not always enough
+
+
+def test_who_does_not_lead_does_not_count_whatever_the_tail():
+    """One random subspace of a hundred far ahead of the rest: the named one is as strong, and second to it."""
+    flipped, change = linear(4, 64, 100, 3)
+    found = compare(flipped[:, 0], change[:, 0], flipped[:, 1:], change[:, 1:])
+    assert found.leads == (found.rank <= 5)
+    few = compare(flipped[:, 0], change[:, 0], flipped[:, 1:11], change[:, 1:11])
+    assert few.leads == (few.rank == 1)
 
 
 def test_the_interval_of_the_difference_covers_over_people_and_controls():

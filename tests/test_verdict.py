@@ -150,6 +150,19 @@ def test_other_people_are_refused(tmp_path):
         judge([one, other])
 
 
+def test_people_of_another_seed_are_refused_though_their_numbers_agree(tmp_path):
+    one = explained(tmp_path, "a", 3)
+    other = explained(tmp_path, "b", 3, before=one.rows["before"].roll(1))
+    with pytest.raises(IceError, match="the people of a in b, got others: give all runs"):
+        judge([one, other])
+
+
+def test_nobody_to_compare_is_said(tmp_path):
+    before = torch.where(torch.arange(N) < 10, torch.nan, 1.0)
+    judged = judge([explained(tmp_path, "a", 60, before=before, random_tried=torch.arange(N) < 10)])
+    assert "is open: nobody to whom they were applied has a finite score" in judged.sentence
+
+
 def test_rows_of_an_older_version_are_refused(tmp_path):
     run = explained(tmp_path, "a", 3)
     facts = {"classifier": "c", "criterion": "a", "directions": 3, "oracles": [], "settings": {}}
