@@ -24,7 +24,7 @@ from ice_lightning.subspace import Subspace, principal_angles
 HERE = Path(__file__).parent
 RESULTS, README = HERE / "exactness.json", HERE / "README.md"
 RUNS = Path("outputs/exactness")
-CONF = HERE.parents[1] / "ice_lightning" / "conf" / "criterion"
+CONF = HERE.parents[1] / "conf" / "criterion"
 ALONE = 0.1
 """An eigenvalue stands alone where the next is lower by this share of it; others make a cluster."""
 
