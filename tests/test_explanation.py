@@ -18,7 +18,7 @@ from ice_lightning.modules.any_generator import OwnGenerator
 from ice_lightning.modules.classifier import Classifier, Scored, embedded
 from ice_lightning.modules.explanation import Explanation
 from ice_lightning.population import geometry, layer_covariances, radius
-from ice_lightning.run import oracles_from, run
+from ice_lightning.run import oracles_from, people_of, run
 from ice_lightning.subspace import Subspace, load_subspace
 from ice_lightning.verdict import load_explained
 
@@ -313,3 +313,18 @@ def test_random_subspaces_are_applied_to_the_first_people_alone(compose, subspac
     assert rows["random_flipped"].shape == (5, 3)
     assert not rows["random_flipped"][4].any()
     assert rows["random_change"][4].isnan().all()
+
+
+def test_another_file_under_the_same_path_is_other_people_and_another_classifier(compose, tmp_path):
+    """Weights alone don't tell: a program with the same ones may turn its answer round."""
+    latents, program = tmp_path / "latents.safetensors", tmp_path / "mine.pt2"
+    cfg = compose("task=explain", "classifier=own", f"classifier.path={program}", f"explain.latents={latents}")
+    seen = []
+    for content in (b"one", b"other"):
+        for file in (latents, program):
+            before = people_of(cfg) if seen else None
+            file.write_bytes(content)
+            if latents.exists() and program.exists():
+                seen.append(people_of(cfg))
+                assert seen[-1] != before
+    assert len({tuple(sorted(each.items(), key=str)) for each in seen}) == 3
