@@ -19,7 +19,8 @@ from ice_lightning.checks import at_least
 from ice_lightning.files import whole
 
 FILE = "controls.safetensors"
-NAMES = ("number", "random_flipped", "random_change", "random_t")
+OUTCOMES = ("random_flipped", "random_change", "random_t")
+NAMES = ("number", *OUTCOMES)
 """What is kept of each person."""
 
 
@@ -32,7 +33,7 @@ class ControlSettings:
         people: to how many, the first ones, each of them is applied.
         seed: of the random subspaces and the random weights.
         weights: the same classifier with random weights, in the named subspace.
-        unrestricted: all coordinates of the space at once, the upper bound.
+        unrestricted: all coordinates of the space at once, which miss no named flip.
     """
 
     subspaces: int = 20

@@ -26,7 +26,7 @@ PEOPLE = 4096
 SEED = 3_000_000_000
 FLOOR = 1e-4
 """No eigenvalue of a covariance counts as less than this share of the mean one: a direction in which nobody differs
-would cost infinitely much. experiments/calibration shows what other floors give."""
+would cost infinitely much. What other floors would give has been looked at on ten people only."""
 WITHIN = 0.997
 """Share of the population's own coordinates that lie in the ball in which people may be moved: three deviations of one
 normal number."""

@@ -17,7 +17,7 @@ from torchmetrics import Metric
 from ice_lightning import metrics, verification
 from ice_lightning.bases import Basis, EveryCoordinate, named_basis, random_bases
 from ice_lightning.checks import one_of, problem
-from ice_lightning.controls import ControlSettings
+from ice_lightning.controls import OUTCOMES, ControlSettings
 from ice_lightning.counterfactual import Gradient, Method, Moves, Score
 from ice_lightning.criterions import Analysis, Criterion
 from ice_lightning.latents import NOBODY
@@ -187,7 +187,7 @@ class Explanation(pl.LightningModule):
         return {name: column.cpu() for name, column in rows.items()}
 
     def unrestricted(self, u: Tensor, images: Tensor, named: Moves) -> tuple[Moves, Tensor]:
-        """Search in all coordinates at once, from the original and from the named flips: an upper bound."""
+        """Search in all coordinates at once, from the original and from the named flips, of which none is missed."""
         # A method that tries each direction would try every coordinate.
         plain = self.method if isinstance(self.method, Gradient) else Gradient()
         farthest = max(radius(self.everything.dim), getattr(self.method, "bound", None) or 0.0)
@@ -223,7 +223,7 @@ class Explanation(pl.LightningModule):
             "random_t": torch.full((len(U), several, k), torch.nan),
         }
         for i in tried.nonzero()[:, 0].tolist():
-            for name in ("random_flipped", "random_change", "random_t"):
+            for name in OUTCOMES:
                 rows[name][i] = self.random_done[numbers[i]][name][0]
         return rows
 
