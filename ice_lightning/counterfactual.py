@@ -233,8 +233,8 @@ class Gradient:
         trust, vain = torch.full_like(signed, bound), torch.zeros_like(rows)
         for _ in range(self.steps):
             step = smallest_step(g, self.aim(signed), bound, t)
-            moves = step.norm(dim=1) > 1e-3 * bound  # else it stands at the best place of the ball
-            going = ~tried.flipped[rows] & (vain < PATIENCE) & moves
+            falls = -(g * step).sum(1) > 1e-3 * self.aim(signed)  # else it stands at the best place of the ball
+            going = ~tried.flipped[rows] & (vain < PATIENCE) & falls
             rows, t, signed, g, trust, vain, step = (p[going] for p in (rows, t, signed, g, trust, vain, step))
             if not len(rows):
                 return

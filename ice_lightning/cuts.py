@@ -15,18 +15,15 @@ from torch import Tensor
 
 from ice_lightning.metric import Metric
 from ice_lightning.operators import Dense, remove
-from ice_lightning.projection import union
-from ice_lightning.search import Problem, root
+from ice_lightning.projection import LEFT, orthogonalised, union
+from ice_lightning.search import ALONE, Problem, first_bar, root
 from ice_lightning.solvers import Exact
 
 SETTLED = 0.1
 """What a bad pair's residual may do to a wanted pair, as a share of the tolerance."""
 
-ALONE = 0.1
-"""An eigenvalue stands alone where the next one is lower by this share of it."""
-
-FIRST = 0.3
-"""The sine of the first direction's angle to the exact one, where it stands alone, as a share of the tolerance."""
+LITTLE = 0.3
+"""Where late terms leave less than this of a pair's length, it may be nothing but an error."""
 
 NEAR = 0.7
 """Down to this share of their thresholds pairs are watched, lest one crosses it unseen."""
@@ -36,9 +33,6 @@ GAP = 0.1
 
 NOTHING = 1e-10
 """What is left of A's largest eigenvalue is rounding below this share."""
-
-DROPPED = 1e-6
-"""Late terms leave nothing of a pair where less than this length is left."""
 
 ROUNDING = 1e-6
 """A product's error over the term's root of its largest eigenvalue: eigenvalues are known to this over the root of
@@ -136,9 +130,8 @@ class Cut(NamedTuple):
 
 
 def left_of(X: Tensor, cut: Cut) -> Tensor:
-    """(k,), the length of what a cut leaves of X (n, k); infinite where that is dropped (`projection.orthonormal`)."""
-    left = remove(X, cut.every).norm(dim=0)
-    return torch.where(left < DROPPED, torch.inf, left)
+    """(k,), what late terms leave of pairs X (n, k) in the end (`projection.orthogonalised`)."""
+    return orthogonalised(remove(X, cut.every))[1]
 
 
 class Checked(NamedTuple):
@@ -149,6 +142,8 @@ class Checked(NamedTuple):
         X: (n, k), eigenvectors of P A P in the span; P is I under late, and of the early terms under mixed.
         values: (k,).
         AX: (n, k).
+        following: the next value, below the ratio; 0 where there is none near it.
+        left: (k,), what late terms leave of X; 1 under early.
         weak: (n, w), residuals of pairs a little below the ratio, relative to their values.
         cut: P's, in the span.
         wider: the span and one block more.
@@ -165,6 +160,8 @@ class Checked(NamedTuple):
     X: Tensor
     values: Tensor
     AX: Tensor
+    following: float
+    left: Tensor
     weak: Tensor
     cut: Cut
     wider: Ritz
@@ -186,11 +183,14 @@ class Checked(NamedTuple):
         least = NOTHING * float(torch.linalg.matrix_norm(A, 2)) ** 2 if A.numel() else 0.0
         most = problem.rank if problem.projection == "early" else None
         near = (result.values >= NEAR * problem.activate_ratio * result.values[:1]) & (result.values > least)
-        Y, values = result.vectors[:, near][:, :most], result.values[near][:most]
-        k = int((values >= problem.activate_ratio * values[:1]).sum())
+        values = result.values[near]
+        k = int((values >= problem.activate_ratio * values[:1])[:most].sum())
+        following = float(values[k : k + 1].sum())
+        Y, values = result.vectors[:, near][:, :most], values[:most]
         X, AX = Q @ Y, ritz.activated(problem) @ Y
         weak = remove(AX[:, k:], cut.first) - X[:, k:] * values[k:]
         weak, X, AX, values = weak / values[k:], X[:, :k], AX[:, :k], values[:k]
+        left = torch.ones_like(values) if problem.projection == "early" else left_of(X, cut)
         bad, energies, effect, rounding, names = [Q[:, :0]], [values[:0]], [values[:0]], [values[:0]], []
         terms = zip(some, early_terms(problem), ritz.GQ[len(problem.weights) :], problem.ratios.items(), strict=True)
         for spectrum, early, G, (name, share) in terms:
@@ -204,13 +204,13 @@ class Checked(NamedTuple):
             if early:
                 moves = moves + ((Q @ q).T @ AX).abs() / values
             if problem.projection != "early":
-                moves = moves + ((Q @ q).T @ X).abs() / left_of(X, cut)
+                moves = moves + ((Q @ q).T @ X).abs() / torch.where(left < LEFT, 1.0, left)
             gap = (energy - 1 + GAP).abs().clamp_min(GAP)
             effect.append((moves.amax(1) if X.shape[1] else moves.sum(1)) * bad[-1].norm(dim=0) / gap)
             rounding.append(torch.full_like(energy, ROUNDING / share**0.5))
             names += [name] * len(energy)
         checked = cls(
-            problem, X, values, AX, weak, cut, ritz, cut, some,
+            problem, X, values, AX, following, left, weak, cut, ritz, cut, some,
             torch.cat(bad, 1), torch.cat(energies), torch.cat(effect), torch.cat(rounding), names,
         )  # fmt: skip
         return checked.looked_ahead(R, exact)
@@ -230,15 +230,57 @@ class Checked(NamedTuple):
         """(k,), |P A P x - value x| / value with the P of some cut.
 
         What late terms leave of x is made as long as x: relative to what is left, and not less than what changes there
-        with the cut.
+        with the cut; 0 where it is dropped.
         """
         X, wide = remove(self.X, cut.first), self.wider
         AX = self.AX - wide.activated(self.problem) @ (wide.Q.T @ (self.X - X))
         size = (remove(AX, cut.first) - self.X * self.values).norm(dim=0) / self.values
+        size = torch.maximum(size, self.moved(cut)) / self.left
+        return torch.where(self.left < LEFT, 0.0, size)
+
+    def moved(self, cut: Cut) -> Tensor:
+        """(k,), how far what late terms leave of X moves with another cut; 0 under early."""
         if self.problem.projection == "early":
-            return size
-        moved = remove(self.X, cut.every) - remove(self.X, self.cut.every)
-        return torch.maximum(size, moved.norm(dim=0)) / left_of(self.X, self.cut)
+            return torch.zeros_like(self.values)
+        return (remove(self.X, cut.every) - remove(self.X, self.cut.every)).norm(dim=0)
+
+    def doubtful(self) -> Tensor:
+        """(k,), of which pairs it can't be told yet whether late terms leave something, or an error."""
+        error = self.errors().cummax(0).values
+        return (self.left - 2 * error < LEFT) & (self.left + error > LEFT) & (self.left < LITTLE) & (error > 0)
+
+    def errors(self) -> Tensor:
+        """(k,), how far pairs may be from their subspace's true one, or move with one block more; 0 under early."""
+        if self.problem.projection == "early":
+            return torch.zeros_like(self.values)
+        gap = (1 - self.following / self.values).clamp_min(GAP)
+        return torch.maximum(self.missing().norm(dim=0) / self.values / gap, self.moved(self.next))
+
+    def bars(self, tolerance: float) -> Tensor:
+        """(k,), the sizes that pairs may have: smaller for those that make the first direction, where it is alone."""
+        bars = torch.full_like(self.values, tolerance)
+        if not len(self.values):
+            return bars
+        first, alone = self.first()
+        values = torch.cat([self.values, self.values.new_tensor([self.following])])
+        gaps = 1 - values[1:] / values[:-1]
+        gap = float(gaps[max(0, first - 1) : first + 1].min())
+        if alone:  # and where the pair that it comes from isn't, as late ones may be, it is treated as if it just were
+            bars[: first + 1] *= first_bar(max(gap, ALONE))
+        return bars
+
+    def first(self) -> tuple[int, bool]:
+        """The pair from which the first direction comes, and whether its energy stands alone."""
+        energies, order = self.values, torch.arange(len(self.values))
+        if self.problem.projection != "early":
+            order = (self.left >= LEFT).nonzero()[:, 0]
+            Y = self.wider.Q.T @ orthogonalised(remove(self.X, self.cut.every))[0]
+            energies = (Y * (self.wider.Q.T @ self.wider.activated(self.problem) @ Y)).sum(0)
+        if not len(energies):
+            return 0, False
+        most = energies.sort(descending=True).values
+        following = float(most[1]) if len(most) > 1 else self.following
+        return int(order[energies.argmax()]), bool(following <= (1 - ALONE) * most[0])
 
     @property
     def residual(self) -> float:
@@ -253,15 +295,14 @@ class Checked(NamedTuple):
 
     def chased(self, tolerance: float) -> Tensor:
         """(n, b), the residuals that have to become smaller."""
-        bars = torch.full_like(self.values, tolerance)
-        gaps = 1 - self.values[1:2] / self.values[:1]
-        if len(self.values) and not (gaps < ALONE).any():
-            bars[:1] *= FIRST * min([1.0, *gaps.tolist()])
-        wanted = self.sizes(self.cut) > bars
+        bars, doubtful = self.bars(tolerance), self.doubtful()
+        wanted = (self.sizes(self.cut) > bars) | (doubtful.any() & (self.errors() > LEFT / 3))
         size = self.bad.norm(dim=0) / self.energies
         chosen = ((self.energies >= 1) & (size > tolerance)) | (self.effect > SETTLED * tolerance)
         if not wanted.any() and not chosen.any() and (self.sizes(self.next) > bars).any():
             chosen = self.effect >= SETTLED * self.effect.max()
+        if doubtful.any():
+            chosen |= self.effect > SETTLED * LEFT
         if self.jumps(tolerance):
             chosen |= self.unsure() & (self.bad.square().sum(0) / GAP > self.rounding)
         weak = self.weak[:, self.weak.norm(dim=0) > tolerance]

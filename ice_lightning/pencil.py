@@ -28,6 +28,7 @@ from ice_lightning.search import (
     Rows,
     Sums,
     TooMany,
+    first_bar,
     found,
     root,
     steady,
@@ -205,7 +206,7 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
     everyone = join(told)
     B, A = Metric(everyone.S.estimate()), everyone.A.estimate()
     share, most = SPARE * problem.activate_ratio, None if problem.rank is None else problem.rank + 1
-    D, (values, X), left = everyone.A.GD, strongest(A, B, share, most), 0.0
+    D, (values, X), left, settled = everyone.A.GD, strongest(A, B, share, most), 0.0, True
     W, Y = X, X[:0]
     while number < passes - 1:
         W = B.orthonormal(W, D)
@@ -222,7 +223,8 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         size = sizes(everyone, D, Y, values, B)
         size[values < KEPT * problem.activate_ratio * values[:1]] = 0
         size[len(size) if problem.rank is None else problem.rank :] = 0
-        W, left = W[:, size > CHASED * tolerance], max(size.tolist(), default=0.0)
+        bars = tolerance * shares(X, values, B)
+        W, left, settled = W[:, size > CHASED * bars], max(size.tolist(), default=0.0), bool((size <= bars)[:1].all())
     E = torch.linalg.qr(torch.cat([X, *(tip.x for tip in tips.values())], 1)).Q
     apart = B.orthonormal(differing(told, D, Y, values, B), D)
     products = tuple(Products(each, V) for V in (E, apart) for each in summed)
@@ -233,12 +235,11 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
     final = begin(1, dict(zip(order, total.rows, strict=True)), problem, charges).extended(last.products[:2])
     size = sizes(final, E, end.coefficients, end.result.values, B)
     left = max(size.tolist(), default=0.0)
-    stats = {
-        "passes": number,
-        "products": spent,
-        "residual": left,
-        "stopped_early": "" if left <= tolerance else f"a residual of {left:.2g} after {number} passes",
-    }
+    stats = {"passes": number, "products": spent, "residual": left, "stopped_early": ""}
+    if left > tolerance:
+        stats["stopped_early"] = f"a residual of {left:.2g} after {number} passes"
+    elif not settled:
+        stats["stopped_early"] = f"the first direction isn't settled after {number} passes"
     known, AK = torch.cat([D, E], 1), torch.cat([everyone.A.times(D), final.A.times(E)], 1)
     rest, error = beyond(final.A, known, AK, end.result.vectors, each * problem.people)
     end = end._replace(result=replace(end.result, stats=end.result.stats | stats), rest=rest, rest_error=error, norm=B)
@@ -258,6 +259,18 @@ def sizes(told: Told, D: Tensor, Y: Tensor, values: Tensor, B: Metric) -> Tensor
     """(k,), the residuals of pairs x = D Y (n, k), relative to their values, in B as far as it is known."""
     rest = missing(told, D, Y, values)
     return (rest * B.inverse(rest)).sum(0).clamp_min(0).sqrt() / (values * B.embed(D @ Y).norm(dim=0))
+
+
+def shares(X: Tensor, values: Tensor, B: Metric) -> Tensor:
+    """(k,), the shares of the tolerance that residuals of pairs may have: smaller for the first, where it is alone.
+
+    Residuals are of vectors that are long in B where they are charged much, angles of the same in plain coordinates.
+    """
+    found = torch.ones_like(values)
+    if len(values):
+        gap = float(1 - values[1:2].sum() / values[0])
+        found[0] = first_bar(gap) * float(X[:, 0].norm() / B.embed(X[:, :1]).norm())
+    return found
 
 
 def beyond(A: Side, D: Tensor, AD: Tensor, V: Tensor, rows: int) -> tuple[float, float]:

@@ -50,20 +50,26 @@ def fix_signs(V: Tensor) -> Tensor:
     return V * torch.where(largest < 0, -1, 1).to(V.dtype)
 
 
-def orthonormal(V: Tensor, tolerance: float = 1e-6) -> Tensor:
+LEFT = 1e-3
+"""Late terms leave nothing of a direction of length 1 where less than this length is left that the earlier ones don't
+have: what is shorter is mostly an error, made as long as a direction."""
+
+
+def orthogonalised(V: Tensor) -> tuple[Tensor, Tensor]:
     """Gram-Schmidt, twice, in the order of the columns (n, k).
 
-    Columns of length below `tolerance`, or in the span of earlier ones to that accuracy, are dropped.
+    Returns:
+        Q (n, k'), orthonormal, without the columns of which less than `LEFT` is left; and what is left of each (k,).
     """
-    Q = V[:, :0]
-    for v in V.T:
-        if v.norm() < tolerance:
-            continue
-        v = v / v.norm()
+    Q, left = V[:, :0], V.new_zeros(V.shape[1])
+    for i, v in enumerate(V.T):
         rest = remove(remove(v[:, None], Q), Q)
-        if rest.norm() > tolerance:
+        left[i] = rest.norm()
+        if left[i] >= LEFT:
+            rest = rest / left[i]
+            rest = remove(rest, Q)  # which a short rest needs again
             Q = torch.cat([Q, rest / rest.norm()], 1)
-    return Q
+    return Q, left
 
 
 def solved(A: LinearOperator, solver: Exact) -> EigenResult:
@@ -108,9 +114,10 @@ def early(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: Exact) ->
 
 
 def late(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: Exact) -> EigenResult:
-    """Eigenvectors v of A^T A above the ratio, then P v, normalised by column and orthogonalised in that order.
+    """Eigenvectors v of A^T A above the ratio, then P v, orthogonalised in that order and normalised by column.
 
-    The values are the energies v^T A^T A v of what is left, descending. (The released code of Li et al. 2022
+    Where less than `LEFT` of a column remains, as where the suppressed terms cover several eigenvectors together, it is
+    dropped. The values are the energies v^T A^T A v of what is left, descending. (The released code of Li et al. 2022
     normalises along the wrong axis, over directions instead of over coordinates.) Arguments, stats and errors as in
     `early`; vectors orthonormal and orthogonal to Q.
     """
@@ -120,7 +127,7 @@ def late(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: Exact) -> 
 def _late(A: LinearOperator, result: EigenResult, Q: Tensor, activate_ratio: float) -> EigenResult:
     ratio("activate_ratio", activate_ratio)
     Q = Q.to(result.vectors)
-    V = orthonormal(remove(kept(result, activate_ratio), Q))
+    V, _ = orthogonalised(remove(kept(result, activate_ratio), Q))
     AV = A.matmat(V.to(A.like)).to(V)
     values, order = AV.square().sum(0).sort(descending=True, stable=True)
     V, AV = fix_signs(V[:, order]), AV[:, order]

@@ -27,6 +27,12 @@ WHOLE = 6000
 FEW = 48
 """Up to so many features a term is asked for row by row."""
 
+ALONE = 0.1
+"""An eigenvalue stands alone where the next one is lower by this share of it."""
+
+ANGLE = 0.3
+"""The sine of the first direction's angle to the exact one, where it stands alone, as a share of the tolerance."""
+
 Weights = tuple[float, ...]
 """One per term: w stands for the energy sum_i w_i J_i^T J_i."""
 
@@ -215,6 +221,15 @@ def steady(end: Found, groups: Sequence[Group], subspace: Callable[[list[Group]]
     """The end of a search with the stability figure (`stability.stability`) in its stats."""
     stats = end.result.stats | {"stability": stability(groups, subspace)}
     return end._replace(result=replace(end.result, stats=stats))
+
+
+def first_bar(gap: float) -> float:
+    """The share of the tolerance that the first pair's residual may have, so that its angle is `ANGLE` of that.
+
+    An eigenvector is off by its residual over the gap to other eigenvalues at most (Davis & Kahan 1970), both relative
+    to its own; nothing is asked of one that doesn't stand alone.
+    """
+    return ANGLE * gap if gap >= ALONE else 1.0
 
 
 def trace_error(rows: Sequence[Tensor], weights: Sequence[float], random: Sequence[int]) -> float:

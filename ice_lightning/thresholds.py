@@ -100,6 +100,10 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
     stats = {"passes": number, "products": spent, "residual": now.residual, "stopped_early": ""}
     if now.residual > tolerance:
         stats["stopped_early"] = f"a residual of {now.residual:.2g} after {number} passes"
+    elif (now.sizes(now.cut) > now.bars(tolerance)).any():
+        stats["stopped_early"] = f"the first direction isn't settled after {number} passes"
+    elif now.doubtful().any():
+        stats["stopped_early"] = "what late terms leave of a direction can't be told from an error"
     elif jumps := now.jumps(tolerance):
         edge = ", ".join(f"{name} {problem.ratios[name]:g}" for name in jumps)
         stats["stopped_early"] = f"an eigenvalue too close to its ratio to say which side it is on ({edge})"

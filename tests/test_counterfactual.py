@@ -60,6 +60,15 @@ def test_a_plane_is_reached_along_its_normal_within_the_subspace():
     assert torch.equal(found.before.sign(), -found.after.sign())
 
 
+@pytest.mark.parametrize("steep", [1.0, 1e4])
+def test_a_boundary_much_nearer_than_the_ball_is_reached(steep):
+    # In all coordinates of a generator the ball is 41 deviations wide, and a classifier changes its mind within 0.03.
+    u, B = people(), basis()
+    w = torch.arange(1.0, 6, dtype=torch.float64)
+    found = Gradient(bound=50, margin=0.1)(lambda v: steep * ((v @ w) + (v @ w).square() / 5), u, B)
+    assert found.flipped.all()
+
+
 def test_a_curved_boundary_is_reached_at_its_nearest_point():
     """Inside of a shifted circle: the way out is along the radius."""
     u = 0.6 * torch.nn.functional.normalize(people(20, 2))

@@ -142,11 +142,9 @@ def toy(verdicts: int) -> Iterator[tuple[str, dict[str, Any]]]:
 def outcomes(name: str, k: int, people: int, subspaces: int) -> Outcomes:
     """Of random subspaces of a generator, kept in the study's folder."""
     file = HERE / f"{name}_{k}.safetensors"
-    rows = load_file(file) if file.exists() else {}
-    flipped, change = (
-        rows.get("flipped", torch.zeros(people, 0, dtype=torch.bool)),
-        rows.get("change", torch.zeros(people, 0)),
-    )
+    flipped, change = torch.zeros(people, 0, dtype=torch.bool), torch.zeros(people, 0)
+    if file.exists() and len((rows := load_file(file))["flipped"]) == people:
+        flipped, change = rows["flipped"], rows["change"]
     if flipped.shape[1] < subspaces:
         if name == "smiling":
             G, space, classifier = load_generator("embedded"), "s", embedded("smiling")
@@ -199,7 +197,7 @@ def power() -> Iterator[tuple[str, dict[str, Any]]]:
         runs = [run for run in runs if run.classifier == name]
         draw = torch.Generator().manual_seed(0)
         known = torch.stack([run.known & run.rows["random_tried"] for run in runs]).all(0).nonzero()[:, 0]
-        for people in (16, 32, 48, 64, 128):
+        for people in (32, 64, 128, 500):
             if people > len(known):
                 break
             counts = torch.zeros(len(runs))
@@ -207,8 +205,8 @@ def power() -> Iterator[tuple[str, dict[str, Any]]]:
             for _ in range(draws):
                 some = known[torch.randperm(len(known), generator=draw)[:people]]
                 columns = ("flipped", "change", "random_flipped", "random_change")
-                p = [compare(*(run.rows[name][some] for name in columns)).p for run in runs]
-                counts += torch.tensor(holm(p)) <= LEVEL
+                against = [compare(*(run.rows[name][some] for name in columns)) for run in runs]
+                counts += torch.tensor(holm([each.p if each.leads else 1.0 for each in against])) <= LEVEL
             yield (
                 f"{name}, {people} people",
                 dict(zip((run.criterion for run in runs), (counts / draws).tolist(), strict=True)),
@@ -220,7 +218,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help="out of toy, embedded, student, power; all by default")
     parser.add_argument("--verdicts", type=int, default=2000, help="of the toy, for each size")
-    parser.add_argument("--people", type=int, default=64)
+    parser.add_argument("--people", type=int, default=200)
     parser.add_argument("--subspaces", type=int, default=40)
     args = parser.parse_args()
     keep_freed_memory()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,6 +37,8 @@ KEPT = ("number", "before", "flipped", "change", "effort", "oracles", "unrestric
         "random_tried", "random_flipped", "random_change")  # fmt: skip
 OUT = Path("outputs/planted_bias")
 SUBSPACES = ("mouth_shape", "hair_color", "skin_color", "eye_shape")
+FEWER = 200
+"""People in the second set and after."""
 SHARES, SEEDS = (60, 75, 90, 99), (0, 1, 2)
 
 
@@ -44,9 +47,7 @@ def subspace(criterion: str) -> Path:
     return ASSETS / "subspaces" / f"{criterion}.safetensors"
 
 
-def explained(
-    name: str, criterion: str, people: int, seed: int, *classifier: str, controls: str = "{weights: false}"
-) -> Explained:
+def explained(name: str, criterion: str, people: int, seed: int, *classifier: str, controls: str) -> Explained:
     """A classifier's outcomes within one subspace; seeds draw other people.
 
     Kept below `cells`, and measured only where as many people aren't there.
@@ -69,12 +70,19 @@ def explained(
     return found
 
 
-def planted(people: int, sets: int) -> dict[str, Any]:
-    """The fair and the biased smile classifier of the package, in four named subspaces, on several sets of people."""
+def planted(people: int, sets: int, names: Sequence[str] = ("smiling", "smiling_biased")) -> dict[str, Any]:
+    """The fair and the biased smile classifier of the package, in four named subspaces, on several sets of people.
+
+    In the first set random subspaces are applied to everyone, so that `calibration` can ask what fewer people show;
+    other sets have `FEWER` people, and as many as by default to whom random subspaces are applied.
+    """
     found: dict[str, Any] = {}
     for seed in range(sets):
-        for name in ("smiling", "smiling_biased"):
-            verdict = judge([explained(name, c, people, seed, f"classifier={name}") for c in SUBSPACES])
+        size = min(people, FEWER) if seed else people
+        controls = "{weights: false}" if seed else f"{{weights: false, people: {people}}}"
+        for name in names:
+            own = f"classifier={name}"
+            verdict = judge([explained(name, c, size, seed, own, controls=controls) for c in SUBSPACES])
             found[f"{name}/{seed}"] = verdict.to_json()
             print(verdict.sentence, flush=True)
             if seed == 0:
