@@ -14,7 +14,7 @@ def native() -> dict:
     sys.path.insert(0, str(ROOT))
     from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension
 
-    from ice_lightning.ops.native import ahead_of_time_name, cuda_flags, flags, sources
+    from ice_lightning.ops.loader import ahead_of_time_name, cuda_flags, flags, sources
 
     files = [str(file.relative_to(ROOT)) for file in sources()]
     kind, arguments = CppExtension, flags()

@@ -11,11 +11,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-from ice_lightning.checkpoints import ASSETS, load_network
 from ice_lightning.checks import problem
-from ice_lightning.modules.identity import IdentityNet
-from ice_lightning.modules.layers import resize
-from ice_lightning.modules.parser import Parser
+from ice_lightning.ops.sampling import resize
 
 KINDS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
@@ -56,18 +53,6 @@ def read_pictures(path: str | Path, side: int) -> tuple[list[str], Tensor]:
         top, left = (picture.height - edge) // 2, (picture.width - edge) // 2
         images.append(resize(image[:, :, top : top + edge, left : left + edge], side).clamp(0, 1))
     return [file.stem for file in files], torch.cat(images)
-
-
-def perceptual() -> Callable[[Tensor], list[Tensor]]:
-    """What the embedded parser and identity network see at all their stages: images -> maps, finest first."""
-    parser = load_network(ASSETS / "parser.safetensors", "parser", Parser)
-    identity = load_network(ASSETS / "identity.safetensors", "identity", IdentityNet)
-
-    def features(image: Tensor) -> list[Tensor]:
-        trunks = [(network.trunk, network.size) for network in (parser, identity)]
-        return [stage for trunk, size in trunks for stage in trunk(resize(image, size))]  # type: ignore[operator, arg-type]
-
-    return features
 
 
 def distance(x: Tensor, other: Tensor, features: Callable[[Tensor], Sequence[Tensor]]) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ice_lightning.checks import at_least, one_of, problem
-from ice_lightning.modules.any_generator import AnyGenerator
+from ice_lightning.modules.generator import AnyGenerator
 
 NOBODY = -1
 """The number of a person who isn't one."""

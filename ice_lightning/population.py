@@ -17,8 +17,8 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from ice_lightning.checks import problem
-from ice_lightning.modules.any_generator import AnyGenerator
-from ice_lightning.products import one_thread
+from ice_lightning.modules.generator import AnyGenerator
+from ice_lightning.parallel import one_thread
 
 GEOMETRIES = ("population", "euclidean")
 PEOPLE = 4096
@@ -140,3 +140,19 @@ def layer_covariances(generator: AnyGenerator, space: str, people: int = PEOPLE)
 def moving_layers(directions: Tensor, widths: list[int]) -> Tensor:
     """(L,) bool: the layers in which directions (n, k) have anything."""
     return torch.stack([part.abs().amax() > 0 for part in directions.split(widths)])
+
+
+POPULATION = 512
+"""People whose deviation along a direction is the unit of an edit."""
+
+
+def deviations(U: Tensor) -> Tensor:
+    """Standard deviation of each coordinate of a population (N, n), (n,); the smallest other where one doesn't vary."""
+    std = U.std(0)
+    return torch.where(std > 0, std, std[std > 0].min() if (std > 0).any() else torch.ones(()).to(U))
+
+
+def named(directions: Tensor, U: Tensor) -> Tensor:
+    """Directions (n, k), each as long as one standard deviation of a population (N, n) along it."""
+    V = directions.to(U)
+    return V * deviations(U @ V)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ice_lightning.checks import problem
 from ice_lightning.files import whole
+from ice_lightning.renamed import renamed
 
 FILE = "subspace.safetensors"
 
@@ -101,11 +102,14 @@ def load_subspace(path: str | Path) -> Subspace:
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
+            provenance = json.loads(header["provenance"])
+            if "config" in provenance:
+                provenance["config"] = renamed(provenance["config"])
             return Subspace(
                 file.get_tensor("directions"),
                 file.get_tensor("eigenvalues"),
                 header["space"],
-                json.loads(header["provenance"]),
+                provenance,
             )
     except (SafetensorError, KeyError) as error:
         raise problem(f"a whole subspace file at {path}", str(error), "run the discovery again") from error

@@ -17,11 +17,7 @@ import torch
 from torch import Tensor
 
 from ice_lightning.checks import IceError, at_least, one_of, problem
-
-REGIONS = (
-    "background skin l_brow r_brow l_eye r_eye eye_g l_ear r_ear ear_r "
-    "nose mouth u_lip l_lip neck neck_l cloth hair hat"
-).split()
+from ice_lightning.labels import REGIONS
 
 FACE = frozenset("skin l_brow r_brow l_eye r_eye eye_g nose mouth u_lip l_lip".split())
 HEAD = FACE | {"l_ear", "r_ear", "hair"}

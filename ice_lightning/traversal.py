@@ -3,50 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ice_lightning.checkpoints import load_generator
-from ice_lightning.checks import problem
-from ice_lightning.modules.any_generator import AnyGenerator
+from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.subspace import Subspace
 
 VISIBLE = 0.3
 """RGB distance by which the most changed hundredth of the pixels differs from the original, at full strength."""
-CHECKPOINT = "ice_lightning.checkpoints.load_generator"
-"""What conf/generator/default.yaml names."""
 FARTHEST = 1e4
 """No direction of unit length is walked farther."""
-
-
-def generator_of(subspace: Subspace, own: Callable[[Any], AnyGenerator] | None = None) -> AnyGenerator:
-    """The generator that a subspace was found on: the checkpoint that its provenance names.
-
-    Args:
-        subspace: says what it was found on.
-        own: makes a generator of the settings of another kind; without it, one is refused, since a file that somebody
-            shares must not say what code is run.
-
-    Raises:
-        IceError: when its file is gone, is another one by now, or no checkpoint.
-    """
-    provenance = subspace.provenance
-    settings = provenance["config"]["generator"]
-    if settings["_target_"] == CHECKPOINT:
-        G: AnyGenerator = load_generator(provenance["generator"], label=settings.get("label"))
-    elif own is not None:
-        G = own(settings)
-    else:
-        fix = f"make films of it by task=traverse generator=own generator._target_={settings['_target_']}"
-        raise problem("a subspace of a checkpoint", f"one of {settings['_target_']}", fix)
-    if G.fingerprint != provenance["generator_sha256"]:
-        got = f"another file by now ({G.fingerprint[:12]})"
-        fix = "put the generator back that the subspace was found on, or find the subspace again"
-        raise problem(f"{provenance['generator']} with {provenance['generator_sha256'][:12]}", got, fix)
-    return G
 
 
 def most_changed(image: Tensor, original: Tensor, share: float = 0.01) -> Tensor:

@@ -1,5 +1,6 @@
 """The zoo that property tests run over; a new term joins by one line."""
 
+from ice_lightning.classifiers import embedded_classifier
 from ice_lightning.criterions import (
     ClassifierLogit,
     GazeAndPose,
@@ -16,7 +17,6 @@ from ice_lightning.criterions import (
     RelativeLandmarks,
     WarpedPixels,
 )  # fmt: skip
-from ice_lightning.modules.classifier import embedded
 
 SKIN = ["skin", "nose"]
 TERMS = {
@@ -38,5 +38,5 @@ TERMS = {
     "HighFrequency relative": lambda faces: HighFrequency(["skin"], relative=True, cutoff=8, size=32),
     "LowFrequency": lambda faces: LowFrequency(["hair"], cutoff=8, size=32, erode=0.01),
     "Identity": lambda faces: Identity(faces.identity),
-    "ClassifierLogit": lambda faces: ClassifierLogit(embedded("smiling").double()),
+    "ClassifierLogit": lambda faces: ClassifierLogit(embedded_classifier("smiling").double()),
 }

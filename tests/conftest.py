@@ -17,9 +17,9 @@ def generator():
 
 @pytest.fixture(scope="session")
 def faces():
-    from ice_lightning.modules.faces import embedded
+    from ice_lightning.faces.embedded import embedded_faces
 
-    return embedded()
+    return embedded_faces()
 
 
 @pytest.fixture(scope="session")

@@ -126,7 +126,7 @@ def answer(search, people, groups=1, seed=0, sketch=lambda R: R):
     People are dealt out to the groups; `seed` is that of the random rows, `sketch` changes these. Returns what it found
     and every (ask, sums) on the way.
     """
-    from ice_lightning.search import Sums
+    from ice_lightning.solvers.problem import Sums
 
     draw, said = torch.Generator().manual_seed(seed), []
 

@@ -2,9 +2,9 @@ import pytest
 import reference
 import torch
 
-from ice_lightning.answer import Tally, answer, used_terms, wanted_energy
-from ice_lightning.products import linearise
-from ice_lightning.search import Ask, Problem, Products, Rows
+from ice_lightning.discovery.evaluate import Tally, answer, used_terms, wanted_energy
+from ice_lightning.jacobians.linearize import linearise
+from ice_lightning.solvers.problem import Ask, Problem, Products, Rows
 
 draw = torch.Generator().manual_seed(0)
 SIZES, N = (2, 9, 4), 6

@@ -9,10 +9,11 @@ from hydra import compose as composed
 from hydra import initialize_config_module
 from torch import nn
 
+from ice_lightning.checkpoints.generators import generator_of
 from ice_lightning.checks import IceError
-from ice_lightning.modules.any_generator import OwnGenerator
-from ice_lightning.run import main, place_of, run
-from ice_lightning.traversal import generator_of
+from ice_lightning.modules.generator import OwnGenerator
+from ice_lightning.run import main, run
+from ice_lightning.tasks.subspace_cache import place_of
 
 
 class Toy(nn.Module):
@@ -170,7 +171,7 @@ def test_other_face_models_lead_to_another_subspace(compose, generator, faces):
 
 
 def test_a_size_beyond_the_images_is_read_as_they_are(compose, faces):
-    from ice_lightning.run import build_criterion
+    from ice_lightning.tasks.build import build_criterion
 
     criterion = build_criterion(compose("criterion=lip_color").criterion, faces, 64)
     sizes = {each.term.size for each in [*criterion.activate.values(), *criterion.suppress.values()]}

@@ -9,60 +9,98 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "ice_lightning"
-LAYERS = [
-    {"checks", "files", "listing", "upload", "progress", "settings"},
-    {"ops", "products", "operators", "metrics", "verification", "synthetic"},
-    {
-        "solvers", "projection", "search", "answer", "metric", "pencil", "cuts", "thresholds", "krylov",
-        "subspace", "stability", "checkpoints", "modules.stylegan2",
-        "modules.any_generator", "modules.fingerprint",
-        "modules.parser", "modules.landmarks", "modules.identity", "modules.classifier", "modules.layers",
-        "modules.faces",
-        "modules.sampling", "modules.bisenet", "modules.iresnet", "modules.pretrained",
-        "modules.face_api", "modules.face_recognition", "modules.landmark_regions", "modules.landmark_faces",
-    },
-    {
-        "population", "bases", "controls", "significance",
-        "criterions", "counterfactual", "spreads", "verdict", "inversion", "latents", "report", "pages", "traversal",
-        "film", "explorer",
-    },
-    {
-        "modules.discovery", "modules.explanation", "callbacks", "save_explanation", "save_comparison",
-        "save_inversion", "save_traversal",
-        "ranks", "tracking", "dashboard", "guard", "explore_page",
-    },
-    {"run", "explore"},
-]  # fmt: skip
-RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-FILES = [p for p in ROOT.rglob("*.py") if p.name != "__init__.py"]
+FLOORS = """
+run
+tasks explore
+reports
+discovery explanation faces classifiers
+solvers checkpoints latents traversal counterfactuals
+population criterions jacobians inversion
+modules
+ops loggers spaces subspace synthetic launch parallel
+metrics files progress labels checks renamed assets
+"""
+"""Folders and files of the package, the roof first; imports go down only."""
+RANK = {name: -floor for floor, line in enumerate(FLOORS.split("\n")) for name in line.split()}
+FILES = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in ROOT.rglob("*.py") if "conf" not in p.parts}
+FILES = {name.removesuffix(".__init__"): path for name, path in FILES.items() if name != "__init__"}
 
 
-def name_of(path):
-    """What stands in LAYERS: networks one by one, any other folder as a whole."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts if parts[0] == "modules" else parts[:1])
-
-
-def imports(path):
+def imported(path):
+    """Modules of the package and packages of others that a file imports, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{a.name}" for a in node.names)
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inner = node.module.removeprefix("ice_lightning").lstrip(".")
+            for each in node.names:
+                whole = f"{inner}.{each.name}".strip(".")
+                yield f"{node.module}.{each.name}" if inner == node.module else whole if whole in FILES else inner
         elif isinstance(node, ast.Import):
-            yield from (a.name for a in node.names)
+            yield from (each.name for each in node.names)
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_imports_go_down_only(path):
-    own = RANK[name_of(path)]
-    for target in imports(path):
-        if target.startswith("ice_lightning."):
-            parts = target.removeprefix("ice_lightning.").split(".")
-            module = ".".join(parts[: 2 if parts[0] == "modules" else 1])
-            assert RANK[module] <= own, f"{name_of(path)} imports {module}"
-        elif target.split(".")[0] in {"hydra", "omegaconf"}:
-            assert name_of(path) == "run"
-        elif target.split(".")[0] == "wandb":
-            assert name_of(path) in {"tracking", "dashboard"}
+IMPORTS = {name: sorted(set(imported(path))) for name, path in FILES.items()}
+
+
+def circles(edges):
+    """Strongly connected components of more than one node (Tarjan 1972)."""
+    index, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in edges.get(node, ()):
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            at = stack.index(node)
+            if len(stack) - at > 1:
+                found.append(sorted(stack[at:]))
+            del stack[at:]
+
+    for node in edges:
+        if node not in index:
+            visit(node)
+    return found
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_go_down_only(name):
+    own = name.split(".")[0]
+    for target in IMPORTS[name]:
+        other = target.split(".")[0]
+        if target in FILES and other != own:
+            assert RANK[other] < RANK[own], f"{name} imports {target}"
+        if other in {"hydra", "omegaconf"}:
+            assert own in {"run", "tasks"}
+        if other == "wandb":
+            assert own == "loggers"
+
+
+def test_there_is_no_circle_of_files_or_folders():
+    assert circles({name: [t for t in targets if t in FILES] for name, targets in IMPORTS.items()}) == []
+    folders = {}
+    for name, targets in IMPORTS.items():
+        own = name.split(".")[0]
+        folders.setdefault(own, set()).update(t.split(".")[0] for t in targets if t in FILES and t.split(".")[0] != own)
+    assert circles(folders) == []
+
+
+def test_a_circle_is_seen():
+    assert circles({"a": ["b"], "b": ["c"], "c": ["a"], "d": ["a"]}) == [["a", "b", "c"]]
+
+
+def test_the_halves_take_their_networks_from_outside():
+    for half in ("discovery", "explanation"):
+        taken = {t.split(".")[0] for name, targets in IMPORTS.items() if name.startswith(half) for t in targets}
+        assert not taken & {"checkpoints", "faces", "classifiers"}
+
+
+def test_no_file_is_long():
+    long = [name for name, path in FILES.items() if len(path.read_text().splitlines()) > 400]
+    assert long == ["synthetic"]  # the renderer
 
 
 @pytest.mark.parametrize("code", ["import ice_lightning", "import ice_lightning.run"])
@@ -77,7 +115,7 @@ UNPICKLING = (
 
 
 def test_nothing_unpickles_but_programs_that_are_trusted():
-    found = {name_of(path): re.findall(UNPICKLING, path.read_text()) for path in ROOT.rglob("*.py")}
+    found = {name: re.findall(UNPICKLING, path.read_text()) for name, path in FILES.items()}
     assert {name: calls for name, calls in found.items() if calls} == {
-        "modules.classifier": ["torch.export.load", "torch.jit.load"]
+        "classifiers": ["torch.export.load", "torch.jit.load"]
     }

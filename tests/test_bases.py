@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ice_lightning.bases import EveryCoordinate, named_basis, random_bases
 from ice_lightning.checks import IceError
+from ice_lightning.counterfactuals.bases import EveryCoordinate, named_basis, random_bases
 from ice_lightning.population import geometry
 
 

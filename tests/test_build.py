@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ice_lightning.ops import native
+from ice_lightning.ops import loader
 
 DRAW = "from ice_lightning.ops import bias_act; print(bias_act(torch.ones(1, 1, 512, 512), act='relu').sum())"
 INSISTING = "import os; os.environ['ICE_LIGHTNING_OPS'] = 'native'; " + DRAW
@@ -46,12 +46,12 @@ if [ -n "$links" ]; then cp "$LIBRARY" "$out"; else : > "$out"; echo "$out:" > "
 
 def test_a_killed_build_is_no_hindrance_and_three_at_once_build_once(tmp_path):
     """With a compiler that copies the library: who builds, and when, is the same, and takes no minute."""
-    if native.kernels().file is None:
-        pytest.skip(f"no native operations: {native.kernels().reason}")
+    if loader.kernels().file is None:
+        pytest.skip(f"no native operations: {loader.kernels().reason}")
     stub, cache = tmp_path / "stub", tmp_path / "cache"
     stub.write_text(STUB)
     stub.chmod(0o755)
-    environment = {"CXX": str(stub), "LIBRARY": str(native.kernels().file)}
+    environment = {"CXX": str(stub), "LIBRARY": str(loader.kernels().file)}
     killed = start(cache, **environment)
     deadline = time.monotonic() + 100
     while not list(cache.glob("*/build.ninja")) and time.monotonic() < deadline:
@@ -105,10 +105,10 @@ echo "fatal error: error writing to out.o: No space left on device" >&2; exit 1"
 
 
 def test_another_torch_compiler_or_source_has_another_library(monkeypatch, tmp_path):
-    here = native.key("gcc 12"), native.ahead_of_time_name()
-    assert native.key("gcc 13") != here[0]
+    here = loader.key("gcc 12"), loader.ahead_of_time_name()
+    assert loader.key("gcc 13") != here[0]
     monkeypatch.setattr(torch, "__version__", "2.6.0")
-    assert native.key("gcc 12") != here[0] and native.ahead_of_time_name() != here[1]
+    assert loader.key("gcc 12") != here[0] and loader.ahead_of_time_name() != here[1]
 
 
 NVCC = shutil.which("nvcc")
@@ -124,7 +124,7 @@ def test_cuda_kernels_compile_for_every_architecture_that_nvcc_knows(name, tmp_p
     some = [arch for arch in ARCHITECTURES if f"compute_{arch}" in known]
     assert some
     each = [flag for arch in some for flag in ("-gencode", f"arch=compute_{arch},code=sm_{arch}")]
-    source = native.SOURCES / f"{name}.cu"
+    source = loader.SOURCES / f"{name}.cu"
     command = [
         NVCC,
         "-c",
@@ -134,7 +134,7 @@ def test_cuda_kernels_compile_for_every_architecture_that_nvcc_knows(name, tmp_p
         "-Xptxas",
         "-O0",
         *COMMON_NVCC_FLAGS,  # which PyTorch puts before ours
-        *native.cuda_flags(),
+        *loader.cuda_flags(),
         *each,
         str(source),
         "-o",
@@ -146,7 +146,7 @@ def test_cuda_kernels_compile_for_every_architecture_that_nvcc_knows(name, tmp_p
 
 def test_no_two_sources_compile_to_one_object():
     """setuptools names an object after its source without the ending."""
-    stems = [file.stem for pattern in ("*.cpp", "*.cu") for file in native.SOURCES.glob(pattern)]
+    stems = [file.stem for pattern in ("*.cpp", "*.cu") for file in loader.SOURCES.glob(pattern)]
     assert len(stems) == len(set(stems)) == 5
 
 
@@ -158,5 +158,5 @@ def test_the_cuda_operations_compile_against_torch():
     cuda = shlex.split(re.search(r"INCLUDES=(.*)", dry.stderr)[1])
     includes = [*(f"-I{path}" for path in include_paths()), *(flag.replace("-isystem", "-I") for flag in cuda)]
     command = ["c++", "-std=c++20", "-fsyntax-only", "-DC10_CUDA_NO_CMAKE_CONFIGURE_FILE", *includes]
-    done = subprocess.run([*command, str(native.SOURCES / "cuda.cpp")], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, str(loader.SOURCES / "cuda.cpp")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

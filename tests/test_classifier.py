@@ -8,18 +8,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ice_lightning.checks import IceError
-from ice_lightning.modules.classifier import (
-    Classifier,
-    Scored,
-    embedded,
-    identical,
-    index_of,
-    own,
-    probabilities,
-    probe,
-    reinitialised,
-    timm,
-)
+from ice_lightning.classifiers import embedded_classifier, load_classifier, timm_classifier
+from ice_lightning.explanation.controls import reinitialised
+from ice_lightning.explanation.probe import probe
+from ice_lightning.modules.classifier import Classifier, Scored, identical, index_of, probabilities
 
 
 class Mean(nn.Module):
@@ -53,7 +45,7 @@ def written(tmp_path, kind):
 @pytest.mark.parametrize("kind", ["pt", "pt2", "safetensors", "pth"])
 def test_every_file_says_what_its_network_says(tmp_path, kind):
     network, path = written(tmp_path, kind)
-    scored = own(
+    scored = load_classifier(
         str(path),
         Mean() if kind in ("safetensors", "pth") else None,
         size=8,
@@ -89,18 +81,18 @@ def test_probabilities_are_those_of_the_decision():
     torch.testing.assert_close(probabilities(several, image), network(image).double().softmax(1))
     two = Scored(Mean())
     torch.testing.assert_close(probabilities(two, image)[:, 1], two(image).double().sigmoid())
-    torch.testing.assert_close(probabilities(embedded("smiling"), image).sum(1), torch.ones(4).double())
+    torch.testing.assert_close(probabilities(embedded_classifier("smiling"), image).sum(1), torch.ones(4).double())
     number = Scored(Mean(), kind="regression", target=3.0)
-    assert [index_of(each) for each in (several, two, embedded("smiling"), number)] == [2, 1, 1, None]
+    assert [index_of(each) for each in (several, two, embedded_classifier("smiling"), number)] == [2, 1, 1, None]
 
 
 def test_a_classifier_is_known_by_its_weights(tmp_path):
     path = written(tmp_path, "safetensors")[1]
-    one, again = (own(str(path), Mean(), size=size) for size in (8, 16))
+    one, again = (load_classifier(str(path), Mean(), size=size) for size in (8, 16))
     assert identical(one, again)
     assert not identical(one, Scored(Mean()))
-    assert identical(Scored(embedded("smiling")), embedded("smiling"))
-    assert not identical(embedded("smiling"), embedded("smiling_biased"))
+    assert identical(Scored(embedded_classifier("smiling")), embedded_classifier("smiling"))
+    assert not identical(embedded_classifier("smiling"), embedded_classifier("smiling_biased"))
     several = Mean(3)
     left, right = (Scored(several, kind="multiclass", target=target) for target in (0, 1))
     assert not identical(left, right), "another class is another attribute"
@@ -109,7 +101,7 @@ def test_a_classifier_is_known_by_its_weights(tmp_path):
 @pytest.mark.parametrize(
     "make,told",
     [
-        (lambda: own(None), r"a classifier's file .*, got none: set classifier.path"),
+        (lambda: load_classifier(None), r"a classifier's file .*, got none: set classifier.path"),
         (lambda: Scored(Mean(), kind="multiclass"), "a target that suits classifier.kind=multiclass, got None"),
         (lambda: Scored(Mean(), target=1.0), "a target that suits classifier.kind=binary, got 1.0"),
         (lambda: Scored(Mean(3))(torch.rand(2, 3, 8, 8)), "one number per image of a binary classifier, got 3"),
@@ -133,7 +125,7 @@ def test_settings_that_do_not_fit_are_told(make, told):
 def test_broken_files_are_told(tmp_path, name, told):
     (tmp_path / name).write_bytes(b"nothing")
     with pytest.raises(IceError, match=told):
-        own(str(tmp_path / name), trust=True)
+        load_classifier(str(tmp_path / name), trust=True)
 
 
 @pytest.mark.parametrize("kind", ["pt", "pt2"])
@@ -141,19 +133,19 @@ def test_a_program_is_not_run_untrusted(tmp_path, kind):
     path = tmp_path / f"c.{kind}"
     path.write_bytes(b"nothing")  # not even opened
     with pytest.raises(IceError, match=r"code you trust, got a program at .*: set classifier.trust=true"):
-        own(str(path))
+        load_classifier(str(path))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("timm") is not None, reason="timm is here")
 def test_timm_is_asked_for():
     with pytest.raises(IceError, match=r"the package timm, got No module named 'timm': pip install timm"):
-        timm("resnet18")
+        timm_classifier("resnet18")
 
 
 def test_weights_that_do_not_fit_are_told(tmp_path):
     save_file(Mean(2).state_dict(), tmp_path / "c.safetensors")
     with pytest.raises(IceError, match=r"weights for Mean at .*, got .*size mismatch"):
-        own(str(tmp_path / "c.safetensors"), Mean())
+        load_classifier(str(tmp_path / "c.safetensors"), Mean())
 
 
 class Says(nn.Module):
@@ -197,7 +189,7 @@ def test_the_probe_lets_someone_be_nan():
 
 
 def test_random_weights_are_another_network_and_the_same_each_time():
-    classifier, image = embedded("smiling"), torch.rand(3, 3, 64, 64)
+    classifier, image = embedded_classifier("smiling"), torch.rand(3, 3, 64, 64)
     one, same, other = (reinitialised(classifier, seed)(image) for seed in (0, 0, 1))
     assert torch.equal(one, same)
     assert not torch.allclose(one, other)
@@ -296,4 +288,4 @@ def test_tied_weights_stay_tied():
 def test_a_program_says_that_it_cannot_be_randomised(tmp_path, kind):
     """Weights may be constants of its code."""
     _, path = written(tmp_path, kind)
-    assert reinitialised(own(str(path), size=8, trust=True), 0) is None
+    assert reinitialised(load_classifier(str(path), size=8, trust=True), 0) is None

@@ -3,9 +3,12 @@
 import pytest
 import torch
 
-from ice_lightning.bases import Columns, EveryCoordinate
 from ice_lightning.checks import IceError
-from ice_lightning.counterfactual import Gradient, Line, Moves, Paper, smallest_step
+from ice_lightning.counterfactuals.base import Moves
+from ice_lightning.counterfactuals.bases import Columns, EveryCoordinate
+from ice_lightning.counterfactuals.gradient import Gradient, smallest_step
+from ice_lightning.counterfactuals.line import Line
+from ice_lightning.counterfactuals.paper import Paper
 from ice_lightning.population import geometry, radius
 
 METHODS = {"gradient": Gradient(margin=0.0), "line": Line(margin=0.0), "paper": Paper(steps=50)}
@@ -69,6 +72,14 @@ def test_a_boundary_much_nearer_than_the_ball_is_reached(steep):
     assert found.flipped.all()
 
 
+@pytest.mark.parametrize("score", [lambda y: y.tanh(), lambda y: y.sigmoid() - 0.5, lambda y: 1000 * (y / 2).tanh()])
+def test_a_flat_start_ends_no_search(score):
+    found = Gradient(bound=50, margin=0.0)(
+        lambda v: score(v[:, 0]), people(1, 5) * 0 + 8, columns(torch.eye(5).double())
+    )
+    assert found.flipped.all()
+
+
 def test_a_curved_boundary_is_reached_at_its_nearest_point():
     """Inside of a shifted circle: the way out is along the radius."""
     u = 0.6 * torch.nn.functional.normalize(people(20, 2))
@@ -127,7 +138,7 @@ def test_a_line_moves_along_one_direction():
 
 def test_nobody_goes_farther_than_the_ball_whatever_the_directions_are():
     """Oblique, correlated directions: a box in them would have had corners at twice the distance and more."""
-    from ice_lightning.bases import named_basis
+    from ice_lightning.counterfactuals.bases import named_basis
 
     metric = geometry([torch.diag(torch.logspace(1, -2, 8, dtype=torch.float64))])
     V = torch.nn.functional.normalize(people(8, 4) + 2, dim=0)
@@ -172,7 +183,7 @@ def test_the_published_search_is_its_plain_loop():
 
 
 @pytest.mark.parametrize(
-    "settings,told", [({"bound": 0}, "method.bound above 0"), ({"margin": -1}, "method.margin of")]
+    "settings,told", [({"bound": 0}, "counterfactual.bound above 0"), ({"margin": -1}, "counterfactual.margin of")]
 )
 def test_settings_without_a_search_are_refused(settings, told):
     for kind in (Gradient, Line):
@@ -183,12 +194,12 @@ def test_settings_without_a_search_are_refused(settings, told):
 @pytest.mark.parametrize(
     "settings,told",
     [
-        ({"steps": 1}, "method.steps of at least 2, got 1"),
-        ({"margin": -1}, "method.margin of at least 0"),
-        ({"margin": float("nan")}, "method.margin of at least 0"),
-        ({"lr": 0.0}, "method.lr above 0"),
-        ({"momentum": 1.0}, "method.momentum of at least 0 and below 1"),
-        ({"weight_decay": -1e-3}, "method.weight_decay of at least 0"),
+        ({"steps": 1}, "counterfactual.steps of at least 2, got 1"),
+        ({"margin": -1}, "counterfactual.margin of at least 0"),
+        ({"margin": float("nan")}, "counterfactual.margin of at least 0"),
+        ({"lr": 0.0}, "counterfactual.lr above 0"),
+        ({"momentum": 1.0}, "counterfactual.momentum of at least 0 and below 1"),
+        ({"weight_decay": -1e-3}, "counterfactual.weight_decay of at least 0"),
     ],
 )
 def test_settings_of_the_published_search_are_refused_alike(settings, told):

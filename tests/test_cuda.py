@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from ice_lightning import load_generator
+from ice_lightning.discovery.module import Discovery
+from ice_lightning.explanation.rows import load_explained
 from ice_lightning.files import LAST
-from ice_lightning.modules.discovery import Discovery
 from ice_lightning.run import run
 from ice_lightning.subspace import Subspace
-from ice_lightning.verdict import load_explained
 
 pytestmark = pytest.mark.gpu
 QUICK = ("layers=64px-", "latents.count=2", "criterion.rank=3")

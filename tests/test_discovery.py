@@ -1,15 +1,15 @@
 import pytest
 import torch
 
-from ice_lightning.krylov import Whole
-from ice_lightning.modules.discovery import Discovery, seed_of
-from ice_lightning.run import build_criterion
+from ice_lightning.discovery.module import Discovery, seed_of
+from ice_lightning.solvers.exact import FullJacobian
+from ice_lightning.tasks.build import build_criterion
 
 
 @pytest.fixture
 def module(compose, generator, faces):
     criterion = build_criterion(compose("criterion=paper/skin_color").criterion, faces, 128)
-    return Discovery(generator, faces, criterion, Whole(), 8, "w")
+    return Discovery(generator, faces, criterion, FullJacobian(), 8, "w")
 
 
 def test_an_odd_person_is_left_out_and_named(module, generator):

@@ -181,7 +181,7 @@ def shrunk(arguments):
             "explain.people": 2,
             "explain.controls": "{subspaces: 0, weights: false, unrestricted: false}",
             "explain.oracles": "[smiling]",
-            "method.steps": 4,
+            "counterfactual.steps": 4,
         },
         "traverse": {"traverse.people": 1, "traverse.directions": 1, "traverse.frames": 4},
         "invert": {"invert.steps": 2},

@@ -10,17 +10,20 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from ice_lightning.bases import named_basis, random_bases
 from ice_lightning.checkpoints import ASSETS
 from ice_lightning.checks import IceError
-from ice_lightning.modules import explanation
-from ice_lightning.modules.any_generator import OwnGenerator
-from ice_lightning.modules.classifier import Classifier, Scored, embedded
-from ice_lightning.modules.explanation import Explanation
+from ice_lightning.classifiers import embedded_classifier
+from ice_lightning.counterfactuals.bases import named_basis, random_bases
+from ice_lightning.explanation import module as explanation
+from ice_lightning.explanation.module import Explanation
+from ice_lightning.explanation.rows import load_explained
+from ice_lightning.modules.classifier import Classifier, Scored
+from ice_lightning.modules.generator import OwnGenerator
 from ice_lightning.population import geometry, layer_covariances, radius
-from ice_lightning.run import oracles_from, people_of, run
+from ice_lightning.run import run
 from ice_lightning.subspace import Subspace, load_subspace
-from ice_lightning.verdict import load_explained
+from ice_lightning.tasks.build import oracles_from
+from ice_lightning.tasks.settings import people_of
 
 RANDOM = "explain.controls={subspaces: 3, people: 4, weights: false, unrestricted: false}"
 NONE = "explain.controls={subspaces: 0, weights: false, unrestricted: false}"
@@ -70,7 +73,7 @@ def test_counterfactuals_change_the_decision(compose, subspace, generator, tmp_p
     metric = geometry(layer_covariances(generator, "w"))
     basis = named_basis(result.subspace.directions, metric).to(rows["u"])
     torch.testing.assert_close(rows["u"], generator.people(5, 1_000_000, "w"))
-    classifier = embedded("smiling")
+    classifier = embedded_classifier("smiling")
     for column, u in (("before", rows["u"]), ("after", moved := basis.displace(rows["u"], rows["t"]))):
         score = classifier(generator(u, "w").clamp(0, 1))
         torch.testing.assert_close(score, rows[column], atol=1e-3, rtol=1e-3)
@@ -109,8 +112,8 @@ def test_people_who_are_done_are_not_searched_again(compose, subspace, tmp_path,
     monkeypatch.setattr(Explanation, "explain", dies)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         run(compose(*settings, f"run_dir={tmp_path}/twice"))
-    with pytest.raises(IceError, match=r"the same settings \(method.bound: 2.0\), got people found with None"):
-        run(compose(*settings, "method.bound=2.0", f"run_dir={tmp_path}/twice"))
+    with pytest.raises(IceError, match=r"the same settings \(counterfactual.bound: 2.0\), got people found with None"):
+        run(compose(*settings, "counterfactual.bound=2.0", f"run_dir={tmp_path}/twice"))
     again = run(compose(*settings, f"run_dir={tmp_path}/twice"))
     assert asked == [[0], [1], [2], [2]]
     assert not (tmp_path / "twice" / "people").exists()
@@ -156,18 +159,18 @@ def test_people_without_a_score_are_left_out_and_named(compose, subspace):
         (["explain.people=0"], "explain.people as a whole number of at least 1, got 0"),
         (["explain.controls.subspaces=-1"], "explain.controls.subspaces as a whole number of at least 0, got -1"),
         (["~classifier.name", f"classifier._target_={__name__}.Constant"], "changes with the image, got a constant"),
-        (["method.bound=0"], "method.bound as a number above 0, or null"),
+        (["counterfactual.bound=0"], "counterfactual.bound as a number above 0, or null"),
     ],
 )
 def test_bad_settings_are_told(compose, subspace, more, told):
-    from ice_lightning.run import sentence
+    from ice_lightning.tasks.errors import sentence
 
     with pytest.raises(Exception) as raised:  # Hydra wraps what a constructor raises
         run(compose(*SETTINGS[:2], f"subspace={subspace}", "explain.people=2", *more))
     assert told.split(".*")[0] in sentence(raised.value)
 
 
-SMILING = f"{{_target_: ice_lightning.modules.classifier.own, name: mine, path: {ASSETS / 'smiling.safetensors'}"
+SMILING = f"{{_target_: ice_lightning.classifiers.load_classifier, name: mine, path: {ASSETS / 'smiling.safetensors'}"
 NET = "network: {_target_: ice_lightning.modules.classifier.Classifier}}"
 
 
@@ -184,7 +187,7 @@ NET = "network: {_target_: ice_lightning.modules.classifier.Classifier}}"
 )
 def test_the_explained_classifier_is_no_oracle(compose, generator, classifier, name, oracles, kept):
     settings = f"classifier={classifier}", f"classifier.name={name}", f"explain.oracles={oracles}"
-    assert list(oracles_from(compose("task=explain", *settings), generator, embedded(classifier))) == kept
+    assert list(oracles_from(compose("task=explain", *settings), generator, embedded_classifier(classifier))) == kept
 
 
 def test_other_generators_have_no_oracles_but_those_that_are_set(compose, capsys):
@@ -193,7 +196,7 @@ def test_other_generators_have_no_oracles_but_those_that_are_set(compose, capsys
 
     settings = f"explain.oracles=[narrow_eyes,{SMILING},{NET},glasses]"
     cfg = compose("task=explain", "classifier=smiling_biased", settings)
-    found = oracles_from(cfg, OwnGenerator(Toy(), "toy"), embedded("smiling_biased"))
+    found = oracles_from(cfg, OwnGenerator(Toy(), "toy"), embedded_classifier("smiling_biased"))
     assert list(found) == ["mine"]
     assert isinstance(found["mine"], Scored)
     assert isinstance(found["mine"].network, Classifier)
@@ -214,7 +217,7 @@ def test_other_generators_have_no_oracles_but_those_that_are_set(compose, capsys
 def test_oracles_that_are_none_are_told(compose, generator, oracles, told):
     cfg = compose("task=explain", "classifier=glasses", f"explain.oracles={oracles}")
     with pytest.raises(IceError, match=told):
-        oracles_from(cfg, generator, embedded("glasses"))
+        oracles_from(cfg, generator, embedded_classifier("glasses"))
 
 
 FEW = (*SETTINGS[:2], "explain.people=3", NONE)
@@ -259,13 +262,13 @@ def test_what_has_no_meaning_is_left_out(compose, subspace, monkeypatch, capsys)
 
 def Number():
     """A classifier of one's own that returns a number."""
-    return Scored(embedded("smiling"), kind="regression", target=0.5)
+    return Scored(embedded_classifier("smiling"), kind="regression", target=0.5)
 
 
 @pytest.mark.parametrize("method", ["line", "paper"])
 def test_other_methods_run_by_their_names(compose, subspace, method):
     settings = (*SETTINGS[:2], "explain.people=2", NONE)
-    result = run(compose(*settings, f"subspace={subspace}", f"method={method}"))
+    result = run(compose(*settings, f"subspace={subspace}", f"counterfactual={method}"))
     assert result.metrics["of"] == 2
 
 

@@ -17,16 +17,17 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from ice_lightning import explore
+from ice_lightning.checkpoints.generators import CHECKPOINT
 from ice_lightning.checks import IceError
-from ice_lightning.explore import arguments, chosen, explorer_of, main, pictures, subspace_files
-from ice_lightning.explorer import archive, drawn, edit, known, person, pixels
+from ice_lightning.classifiers import embedded_classifier
+from ice_lightning.explore import cli as explore
+from ice_lightning.explore.cli import arguments, chosen, explorer_of, main, pictures, subspace_files
+from ice_lightning.explore.model import archive, drawn, edit, known, person, pixels
 from ice_lightning.latents import LatentDataModule, read_latents
-from ice_lightning.modules.classifier import embedded
-from ice_lightning.report import difference
-from ice_lightning.spreads import POPULATION
+from ice_lightning.population import POPULATION
+from ice_lightning.reports.figures import difference
 from ice_lightning.subspace import Subspace, load_subspace
-from ice_lightning.traversal import CHECKPOINT, VISIBLE, most_changed
+from ice_lightning.traversal import VISIBLE, most_changed
 
 
 def save_subspace(folder, generator, criterion, seed, fingerprint=None):
@@ -109,7 +110,7 @@ def test_a_person_at_rest_is_the_original(explorer, generator):
     original, shown = drawn(explorer, u), drawn(explorer, edit(explorer, u, [0, 0]))
     with torch.no_grad():
         image = generator(generator.sample(1, 5), "z").clamp(0, 1)
-        scores = [torch.sigmoid(embedded(name)(image))[0] for name in explorer.classifiers]
+        scores = [torch.sigmoid(embedded_classifier(name)(image))[0] for name in explorer.classifiers]
     torch.testing.assert_close(original.image, image[0])
     torch.testing.assert_close(original.scores, torch.stack(scores))
     assert torch.equal(shown.image, original.image)
@@ -230,7 +231,7 @@ def call(port, *data, function="frame", **headers):
 @pytest.fixture(scope="module")
 def port(explorer, run):
     """Of a server that was started in the folder of the runs, where files by path are tempting."""
-    from ice_lightning.explore_page import serve
+    from ice_lightning.explore.page import serve
 
     number = free_port()
     with pytest.MonkeyPatch.context() as patch:
@@ -243,7 +244,7 @@ def port(explorer, run):
 @pytest.fixture(scope="module")
 def locked(explorer):
     """Of a server that asks for a password."""
-    from ice_lightning.explore_page import serve
+    from ice_lightning.explore.page import serve
 
     number = free_port()
     blocks = serve(explorer, number, ("ada", "pass:word"), wait=False)
@@ -252,7 +253,7 @@ def locked(explorer):
 
 
 def test_a_frame_by_http_is_what_the_functions_make(port, explorer):
-    from ice_lightning.explore_page import view
+    from ice_lightning.explore.page import view
 
     status, _, body = call(port, "ada", 0, 1, -1.5)
     assert status == 200
@@ -262,7 +263,7 @@ def test_a_frame_by_http_is_what_the_functions_make(port, explorer):
 
 
 def test_the_view_asks_for_nothing_and_marks_who_flips(explorer):
-    from ice_lightning.explore_page import view
+    from ice_lightning.explore.page import view
 
     original = drawn(explorer, person(explorer, "", 0))
     page = view(explorer, original, original._replace(scores=1 - original.scores))

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from ice_lightning.checkpoints.generators import generator_of
 from ice_lightning.checks import IceError
-from ice_lightning.film import film, side_by_side, there_and_back, write_gif, write_mp4
+from ice_lightning.reports.films import film, side_by_side, there_and_back, write_gif, write_mp4
 from ice_lightning.run import run
 from ice_lightning.subspace import Subspace, load_subspace
-from ice_lightning.traversal import generator_of
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"

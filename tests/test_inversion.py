@@ -7,7 +7,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ice_lightning.checks import IceError
-from ice_lightning.inversion import distance, invert, perceptual, read_pictures
+from ice_lightning.faces.embedded import perceptual
+from ice_lightning.inversion import distance, invert, read_pictures
 from ice_lightning.latents import LatentDataModule, read_latents
 from ice_lightning.run import run
 from ice_lightning.synthetic import factors_from_z, render

@@ -10,16 +10,17 @@ from torch.func import jvp
 from ice_lightning.checkpoints import convert_face_api
 from ice_lightning.checks import IceError
 from ice_lightning.criterions import Analysis, RegionArea, RegionColors
+from ice_lightning.faces.landmarks import landmark_faces
 from ice_lightning.files import cached
+from ice_lightning.labels import REGIONS
+from ice_lightning.modules.cropping import FaceAlignment
 from ice_lightning.modules.face_api import LandmarkNet68
 from ice_lightning.modules.face_recognition import Recognition, SquaredIdentity
 from ice_lightning.modules.identity import IdentityNet
-from ice_lightning.modules.landmark_faces import landmark_faces
 from ice_lightning.modules.landmark_regions import UNSEEN, LandmarkRegions, outlines, regions, signed_distance
 from ice_lightning.modules.landmarks import LandmarkNet
-from ice_lightning.modules.pretrained import FaceAlignment
 from ice_lightning.run import run
-from ice_lightning.synthetic import REGIONS, Z_DIM, factor_index, factors_from_z, neutral, render
+from ice_lightning.synthetic import Z_DIM, factor_index, factors_from_z, neutral, render
 
 DRAWN = "background skin l_brow r_brow l_eye r_eye nose mouth u_lip l_lip".split()
 

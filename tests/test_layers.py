@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ice_lightning.modules.layers import resize, resizing
+from ice_lightning.ops.sampling import resize, resizing
 
 
 @pytest.mark.parametrize("size", [1, 7, 16, 40])

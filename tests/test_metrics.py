@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ice_lightning import metrics
+from ice_lightning.metrics import counterfactual as metrics
 
 YES = torch.tensor([True, True, False])
 

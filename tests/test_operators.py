@@ -3,8 +3,8 @@ import reference
 import torch
 
 from ice_lightning.checks import IceError
-from ice_lightning.operators import Dense, GaussNewton, Jacobian, Projected, Sum, Whitened, remove
-from ice_lightning.products import Batch
+from ice_lightning.jacobians.operators import Dense, GaussNewton, Jacobian, Projected, Sum, Whitened, remove
+from ice_lightning.parallel import Batch
 
 draw = torch.Generator().manual_seed(0)
 W1 = torch.randn(7, 5, generator=draw, dtype=torch.float64)

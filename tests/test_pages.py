@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from ice_lightning import pages
+from ice_lightning.reports import pages
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 

@@ -6,8 +6,9 @@ import torch
 from omegaconf import OmegaConf
 
 from ice_lightning.criterions import Analysis
-from ice_lightning.run import build_criterion
-from ice_lightning.synthetic import REGIONS, Z_DIM, factors_from_z, render
+from ice_lightning.labels import REGIONS
+from ice_lightning.synthetic import Z_DIM, factors_from_z, render
+from ice_lightning.tasks.build import build_criterion
 
 ALL = range(1, 19)
 EYE = ([4, 5, 6], "dilate", 0.1)

@@ -10,24 +10,26 @@ from torch.nn import functional as F
 
 from ice_lightning.checkpoints import save_network
 from ice_lightning.checks import IceError
-from ice_lightning.modules.bisenet import MEAN, STD, BiSeNet
-from ice_lightning.modules.iresnet import DEPTHS, IResNet
-from ice_lightning.modules.pretrained import (
+from ice_lightning.faces.pretrained import (  # fmt: skip
     IDENTITY,
     PARSER,
+    filled,
+    make_identity,
+    make_parser,
+    pretrained_faces,
+)
+from ice_lightning.jacobians.operators import Jacobian
+from ice_lightning.modules.bisenet import MEAN, STD, BiSeNet
+from ice_lightning.modules.cropping import (
     TEMPLATE,
     AlignedIdentity,
     CroppedParser,
     FaceAlignment,
-    filled,
     five_points,
-    make_identity,
-    make_parser,
-    pretrained,
     similarity,
-)  # fmt: skip
+)
+from ice_lightning.modules.iresnet import DEPTHS, IResNet
 from ice_lightning.modules.stylegan2 import Generator
-from ice_lightning.operators import Jacobian
 from ice_lightning.run import run
 
 
@@ -270,7 +272,7 @@ def test_sentences(tmp_path):
     with pytest.raises(IceError, match=r"cp.resnet.conv1.weight of shape \(32, 3, 7, 7\) instead of \(64, 3, 7, 7\)"):
         filled(tmp_path / "p.pth", PARSER, make_parser)
     with pytest.raises(IceError, match=r"a landmark network .* got no path"):
-        pretrained(tmp_path / "p.pth", None)
+        pretrained_faces(tmp_path / "p.pth", None)
 
 
 def test_discovery_runs_end_to_end_on_files_of_the_true_formats(compose, tmp_path):
@@ -289,7 +291,7 @@ def test_discovery_runs_end_to_end_on_files_of_the_true_formats(compose, tmp_pat
     assert found.metrics["rank"] >= 1
     assert found.subspace.directions.isfinite().all()
     paths = [tmp_path / name for name in ("parser.pth", "landmarks.pth.tar", "identity.pth")]
-    faces = pretrained(*paths)
+    faces = pretrained_faces(*paths)
     published = instantiate(compose("criterion=paper/eye_shape", "faces=pretrained", *files[:2]).faces)
     assert (faces.landmarks.whole_maps, published.landmarks.whole_maps) == (False, True)
     for network in (faces.parser, faces.landmarks, faces.identity):

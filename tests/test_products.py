@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from ice_lightning.checks import IceError
-from ice_lightning.products import Batch, as_bytes, at_once, graph_bytes, linearise, on_threads
+from ice_lightning.jacobians.linearize import graph_bytes, linearise
+from ice_lightning.parallel import Batch, as_bytes, at_once, on_threads
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -5,9 +5,9 @@ import reference
 import torch
 
 from ice_lightning.checks import IceError
-from ice_lightning.operators import Dense
-from ice_lightning.projection import Bad, bad_basis, early, fix_signs, kept, late, mixed, project, soft, union
-from ice_lightning.solvers import Exact
+from ice_lightning.jacobians.operators import Dense
+from ice_lightning.solvers.dense import Exact
+from ice_lightning.solvers.projection import Bad, bad_basis, early, fix_signs, kept, late, mixed, project, soft, union
 from ice_lightning.subspace import principal_angles
 
 draw = torch.Generator().manual_seed(0)

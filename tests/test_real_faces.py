@@ -237,8 +237,8 @@ def test_what_an_ideal_edit_of_colour_moves_is_no_leak(scripts, monkeypatch):
     import sitters
     from subspaces import PRESETS, painted, verdict
 
-    from ice_lightning.modules.landmark_faces import landmark_faces
-    from ice_lightning.synthetic import REGIONS
+    from ice_lightning.faces.landmarks import landmark_faces
+    from ice_lightning.labels import REGIONS
 
     monkeypatch.setattr(sitters, "POPULATION", 8)
     faces, G = landmark_faces("embedded", "embedded"), load_generator("embedded")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ice_lightning import pages, report
+from ice_lightning.reports import figures, pages
 from ice_lightning.synthetic import factor_index, factors_from_z, render
 
 
@@ -22,46 +22,46 @@ def images():
 
 
 def pixels(figure):
-    return np.asarray(Image.open(io.BytesIO(report.png(figure))).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(figures.png(figure))).convert("RGB"))
 
 
 def test_a_traversal_shows_every_person_at_every_strength(images):
     headings, still = ["a", "b", "original", "c", "d"], images[:, 2:3].repeat(1, 5, 1, 1, 1)
-    before = pixels(report.traversal(still, headings, "skin color"))
+    before = pixels(figures.traversal(still, headings, "skin color"))
     for person in range(3):
         for column in (0, 1, 3, 4):
             moved = still.clone()
             moved[person, column] = images[person, column]
-            assert (pixels(report.traversal(moved, headings, "skin color")) != before).any(), (person, column)
+            assert (pixels(figures.traversal(moved, headings, "skin color")) != before).any(), (person, column)
 
 
 def test_rows_show_every_picture(images):
     named = [("teacher", images[0]), ("student", images[1])]
-    before = pixels(report.rows(named, "Samples"))
+    before = pixels(figures.rows(named, "Samples"))
     for row in range(2):
         for column in range(5):
             moved = [(name, each.clone()) for name, each in named]
             moved[row][1][column] = images[2, column]
-            assert (pixels(report.rows(moved, "Samples")) != before).any(), (row, column)
+            assert (pixels(figures.rows(moved, "Samples")) != before).any(), (row, column)
 
 
 def test_an_overview_shows_every_tile_and_image(images):
     tiles = {"space=w": images[0, ::2], "space=s": images[1, ::2], "space=z": images[2, ::2]}
-    before = pixels(report.overview(tiles, "skin color"))
+    before = pixels(figures.overview(tiles, "skin color"))
     for name, tile in tiles.items():
         for column in range(3):
             moved = tile.clone()
             moved[column] = 0
-            assert (pixels(report.overview(tiles | {name: moved}, "skin color")) != before).any(), (name, column)
+            assert (pixels(figures.overview(tiles | {name: moved}, "skin color")) != before).any(), (name, column)
 
 
 def test_the_same_run_draws_the_same_picture(images):
-    one, two = (report.png(report.traversal(images, list("abcde"), "x", ["one", "two", "three"])) for _ in range(2))
+    one, two = (figures.png(figures.traversal(images, list("abcde"), "x", ["one", "two", "three"])) for _ in range(2))
     assert one == two
 
 
 def test_a_spectrum_of_one_direction_can_be_drawn():
-    assert pixels(report.spectrum([0.5], [1.0, 0.1, 0.0], 1, "one direction")).std() > 0
+    assert pixels(figures.spectrum([0.5], [1.0, 0.1, 0.0], 1, "one direction")).std() > 0
 
 
 def test_the_page_is_escaped_and_self_contained():
@@ -96,8 +96,8 @@ def test_the_page_is_escaped_and_self_contained():
 
 def test_a_picture_of_people_shows_each_and_the_angles():
     energies, steady = {0: 1.0, 1: 1.1, 2: 3.0}, {"angles": [5.0, 20.0], "people_per_half": 4}
-    before = pixels(report.people(energies, [], None, "skin color"))
+    before = pixels(figures.people(energies, [], None, "skin color"))
     others = [({**energies, 1: 2.0}, [], None), (energies, [2], None), (energies, [], steady)]
     for arguments in others:
-        after = pixels(report.people(*arguments, "skin color"))
+        after = pixels(figures.people(*arguments, "skin color"))
         assert (after != before).any()

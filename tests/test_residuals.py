@@ -6,8 +6,9 @@ import torch
 from reference import answer
 
 from ice_lightning.checks import IceError
-from ice_lightning.krylov import BlockKrylov, Whole
-from ice_lightning.search import Problem, Sums
+from ice_lightning.solvers.exact import FullJacobian
+from ice_lightning.solvers.krylov import BlockKrylov
+from ice_lightning.solvers.problem import Problem, Sums
 from ice_lightning.subspace import principal_angles
 
 N, PEOPLE, TOP = 200, 4, 8
@@ -88,7 +89,7 @@ def test_the_residual_is_that_of_what_is_returned(projection, wanted, tolerance)
         left = found.pairs - found.removed @ (found.removed.T @ found.pairs)
         assert principal_angles(V, left).max() < 1e-6
     assert not stats["stopped_early"]
-    whole = answer(Whole().search(problem._replace(n=N)), people)[0].result
+    whole = answer(FullJacobian().search(problem._replace(n=N)), people)[0].result
     assert abs(len(found.result.values) - len(whole.values)) <= 1
     if 1 - whole.values[1] / whole.values[0] > 0.1:
         assert principal_angles(V[:, :1], whole.vectors[:, :1]).rad2deg().max() < 2
@@ -110,7 +111,7 @@ def slow(seed):
 def test_bad_directions_are_followed_as_far_as_they_matter(seed):
     person, problem = slow(seed)
     found, _ = answer(BlockKrylov().search(problem._replace(n=10**6)), [person], seed=seed)
-    whole = answer(Whole().search(problem), [person])[0].result
+    whole = answer(FullJacobian().search(problem), [person])[0].result
     assert not found.result.stats["stopped_early"]
     true = recomputed(problem, found, energies([person]))
     assert found.result.stats["residual"] == pytest.approx(true, abs=8e-3)
@@ -147,7 +148,7 @@ def inside(seed, people=4):
 def test_what_late_terms_cover_is_no_direction_made_of_errors(seed):
     people, problem = inside(seed), asked("late", ratios={"s": 1e-2}, sizes=(N, N))
     found, _ = answer(BlockKrylov().search(problem), people)
-    whole = answer(Whole().search(problem._replace(n=N)), people)[0].result
+    whole = answer(FullJacobian().search(problem._replace(n=N)), people)[0].result
     assert len(whole.values) == 15  # of 20
     assert len(found.result.values) == 15
     assert not found.result.stats["stopped_early"]
@@ -169,7 +170,7 @@ def test_a_first_direction_that_is_charged_much_is_followed_under_soft(wanted, s
     people = list(zip(*parts, strict=True))
     problem = asked("soft", ratios={"s": 1e-2}, sizes=SIZES[:1] * 2)
     found, _ = answer(BlockKrylov().search(problem), people, seed=seed)
-    whole = answer(Whole().search(problem._replace(n=N)), people)[0].result
+    whole = answer(FullJacobian().search(problem._replace(n=N)), people)[0].result
     assert not found.result.stats["stopped_early"]
     assert whole.values[1] < 0.9 * whole.values[0]
     assert principal_angles(found.result.vectors[:, :1], whole.vectors[:, :1]).rad2deg() < 2
@@ -241,14 +242,14 @@ def test_wide_latents_and_many_people_have_an_answer(projection, sizes):
     found = thin(problem, [A, S])
     assert not found.result.stats["stopped_early"]
     small = [A @ turn.T, S @ turn.T]
-    whole = answer(Whole().search(problem._replace(n=60)), [small])[0].result
+    whole = answer(FullJacobian().search(problem._replace(n=60)), [small])[0].result
     assert len(found.result.values) == len(whole.values)
     assert principal_angles(turn @ found.result.vectors[:, :1], whole.vectors[:, :1]).rad2deg() < 2
 
 
 def test_too_wide_for_whole_jacobians_is_said_before_the_first_product():
     with pytest.raises(IceError, match=r"at most 6000 coordinates .* solver=exact, got 9088: take solver=krylov"):
-        next(Whole().search(asked("early", n=9088)))
+        next(FullJacobian().search(asked("early", n=9088)))
 
 
 @pytest.mark.parametrize("projection", PROJECTIONS)

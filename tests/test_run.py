@@ -22,10 +22,12 @@ from ice_lightning import load_subspace
 from ice_lightning.checkpoints import ASSETS, read_network, save_network, sha256
 from ice_lightning.checks import IceError
 from ice_lightning.criterions import RegionColor
+from ice_lightning.discovery.module import Discovery
 from ice_lightning.files import LAST
-from ice_lightning.modules.discovery import Discovery
 from ice_lightning.modules.stylegan2 import Generator
-from ice_lightning.run import build_criterion, main, run, sentence
+from ice_lightning.run import main, run
+from ice_lightning.tasks.build import build_criterion
+from ice_lightning.tasks.errors import sentence
 
 CONF = Path(__file__).parents[1] / "conf"
 QUICK = ("space=w", "latents.count=2", "criterion=paper/skin_color", "criterion.suppress.residual.ratio=0.2")

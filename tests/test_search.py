@@ -3,10 +3,11 @@ import torch
 from reference import answer
 
 from ice_lightning.checks import IceError
-from ice_lightning.krylov import BlockKrylov, Whole
-from ice_lightning.metric import Metric
-from ice_lightning.search import Problem
-from ice_lightning.stability import halvings
+from ice_lightning.solvers.exact import FullJacobian
+from ice_lightning.solvers.inner_product import Metric
+from ice_lightning.solvers.krylov import BlockKrylov
+from ice_lightning.solvers.problem import Problem
+from ice_lightning.solvers.stability import halvings
 from ice_lightning.subspace import principal_angles
 
 N = 300
@@ -37,7 +38,7 @@ def people():
 
 @pytest.mark.parametrize("projection", ["soft", "early", "late", "mixed"])
 def test_products_find_what_whole_jacobians_find(people, projection):
-    whole, _ = answer(Whole().search(problem(projection)), people)
+    whole, _ = answer(FullJacobian().search(problem(projection)), people)
     # As many products as it wants: the point is that what it stops at is right.
     wide = problem(projection)._replace(n=10**6)
     found, _ = answer(BlockKrylov(tolerance=1e-2).search(wide), people)
@@ -51,7 +52,7 @@ def test_products_find_what_whole_jacobians_find(people, projection):
 
 
 def test_a_smaller_tolerance_gives_a_smaller_angle(people):
-    whole, _ = answer(Whole().search(problem()), people)
+    whole, _ = answer(FullJacobian().search(problem()), people)
     wide = problem()._replace(n=10**6)
     angles = []
     for tolerance in (0.5, 1e-6):
@@ -64,7 +65,7 @@ def test_small_terms_alone_take_one_pass_and_are_exact(people):
     only = [[person[0], person[2]] for person in people]
     small = problem(sizes=(3, 10))
     found, said = answer(BlockKrylov().search(small), only)
-    whole, _ = answer(Whole().search(small), only)
+    whole, _ = answer(FullJacobian().search(small), only)
     assert len(said) == 1
     torch.testing.assert_close(found.result.vectors, whole.result.vectors)
 
@@ -74,7 +75,7 @@ def test_a_slow_spectrum_ends_in_whole_jacobians_and_says_so():
     sizes = (100, *SIZES[1:])
     flat = [[torch.randn(size, N, generator=draw, dtype=torch.float64) for size in sizes] for _ in range(4)]
     found, _ = answer(BlockKrylov(rows=8, tolerance=1e-4).search(problem(sizes=sizes)), flat)
-    whole, _ = answer(Whole().search(problem(sizes=sizes)), flat)
+    whole, _ = answer(FullJacobian().search(problem(sizes=sizes)), flat)
     why = found.result.stats["stopped_early"]
     assert why.startswith("whole Jacobians take fewer products")
     assert "(activate_ratio 0.01, a 0.01, b 0.001, c 0.1)" in why
@@ -93,10 +94,12 @@ def test_too_few_passes_leave_what_there_is_and_say_so(people):
 def test_the_angles_of_halves_are_those_of_halves_that_are_searched_alone(people, projection):
     few = problem(projection, rank=6)
     found, _ = answer(BlockKrylov().search(few._replace(n=10**6)), people, groups=4)
-    whole, _ = answer(Whole().search(few), people, groups=4)
+    whole, _ = answer(FullJacobian().search(few), people, groups=4)
     groups, true = [people[g::4] for g in range(4)], []
     for one, other in halvings(groups):
-        ends = [answer(Whole().search(few), [each for group in half for each in group])[0] for half in (one, other)]
+        ends = [
+            answer(FullJacobian().search(few), [each for group in half for each in group])[0] for half in (one, other)
+        ]
         true.append(principal_angles(*(end.result.vectors for end in ends)).rad2deg().sort().values[:3])
     true = torch.stack(true)
     for end in (found, whole):

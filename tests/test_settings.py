@@ -11,15 +11,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ice_lightning import settings
 from ice_lightning.checks import IceError
+from ice_lightning.classifiers import EMBEDDED
 from ice_lightning.criterions.term import PROJECTIONS
+from ice_lightning.discovery.module import PRECISIONS
 from ice_lightning.latents import check_room
-from ice_lightning.metrics import CONVENTIONS
-from ice_lightning.modules.classifier import EMBEDDED, KINDS
-from ice_lightning.modules.discovery import PRECISIONS
+from ice_lightning.metrics.counterfactual import CONVENTIONS
+from ice_lightning.modules.classifier import KINDS
 from ice_lightning.population import GEOMETRIES
-from ice_lightning.run import check, check_trainer, resolved
+from ice_lightning.run import check
+from ice_lightning.tasks import arguments, schema
+from ice_lightning.tasks.base import check_trainer
+from ice_lightning.tasks.settings import resolved
 
 CONF = Path(__file__).parents[1] / "conf"
 FILES = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.rglob("*/*.yaml"))
@@ -98,7 +101,7 @@ WRONG = {
     "solver.tolerance=big": r"solver.tolerance as a number in \(0, 1\], got 'big'",
     "solver.memory=4": "solver.memory as text, got 4: write it in quotes",
     "+solver.step=3": "a setting of solver out of rows, .*, got 'step'",
-    "method.bound=-1": "method.bound as a number above 0, or null, got -1",
+    "counterfactual.bound=-1": "counterfactual.bound as a number above 0, or null, got -1",
     "trainer.devices=0": "trainer.devices as a number of processes, .*, got 0: for example trainer.devices=1",
     "trainer.devices=all": "trainer.devices as .*, got 'all'",
     "trainer.max_epochs=0": "trainer.max_epochs as -1, or .*, got 0",
@@ -140,7 +143,7 @@ ACCEPTED = [
     "trainer.devices=[0] trainer.devices='0,1'",
     "logger=wandb +logger.notes=mine logger.tags=[a]",
     "latents.count=1000000000",
-    "precision=bfloat16 solver=exact method=paper explain.directions=null explain.oracles=[]",
+    "precision=bfloat16 solver=exact counterfactual=paper explain.directions=null explain.oracles=[]",
     "explain.controls={subspaces:0,weights:false} explain.controls.people=500",
     "explain.oracles=[glasses,{name:mine,path:mine.pt2,trust:true}] metrics.query=glasses geometry=population",
     f"generator=own generator._target_={__name__}.takes_anything +generator.path=x +generator.size=many",
@@ -172,7 +175,9 @@ def leaves(node, name=""):
 ODD = ["x", "", -1, 0, 1.5, 1e9, 10**30, True, None, [1], [], {}, {"_target_": 3}, {"_target_": "x"}, {1: 2}, "???"]
 
 
-@pytest.mark.parametrize("choice", ["classifier=smiling", "classifier=own solver=exact method=paper logger=csv"])
+@pytest.mark.parametrize(
+    "choice", ["classifier=smiling", "classifier=own solver=exact counterfactual=paper logger=csv"]
+)
 def test_any_value_anywhere_is_accepted_or_told(compose, choice):
     plain = resolved(compose(*choice.split()))
     told = 0
@@ -192,31 +197,31 @@ def test_any_value_anywhere_is_accepted_or_told(compose, choice):
 
 def covered(name, config):
     """Whether the table names a setting, or it is an argument below a `_target_`."""
-    parts, tree = name.split("."), settings.TREE
+    parts, tree = name.split("."), schema.TREE
     node = config
     for part in parts:
-        if part not in tree and settings.ANY not in tree:
+        if part not in tree and schema.ANY not in tree:
             return "_target_" in node
-        tree, node = tree.get(part, tree.get(settings.ANY)), node[part]
+        tree, node = tree.get(part, tree.get(schema.ANY)), node[part]
     return True
 
 
 def test_the_table_holds_every_setting_and_no_other(compose):
     said = yaml.safe_load((CONF / "config.yaml").read_text())
     said = {key: value for key, value in said.items() if key not in ("defaults", "hydra")}
-    assert set(leaves(said)) - set(leaves(settings.TREE)) == {"latents._target_"}
+    assert set(leaves(said)) - set(leaves(schema.TREE)) == {"latents._target_"}
     every = {"criterion.suppress", "criterion.whole_maps"}  # which some presets say
     for file in FILES:
         if file.partition("/")[0] not in ("criterion", "experiment"):
             every |= set(leaves(resolved(compose(*chosen(file)))))
-    assert {name for name in settings.TABLE if "*" not in name} <= every
-    for path in (path for group in ("solver", "method") for path in (CONF / group).glob("*.yaml")):
+    assert {name for name in schema.TABLE if "*" not in name} <= every
+    for path in (path for group in ("solver", "counterfactual") for path in (CONF / group).glob("*.yaml")):
         numbers = [key for key, value in yaml.safe_load(path.read_text()).items() if isinstance(value, int | float)]
-        assert {f"{path.parent.name}.{key}" for key in numbers} <= set(settings.TABLE), "a number has a range"
+        assert {f"{path.parent.name}.{key}" for key in numbers} <= set(schema.TABLE), "a number has a range"
 
 
 def test_choices_are_those_of_the_code():
-    options = {name: kind.options for name, kind in settings.TABLE.items()}
+    options = {name: kind.options for name, kind in schema.TABLE.items()}
     assert options["criterion.projection"] == PROJECTIONS
     assert options["precision"] == PRECISIONS
     assert options["geometry"] == GEOMETRIES
@@ -242,9 +247,9 @@ def test_choices_are_those_of_the_code():
     ],
 )
 def test_annotations_are_read(hint, good, bad):
-    assert all(settings.suits(each, hint) for each in good)
-    assert not any(settings.suits(each, hint) for each in bad)
-    assert settings.suits({"_target_": "somewhere.Thing"}, hint)
+    assert all(arguments.suits(each, hint) for each in good)
+    assert not any(arguments.suits(each, hint) for each in bad)
+    assert arguments.suits({"_target_": "somewhere.Thing"}, hint)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ from omegaconf import OmegaConf
 
 from ice_lightning import load_subspace
 from ice_lightning.checkpoints import ASSETS
-from ice_lightning.run import run, settings, shipped
-from ice_lightning.verdict import load_explained
+from ice_lightning.explanation.rows import load_explained
+from ice_lightning.run import run
+from ice_lightning.tasks.settings import settings
+from ice_lightning.tasks.subspace_cache import shipped
 
 FILES = sorted((ASSETS / "subspaces").glob("*.safetensors"))
 
@@ -47,7 +49,13 @@ def test_none_is_taken_for_another_generator_or_a_published_preset_of_the_name(c
 
 def test_an_explanation_begins_with_it_at_once(compose, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    given = ("task=explain", "classifier=smiling_biased", "criterion=hair_color", "explain.people=1", "method=line")
+    given = (
+        "task=explain",
+        "classifier=smiling_biased",
+        "criterion=hair_color",
+        "explain.people=1",
+        "counterfactual=line",
+    )
     S = run(compose(*given, "explain.controls={subspaces: 0, weights: false, unrestricted: false}")).subspace
     assert torch.equal(S.directions, load_subspace(ASSETS / "subspaces" / "hair_color.safetensors").directions)
     assert len(load_explained(tmp_path / "run").rows["number"]) == 1

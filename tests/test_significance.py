@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from ice_lightning.explanation.significance import beats, compare, holm, rate
 from ice_lightning.population import radius
-from ice_lightning.significance import beats, compare, holm, rate
 
 T = torch.tensor
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from ice_lightning import solvers
 from ice_lightning.checks import IceError
-from ice_lightning.operators import Dense
-from ice_lightning.solvers import Exact, strong, thin_factor
+from ice_lightning.jacobians.operators import Dense
+from ice_lightning.solvers import dense
+from ice_lightning.solvers.dense import Exact, strong, thin_factor
 from ice_lightning.subspace import principal_angles
 
 draw = torch.Generator().manual_seed(0)
@@ -43,7 +43,7 @@ def test_thin_factor_keeps_the_energy_of_all_parts():
 def test_strong_pairs_of_a_large_matrix_are_those_of_its_decomposition(monkeypatch):
     A = torch.randn(300, 280, generator=draw, dtype=torch.float64) * torch.logspace(0, -3, 280, dtype=torch.float64)
     whole = strong(A, 1e-2)
-    monkeypatch.setattr(solvers, "SMALL", 100)
+    monkeypatch.setattr(dense, "SMALL", 100)
     few = strong(A, 1e-2)
     assert few.shape == whole.shape
     assert principal_angles(few, whole).max() < 1e-3

@@ -3,7 +3,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from ice_lightning.stability import FIRST, halvings, odd_people, stability
+from ice_lightning.metrics.subspace import odd_people
+from ice_lightning.solvers.stability import FIRST, halvings, stability
 
 
 class Some(NamedTuple):

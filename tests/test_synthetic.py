@@ -4,16 +4,8 @@ import pytest
 import torch
 
 from ice_lightning.checks import IceError
-from ice_lightning.synthetic import (
-    FACTORS,
-    REGIONS,
-    Z_DIM,
-    factor_index,
-    factors_from_z,
-    main,
-    neutral,
-    render,
-)
+from ice_lightning.labels import REGIONS
+from ice_lightning.synthetic import FACTORS, Z_DIM, factor_index, factors_from_z, main, neutral, render
 
 
 def people(n: int, seed: int = 0) -> torch.Tensor:

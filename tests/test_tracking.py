@@ -12,10 +12,11 @@ import wandb
 from hydra.errors import InstantiationException
 from records import read
 
-from ice_lightning import dashboard, load_subspace
+from ice_lightning import load_subspace
 from ice_lightning.checks import IceError
+from ice_lightning.loggers import dashboard
+from ice_lightning.loggers.upload import CLOSED, LOG, upload
 from ice_lightning.run import run
-from ice_lightning.upload import CLOSED, LOG, upload
 
 QUICK = ("space=w", "latents.count=2", "criterion=paper/skin_color", "criterion.suppress.residual.ratio=0.2")
 EXPLAIN = (
@@ -24,7 +25,7 @@ EXPLAIN = (
     "explain.controls={subspaces: 10, weights: false, unrestricted: false}",
     "space=w",
     "classifier=smiling",
-    "method=line",
+    "counterfactual=line",
 )
 
 
@@ -160,7 +161,7 @@ def test_a_dead_server_changes_nothing(compose, tmp_path, monkeypatch, runs, cap
     assert torch.equal(found.directions, load_subspace(runs[0]).directions)
     (record,) = (tmp_path / "run").glob("wandb/offline-run-*")
     assert str(record / LOG) in capfd.readouterr().err
-    (uploader,) = [number for number, command in processes() if f"ice_lightning.upload {record}" in command]
+    (uploader,) = [number for number, command in processes() if f"ice_lightning.loggers.upload {record}" in command]
     os.kill(uploader, signal.SIGKILL)
     for number, command in processes():
         if f"beta sync --live --yes {record}" in command:

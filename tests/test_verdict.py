@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ice_lightning import pages, report
 from ice_lightning.checks import IceError
-from ice_lightning.save_explanation import finished, write, write_verdicts
-from ice_lightning.verdict import BUDGET, FILE, ROWS, judge, load_explained, summary, verdicts
+from ice_lightning.explanation.rows import FILE, ROWS, finished, load_explained, write
+from ice_lightning.explanation.verdict import BUDGET, judge, summary, verdicts
+from ice_lightning.reports import figures, pages
+from ice_lightning.reports.verdict import write_verdicts
 
 N, M = 200, 20
 
@@ -71,7 +72,7 @@ def test_with_too_few_random_subspaces_nothing_counts_and_it_says_why(tmp_path, 
     assert why in pages.verdict_page([judged.to_json()], {"c": b""})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        report.png(report.verdict(judged.to_json()))
+        figures.png(figures.verdict(judged.to_json()))
 
 
 def test_several_subspaces_of_a_classifier_are_tested_together(tmp_path):
@@ -188,7 +189,7 @@ def test_a_folder_has_a_verdict_for_each_classifier(tmp_path):
 
 def test_the_verdict_figure_has_a_bar_for_each_subspace(tmp_path):
     judged = judge([explained(tmp_path, "a", 100, 10), explained(tmp_path, "b", 60, 0)])
-    left, middle, _ = report.verdict(judged.to_json()).axes
+    left, middle, _ = figures.verdict(judged.to_json()).axes
     assert [bar.get_width() for bar in left.patches] == [50.0, 30.0]
     assert [label.get_text() for label in left.get_yticklabels()] == ["a", "b"]
     shown = [line.get_xdata() for line in middle.lines]
@@ -204,8 +205,8 @@ def test_finished_people_are_read_again_unless_settings_differ(tmp_path):
     (folder / "people").mkdir()
     (folder / "people" / "000000000.safetensors").write_bytes(b"half a file")
     assert len(finished(folder, {})) == N
-    with pytest.raises(IceError, match=r"the same settings \(method\.bound: 2\), got people found with None"):
-        finished(folder, {"method.bound": 2})
+    with pytest.raises(IceError, match=r"the same settings \(counterfactual\.bound: 2\), got people found with None"):
+        finished(folder, {"counterfactual.bound": 2})
 
 
 def test_a_p_value_of_nothing_is_not_a_number(tmp_path):

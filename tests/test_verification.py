@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from ice_lightning import verification
+from ice_lightning.metrics import verification
+from ice_lightning.metrics.verification import equal_error, retaken
 from ice_lightning.synthetic import FACTORS, Z_DIM, factor_index
-from ice_lightning.verification import equal_error, retaken
 
 
 def cosines(*values):

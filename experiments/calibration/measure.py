@@ -19,16 +19,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ice_lightning import load_generator
-from ice_lightning.bases import random_bases
-from ice_lightning.counterfactual import Gradient
+from ice_lightning.classifiers import embedded_classifier, load_classifier
+from ice_lightning.counterfactuals.bases import random_bases
+from ice_lightning.counterfactuals.gradient import Gradient
+from ice_lightning.explanation.module import search
+from ice_lightning.explanation.rows import load_explained, only_flips
+from ice_lightning.explanation.significance import compare, holm, rate
 from ice_lightning.files import cached, whole
+from ice_lightning.launch import keep_freed_memory
 from ice_lightning.modules import face_api
-from ice_lightning.modules.classifier import embedded, own
-from ice_lightning.modules.explanation import only_flips, search
 from ice_lightning.population import geometry, layer_covariances, radius
-from ice_lightning.run import keep_freed_memory
-from ice_lightning.significance import compare, holm, rate
-from ice_lightning.verdict import load_explained
 
 HERE = Path(__file__).parent
 LEVEL, CONTROLS, TOGETHER = 0.05, 20, 4
@@ -147,11 +147,11 @@ def outcomes(name: str, k: int, people: int, subspaces: int) -> Outcomes:
         flipped, change = rows["flipped"], rows["change"]
     if flipped.shape[1] < subspaces:
         if name == "smiling":
-            G, space, classifier = load_generator("embedded"), "s", embedded("smiling")
+            G, space, classifier = load_generator("embedded"), "s", embedded_classifier("smiling")
         else:
             G, space = load_generator("experiments/real_faces/student.safetensors"), "z"
             weights = str(cached("age_gender.safetensors"))
-            classifier = own(weights, face_api.AgeGender(), kind="multiclass", target=0)  # type: ignore[assignment]
+            classifier = load_classifier(weights, face_api.AgeGender(), kind="multiclass", target=0)  # type: ignore[assignment]
         bases = random_bases(geometry(layer_covariances(G, space)), k, subspaces, seed=1)
         U = G.people(people, 30_000_000, space)
 

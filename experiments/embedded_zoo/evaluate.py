@@ -16,9 +16,10 @@ from train_faces import draw_people, labels
 from train_generator import psnr
 
 from ice_lightning.checkpoints import ASSETS, load_generator
-from ice_lightning.modules.classifier import EMBEDDED, embedded
-from ice_lightning.modules.faces import embedded as embedded_faces
-from ice_lightning.synthetic import PALETTE, REGIONS, factors_from_z, render
+from ice_lightning.classifiers import EMBEDDED, embedded_classifier
+from ice_lightning.faces.embedded import embedded_faces
+from ice_lightning.labels import REGIONS
+from ice_lightning.synthetic import PALETTE, factors_from_z, render
 
 HERE = Path(__file__).parent
 SEED = 30_000_000
@@ -56,7 +57,7 @@ def main(people: int = 512) -> None:
         is_same = (same[:, None] - same[None]).abs() == people // 2
         auc = {"identity": binary_auroc(cosines[upper], is_same[upper].long()).item()}
         for name in EMBEDDED:
-            net, target = embedded(name), labels(factors)[name].long()
+            net, target = embedded_classifier(name), labels(factors)[name].long()
             logits = torch.cat([net(part) for part in image.split(32)])
             auc[name] = binary_auroc(logits, target).item()
             if name.startswith("smiling"):

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ice_lightning.checkpoints import read_network, save_network
+from ice_lightning.labels import REGIONS
 from ice_lightning.modules.stylegan2 import Generator
-from ice_lightning.synthetic import REGIONS, Z_DIM, Portraits, factor_index, factors_from_z, render
+from ice_lightning.synthetic import Z_DIM, Portraits, factor_index, factors_from_z, render
 
 HERE = Path(__file__).parent
 CONFIG = {

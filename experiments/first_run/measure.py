@@ -15,9 +15,10 @@ from hydra import compose, initialize_config_module
 from torch import Tensor
 
 from ice_lightning import load_generator
-from ice_lightning.modules.faces import embedded
+from ice_lightning.faces.embedded import embedded_faces
+from ice_lightning.labels import REGIONS
 from ice_lightning.run import run
-from ice_lightning.synthetic import REGIONS, factor_index, factors_from_z, render
+from ice_lightning.synthetic import factor_index, factors_from_z, render
 
 HERE = Path(__file__).parent
 SKIN = ("skin", "l_ear", "r_ear", "nose", "neck")
@@ -37,7 +38,7 @@ class People:
     """Held-out people with their true parse maps, and what a move of their latents does to them."""
 
     def __init__(self) -> None:
-        self.G, self.faces = load_generator("embedded"), embedded()
+        self.G, self.faces = load_generator("embedded"), embedded_faces()
         z = self.G.sample(PEOPLE, SEED)
         self.parse = render(factors_from_z(z), 128).parse
         self.u = self.G.convert(z, "z", "s")

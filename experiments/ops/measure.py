@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from ice_lightning import load_generator
+from ice_lightning.launch import keep_freed_memory
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.ops import bias_act, native, setup_filter, upfirdn2d
-from ice_lightning.run import keep_freed_memory
 
 HERE = Path(__file__).parent
 TAPS = setup_filter([1, 3, 3, 1])

@@ -18,17 +18,19 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_module
 
-from ice_lightning import load_generator, load_subspace, report
-from ice_lightning.bases import named_basis
+from ice_lightning import load_generator, load_subspace
 from ice_lightning.checkpoints import ASSETS
-from ice_lightning.counterfactual import Gradient
+from ice_lightning.classifiers import embedded_classifier
+from ice_lightning.counterfactuals.bases import named_basis
+from ice_lightning.counterfactuals.gradient import Gradient
+from ice_lightning.explanation.module import search
+from ice_lightning.explanation.rows import FILE, Explained, load_explained, read_rows, write
+from ice_lightning.explanation.verdict import judge, summary
 from ice_lightning.files import whole
-from ice_lightning.modules.classifier import embedded
-from ice_lightning.modules.explanation import search
+from ice_lightning.launch import keep_freed_memory
 from ice_lightning.population import geometry, layer_covariances, moving_layers
-from ice_lightning.run import keep_freed_memory, run
-from ice_lightning.save_explanation import write
-from ice_lightning.verdict import FILE, Explained, judge, load_explained, read_rows, summary
+from ice_lightning.reports import figures
+from ice_lightning.run import run
 
 HERE = Path(__file__).parent
 CELLS = HERE / "cells"
@@ -87,7 +89,7 @@ def planted(people: int, sets: int, names: Sequence[str] = ("smiling", "smiling_
             print(verdict.sentence, flush=True)
             if seed == 0:
                 with whole(HERE / f"{name}.png") as part:
-                    part.write_bytes(report.png(report.verdict(verdict.to_json())))
+                    part.write_bytes(figures.png(figures.verdict(verdict.to_json())))
     return found
 
 
@@ -108,7 +110,7 @@ def dose(people: int) -> dict[str, Any]:
 
 def speed(people: int = 12) -> dict[str, Any]:
     """Counterfactuals per second against the published loop, one image and 20 steps at a time, in three rounds."""
-    G, classifier = load_generator("embedded"), embedded("smiling")
+    G, classifier = load_generator("embedded"), embedded_classifier("smiling")
     S, u, method = load_subspace(subspace("mouth_shape")), G.people(people, 1_000_000, "s"), Gradient()
     moving = moving_layers(S.directions, G.widths("s"))
     basis = named_basis(S.directions, geometry(layer_covariances(G, "s"), moving)).to(u)

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from ice_lightning import load_generator
 from ice_lightning.modules.classifier import Classifier
-from ice_lightning.modules.layers import resize
+from ice_lightning.ops.sampling import resize
 from ice_lightning.synthetic import factor_index, factors_from_z
 
 HERE = Path(__file__).parent

@@ -15,14 +15,14 @@ from hydra.utils import instantiate
 from sitters import OUTLINED, shape_of
 from subspaces import DEVICE, HERE, WORK, composed
 
-from ice_lightning.bases import named_basis
+from ice_lightning.counterfactuals.bases import named_basis
+from ice_lightning.explanation.rows import load_explained
 from ice_lightning.files import whole
+from ice_lightning.labels import REGIONS
 from ice_lightning.modules.landmark_regions import UNSEEN
 from ice_lightning.population import geometry, layer_covariances, moving_layers
-from ice_lightning.run import generator_from
 from ice_lightning.subspace import load_subspace
-from ice_lightning.synthetic import REGIONS
-from ice_lightning.verdict import load_explained
+from ice_lightning.tasks.build import generator_from
 
 PEOPLE, SEED, DIRECTIONS = 48, 1_000_000, 8
 READINGS = ("mouth opening", "smile", "lip fullness", "mouth width", "eye opening", "face width")

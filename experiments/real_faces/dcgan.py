@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from ice_lightning.checkpoints import sha256
 from ice_lightning.checks import at_least, one_of, problem
+from ice_lightning.faces.pretrained import filled
 from ice_lightning.files import cached
-from ice_lightning.modules.pretrained import filled
 
 WHAT = "a DCGAN (keys main.0.weight ... main.12.weight)"
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ice_lightning.modules.stylegan2 import FullyConnected
+from ice_lightning.modules.mapping import FullyConnected
 
 
 class Conv(nn.Module):

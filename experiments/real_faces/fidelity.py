@@ -8,10 +8,10 @@ import torch
 from dcgan import DCGAN
 from torch import Tensor, nn
 
+from ice_lightning.faces.pretrained import filled
 from ice_lightning.files import cached
-from ice_lightning.metrics import frechet, gaussian, moments
+from ice_lightning.metrics.counterfactual import frechet, gaussian, moments
 from ice_lightning.modules.face_recognition import Recognition
-from ice_lightning.modules.pretrained import filled
 from ice_lightning.modules.stylegan2 import Generator
 
 PEOPLE, SEED = 2000, 20_000_000

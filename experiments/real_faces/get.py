@@ -26,9 +26,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ice_lightning.checkpoints import sha256
-from ice_lightning.checkpoints.dialects import flat, read
-from ice_lightning.checkpoints.pickles import Budget, Refused
-from ice_lightning.checkpoints.weights import inspected
+from ice_lightning.checkpoints.errors import Refused
+from ice_lightning.checkpoints.formats.pickles import Budget
+from ice_lightning.checkpoints.weights import flat, inspected, read
 from ice_lightning.checks import IceError, problem
 from ice_lightning.files import cached, whole
 

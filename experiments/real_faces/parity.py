@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ice_lightning.checkpoints import convert_face_api, read_weights
 from ice_lightning.modules.face_api import AgeGender, Expression, LandmarkNet68
 from ice_lightning.modules.face_recognition import Recognition
-from ice_lightning.modules.layers import resize
+from ice_lightning.ops.sampling import resize
 
 HERE = Path(__file__).parent
 MEMBER, KEY = "weights.tar", "netG_state_dict"

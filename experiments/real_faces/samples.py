@@ -16,11 +16,12 @@ import torch
 from dcgan import load
 from fidelity import SEED, Fidelity
 
-from ice_lightning import load_generator, report
+from ice_lightning import load_generator
 from ice_lightning.checks import IceError, problem
 from ice_lightning.files import whole
-from ice_lightning.metrics import frechet
-from ice_lightning.modules.layers import resize
+from ice_lightning.metrics.counterfactual import frechet
+from ice_lightning.ops.sampling import resize
+from ice_lightning.reports import figures
 
 HERE = Path(__file__).parent
 COLUMNS, SHOWN = 10, 6_000_000
@@ -42,7 +43,7 @@ def main() -> int:
         (name, draw(part).clamp(0, 1)) for part in z for name, draw in (("teacher", teacher), ("student", student))
     ]
     with whole(HERE / "samples.png") as part:
-        part.write_bytes(report.png(report.rows(pictures, "The first twenty people, drawn by each from the same z")))
+        part.write_bytes(figures.png(figures.rows(pictures, "The first twenty people, drawn by each from the same z")))
     distance, floor = fidelity(student)
     zoo = load_generator("embedded")
     drawn = fidelity.fitted(lambda z: resize(zoo(z), teacher.img_resolution), zoo.sample(fidelity.people, SEED))

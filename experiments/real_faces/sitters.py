@@ -19,10 +19,10 @@ from torch.nn.functional import normalize
 from ice_lightning.criterions.frequency import high_pass
 from ice_lightning.criterions.landmarks import pose_of
 from ice_lightning.criterions.regions import region_mask
-from ice_lightning.modules.any_generator import AnyGenerator
+from ice_lightning.labels import REGIONS
 from ice_lightning.modules.faces import Faces
+from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.modules.landmark_regions import UNSEEN
-from ice_lightning.synthetic import REGIONS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "zoo"))
 from discover import discover

@@ -24,14 +24,16 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from sitters import Sitters, apart, discover, reach
 
-from ice_lightning import report
-from ice_lightning.callbacks import SaveDiscovery
 from ice_lightning.checks import IceError
+from ice_lightning.discovery.module import Discovery
 from ice_lightning.files import whole
-from ice_lightning.modules.any_generator import AnyGenerator
-from ice_lightning.modules.discovery import Discovery
-from ice_lightning.run import generator_from, keep_freed_memory, resolved
+from ice_lightning.launch import keep_freed_memory
+from ice_lightning.modules.generator import AnyGenerator
+from ice_lightning.reports import figures
+from ice_lightning.reports.discovery import SaveDiscovery
 from ice_lightning.subspace import FILE, Subspace, load_subspace
+from ice_lightning.tasks.build import generator_from
+from ice_lightning.tasks.settings import resolved
 from ice_lightning.traversal import traverse
 
 HERE, WORK = Path(__file__).parent, Path("outputs/real_faces")
@@ -179,7 +181,7 @@ def draw(G: AnyGenerator, generator: str, strengths: dict[str, float]) -> None:
     headings = [f"{step:+g} sd" if step else "original" for step in STEPS]
     title = f"{generator}: each preset's strongest direction on two people whom no search has seen"
     with whole(HERE / f"{generator}.png") as part:
-        small(report.png(report.traversal(torch.cat(rows), headings, title, labels))).save(part)
+        small(figures.png(figures.traversal(torch.cat(rows), headings, title, labels))).save(part)
 
 
 def small(png: bytes) -> Image.Image:

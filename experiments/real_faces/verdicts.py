@@ -17,7 +17,8 @@ from hydra import compose, initialize_config_module
 from subspaces import DEVICE, GENERATORS, PRESETS, WORK
 
 from ice_lightning.files import cached, whole
-from ice_lightning.run import keep_freed_memory, run
+from ice_lightning.launch import keep_freed_memory
+from ice_lightning.run import run
 
 HERE = Path(__file__).parent
 CLASSIFIERS = {

@@ -25,12 +25,14 @@ from hydra.utils import instantiate
 from matplotlib.figure import Figure
 
 from ice_lightning import load_subspace
-from ice_lightning.modules.discovery import Discovery
+from ice_lightning.discovery.module import Discovery
+from ice_lightning.jacobians.linearize import linearise
+from ice_lightning.launch import keep_freed_memory
 from ice_lightning.modules.stylegan2 import Generator
-from ice_lightning.products import Batch, linearise
-from ice_lightning.run import build_criterion, keep_freed_memory, layers_of
-from ice_lightning.solvers import EigenResult
+from ice_lightning.parallel import Batch
+from ice_lightning.solvers.dense import EigenResult
 from ice_lightning.subspace import principal_angles
+from ice_lightning.tasks.build import build_criterion, layers_of
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "tests"))

@@ -20,9 +20,9 @@ import torch
 from explorer import explorer
 from shoot import HERE
 
-from ice_lightning.explore import arguments, explorer_of, subspace_files, threads
-from ice_lightning.explore_page import view
-from ice_lightning.explorer import Explorer, drawn, edit, person
+from ice_lightning.explore.cli import arguments, explorer_of, subspace_files, threads
+from ice_lightning.explore.model import Explorer, drawn, edit, person
+from ice_lightning.explore.page import view
 
 MOVES = 100
 

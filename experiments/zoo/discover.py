@@ -16,15 +16,15 @@ from torch import Tensor
 from torch.func import jvp, vmap
 
 from ice_lightning.criterions import Analysis, Term
-from ice_lightning.krylov import Whole
-from ice_lightning.modules.any_generator import AnyGenerator
-from ice_lightning.modules.discovery import Discovery
+from ice_lightning.discovery.module import Discovery
+from ice_lightning.jacobians.operators import Jacobian
 from ice_lightning.modules.faces import Faces
-from ice_lightning.operators import Jacobian
-from ice_lightning.products import Batch
-from ice_lightning.run import build_criterion, layers_of
-from ice_lightning.search import Sums
-from ice_lightning.solvers import thin_factor
+from ice_lightning.modules.generator import AnyGenerator
+from ice_lightning.parallel import Batch
+from ice_lightning.solvers.dense import thin_factor
+from ice_lightning.solvers.exact import FullJacobian
+from ice_lightning.solvers.problem import Sums
+from ice_lightning.tasks.build import build_criterion, layers_of
 
 FEW = 300
 """Up to so many features a term's rows are taken by backward passes, which don't go through the generator."""
@@ -105,7 +105,7 @@ def discover(
         print(f"person {person + 1} of {len(u)}: {shared:.0f} s images, {sum(spent.values()):.0f} s terms", flush=True)
     for name, criterion in criterions.items():
         began = time.perf_counter()
-        module = Discovery(G, faces, criterion, Whole(), len(u), first.space, layers_of(configs[name], G))
+        module = Discovery(G, faces, criterion, FullJacobian(), len(u), first.space, layers_of(configs[name], G))
         module.people_used = len(used[name])
         means = [factors[key].cpu()[:, module.coordinates] * len(used[name]) ** -0.5 for key in keys[name]]
         try:

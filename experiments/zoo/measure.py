@@ -15,10 +15,11 @@ from discover import discover, presets
 from readings import People, come_along, reach, true_moves, verdict
 from torch import Tensor
 
-from ice_lightning import load_generator, load_subspace, report
+from ice_lightning import load_generator, load_subspace
+from ice_lightning.discovery.module import Discovery
+from ice_lightning.faces.embedded import embedded_faces
 from ice_lightning.files import whole
-from ice_lightning.modules.discovery import Discovery
-from ice_lightning.modules.faces import embedded
+from ice_lightning.reports import figures
 from ice_lightning.subspace import FILE, Subspace
 from ice_lightning.synthetic import FACTORS
 from ice_lightning.traversal import traverse
@@ -110,7 +111,7 @@ def draw_directions(people: People, subspace: Subspace, name: str, strengths: li
     images = torch.cat(rows)
     headings = [f"{sigmas:+g} sd" if sigmas else "original" for sigmas in STEPS]
     title = f"{name.replace('_', ' ')}: the first directions, on two people whom no search has seen"
-    return report.png(report.traversal(images, headings, title, labels)), images[0][[0, 2, 4]]
+    return figures.png(figures.traversal(images, headings, title, labels)), images[0][[0, 2, 4]]
 
 
 def main() -> None:
@@ -129,7 +130,7 @@ def main() -> None:
         print(f"{name}: rank {module.metrics['rank']}, {seconds:.0f} s", flush=True)
 
     if missing := [name for name in args.presets if not (args.work / name / FILE).exists()]:
-        discover(load_generator("embedded"), embedded(), presets(missing), save)
+        discover(load_generator("embedded"), embedded_faces(), presets(missing), save)
     people, file = People(), HERE / "results.json"
     truth, chance = true_moves(people, FACTORS), random_moves(people)
     results = json.loads(file.read_text()) if file.exists() else {}
@@ -159,7 +160,7 @@ def main() -> None:
     if len(tiles) == len(PRESETS):
         title = "The strongest direction of every preset, at -1.5, 0 and +1.5 standard deviations"
         with whole(HERE / "overview.png") as part:
-            part.write_bytes(report.png(report.overview(tiles, title)))
+            part.write_bytes(figures.png(figures.overview(tiles, title)))
 
 
 if __name__ == "__main__":

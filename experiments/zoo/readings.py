@@ -12,8 +12,9 @@ from ice_lightning import load_generator
 from ice_lightning.criterions.frequency import high_pass
 from ice_lightning.criterions.landmarks import gaze_of, pose_of
 from ice_lightning.criterions.regions import region_mask
-from ice_lightning.modules.faces import embedded
-from ice_lightning.synthetic import REGIONS, factor_index, factors_from_z, render
+from ice_lightning.faces.embedded import embedded_faces
+from ice_lightning.labels import REGIONS
+from ice_lightning.synthetic import factor_index, factors_from_z, render
 
 SMALLEST = 50
 """Pixels of 128 x 128 that a region needs in a person, for its colour to be read there."""
@@ -75,7 +76,7 @@ class People:
     """
 
     def __init__(self, people: int = 64, seed: int = 3_000_000, space: str = "s") -> None:
-        self.G, self.faces, self.space = load_generator("embedded"), embedded(), space
+        self.G, self.faces, self.space = load_generator("embedded"), embedded_faces(), space
         self.z = self.G.sample(people, seed)
         with torch.no_grad():
             self.u = self.G.convert(self.z, "z", space)

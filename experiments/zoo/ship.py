@@ -14,7 +14,8 @@ from hydra import compose, initialize_config_module
 
 from ice_lightning import load_subspace
 from ice_lightning.checkpoints import ASSETS
-from ice_lightning.run import keep_freed_memory, run
+from ice_lightning.launch import keep_freed_memory
+from ice_lightning.run import run
 
 KEPT = 8
 """The strongest directions, as many as an explanation takes by default."""

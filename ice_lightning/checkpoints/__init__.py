@@ -7,9 +7,9 @@ the wrappers round it, genforce's .pth, weights alone under the names of stylega
 from __future__ import annotations
 
 from ice_lightning.checkpoints.face_api import convert_face_api, read_face_api
+from ice_lightning.checkpoints.formats.tfjs import is_manifest, read_manifest
 from ice_lightning.checkpoints.generators import load_generator
-from ice_lightning.checkpoints.own import ASSETS, load_network, read_network, save_network, sha256
-from ice_lightning.checkpoints.tfjs import is_manifest, read_manifest
+from ice_lightning.checkpoints.networks import ASSETS, load_network, read_network, save_network, sha256
 from ice_lightning.checkpoints.weights import read_weights
 
 __all__ = [

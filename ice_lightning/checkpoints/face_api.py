@@ -16,7 +16,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ice_lightning.checkpoints.tfjs import is_manifest, read_manifest
+from ice_lightning.checkpoints.formats.tfjs import is_manifest, read_manifest
 from ice_lightning.checkpoints.weights import read_weights
 from ice_lightning.files import whole
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ice_lightning.checkpoints.dialects import understood
-from ice_lightning.checkpoints.own import ASSETS, sha256
-from ice_lightning.checkpoints.pickles import Refused
-from ice_lightning.checkpoints.settings import Facts, settings
+from ice_lightning.checkpoints.dialects.detect import understood
+from ice_lightning.checkpoints.errors import Refused
+from ice_lightning.checkpoints.hyperparameters import Facts, settings
+from ice_lightning.checkpoints.networks import ASSETS, sha256
 from ice_lightning.checkpoints.weights import inspected
 from ice_lightning.checks import finite, problem
+from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.ops import setup_filter
+from ice_lightning.subspace import Subspace
+
+CHECKPOINT = "ice_lightning.checkpoints.load_generator"
+"""What conf/generator/default.yaml names."""
 
 WHAT = "a StyleGAN2 generator"
 AVERAGE = 10_000
@@ -100,3 +107,30 @@ def average(generator: Generator, count: int = AVERAGE) -> Tensor:
     with torch.no_grad():
         mean: Tensor = generator.mapping(z, labels).mean(0)
     return mean
+
+
+def generator_of(subspace: Subspace, own: Callable[[Any], AnyGenerator] | None = None) -> AnyGenerator:
+    """The generator that a subspace was found on: the checkpoint that its provenance names.
+
+    Args:
+        subspace: says what it was found on.
+        own: makes a generator of the settings of another kind; without it, one is refused, since a file that somebody
+            shares must not say what code is run.
+
+    Raises:
+        IceError: when its file is gone, is another one by now, or no checkpoint.
+    """
+    provenance = subspace.provenance
+    settings = provenance["config"]["generator"]
+    if settings["_target_"] == CHECKPOINT:
+        G: AnyGenerator = load_generator(provenance["generator"], label=settings.get("label"))
+    elif own is not None:
+        G = own(settings)
+    else:
+        fix = f"make films of it by task=traverse generator=own generator._target_={settings['_target_']}"
+        raise problem("a subspace of a checkpoint", f"one of {settings['_target_']}", fix)
+    if G.fingerprint != provenance["generator_sha256"]:
+        got = f"another file by now ({G.fingerprint[:12]})"
+        fix = "put the generator back that the subspace was found on, or find the subspace again"
+        raise problem(f"{provenance['generator']} with {provenance['generator_sha256'][:12]}", got, fix)
+    return G

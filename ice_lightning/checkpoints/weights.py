@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors import SafetensorError
 from torch import Tensor
 
-from ice_lightning.checkpoints.containers import mapped, tree
-from ice_lightning.checkpoints.dialects import flat, read
-from ice_lightning.checkpoints.pickles import Budget, Refused
-from ice_lightning.checks import IceError, finite, problem
+from ice_lightning.checkpoints.errors import Refused, worded
+from ice_lightning.checkpoints.formats.containers import mapped, tree
+from ice_lightning.checkpoints.formats.pickles import Budget, Record
+from ice_lightning.checkpoints.formats.tensors import Entry, Stored, stored
+from ice_lightning.checks import finite
 
 T = TypeVar("T")
-
-
-@contextmanager
-def worded(path: Path, what: str) -> Iterator[None]:
-    """Turns whatever a file that is read inside makes go wrong into one sentence.
-
-    Raises:
-        IceError: for everything that can be wrong with the file.
-    """
-    try:
-        yield
-    except Refused as error:
-        raise problem(f"{what} at {path}", error.got, error.fix) from None
-    except SafetensorError as error:
-        raise problem(f"{what} at {path}", f"a broken safetensors file ({error})", "fetch it again") from error
-    except OSError as error:
-        raise problem(f"{what} at {path}", f"one that can't be read ({error.strerror})", "check the path") from error
-    except IceError:
-        raise
-    except Exception as error:  # what a stranger's file holds can break an assumption that no check names
-        got = f"one with parts that don't fit together ({type(error).__name__})"
-        raise problem(f"{what} at {path}", got, "fetch or write the file again") from error
 
 
 def inspected(path: str | Path, what: str, use: Callable[[Any, Budget], T]) -> T:
@@ -83,3 +60,19 @@ def read_weights(path: str | Path, what: str) -> dict[str, Tensor]:
         if tensor.is_floating_point():
             finite(f"{name} of {path}", tensor)
     return tensors
+
+
+def flat(tree: Any) -> dict[str, Stored | Entry]:
+    """The tensors that a mapping, or a safetensors file, holds under text keys of its own."""
+    if isinstance(tree, Record) and tree.name == "safetensors":
+        tree = tree.state
+    pairs = tree.items() if isinstance(tree, dict) else ()
+    return {k: tensor for k, v in pairs if isinstance(k, str) and (tensor := stored(v)) is not None}
+
+
+def read(
+    found: dict[str, Stored | Entry], budget: Budget, wanted: Callable[[str], bool] = lambda name: True
+) -> dict[str, Tensor]:
+    """Copies of the tensors that are wanted, floating-point ones as float32."""
+    tensors = {name: tensor.read(budget) for name, tensor in found.items() if wanted(name)}
+    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}

@@ -10,7 +10,7 @@ from torch import Tensor
 from ice_lightning.checks import at_least, problem
 from ice_lightning.criterions.regions import Region, region_pixels
 from ice_lightning.criterions.term import Analysis
-from ice_lightning.modules.layers import resize
+from ice_lightning.ops.sampling import resize
 
 
 def low_pass(image: Tensor, cutoff: int) -> Tensor:

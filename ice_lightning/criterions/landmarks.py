@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ice_lightning.checks import at_least, one_of, problem
 from ice_lightning.criterions.regions import region_mask
 from ice_lightning.criterions.term import Analysis, Term
-from ice_lightning.modules.layers import resize
+from ice_lightning.ops.sampling import resize
 
 LEFT_EYE, RIGHT_EYE = range(36, 42), range(42, 48)
 POSE_AND_GAZE = ("yaw", "pitch", "roll", "gaze_x", "gaze_y")

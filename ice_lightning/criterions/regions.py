@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from ice_lightning.checks import at_least, one_of
 from ice_lightning.criterions.term import Analysis, Term
-from ice_lightning.modules.layers import resize
-from ice_lightning.synthetic import REGIONS
+from ice_lightning.labels import REGIONS
+from ice_lightning.ops.sampling import resize
 
 
 def region_ids(regions: Sequence[str]) -> list[int]:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from ice_lightning.criterions.regions import Region, region_pixels
 from ice_lightning.criterions.term import Analysis
-from ice_lightning.modules.layers import resize
-from ice_lightning.modules.sampling import sample_bilinear
+from ice_lightning.ops.sampling import resize, sample_bilinear
 
 
 class Mesh(NamedTuple):

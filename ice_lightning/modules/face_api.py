@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ice_lightning.checks import one_of
-from ice_lightning.modules.layers import resize
-from ice_lightning.modules.pretrained import box
+from ice_lightning.modules.cropping import box
+from ice_lightning.ops.sampling import resize
 
 MEAN = (122.782, 117.001, 104.298)
 """Of red, green and blue in 0..255, subtracted before the division by 255."""

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ice_lightning.modules.cropping import AlignedIdentity
 from ice_lightning.modules.face_api import normalised
-from ice_lightning.modules.layers import resize
-from ice_lightning.modules.pretrained import AlignedIdentity
-from ice_lightning.modules.sampling import sample_bilinear
+from ice_lightning.ops.sampling import resize, sample_bilinear
 
 EYES_TO_MOUTH = 0.45
 """How much of the square's side lies between eyes and mouth (face-api's src/classes/FaceLandmarks.ts, alignDlib)."""

@@ -5,11 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ice_lightning.checkpoints import ASSETS, load_network
-from ice_lightning.modules.identity import IdentityNet
-from ice_lightning.modules.landmarks import LandmarkNet
-from ice_lightning.modules.parser import Parser
-
 
 class Faces(nn.Module):
     """Face models under the names that criterion terms ask for.
@@ -29,12 +24,3 @@ class Faces(nn.Module):
         """Parse map (N, H, W) and landmarks (N, 68, 2) of images in 0..1, without gradient."""
         image = image.clamp(0, 1)
         return self.parser(image).argmax(1), self.landmarks(image)
-
-
-def embedded() -> Faces:
-    """The face models that ship with the package."""
-    return Faces(
-        load_network(ASSETS / "parser.safetensors", "parser", Parser),
-        load_network(ASSETS / "landmarks.safetensors", "landmarks", LandmarkNet),
-        load_network(ASSETS / "identity.safetensors", "identity", IdentityNet),
-    )

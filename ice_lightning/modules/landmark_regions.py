@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ice_lightning.modules.layers import resize
-from ice_lightning.synthetic import REGIONS
+from ice_lightning.labels import REGIONS
+from ice_lightning.ops.sampling import resize
 
 UNSEEN = len(REGIONS)
 """The class behind CelebAMask-HQ's 19: it belongs to no region."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ice_lightning.modules.layers import Decoder, Trunk, resize
+from ice_lightning.modules.layers import Decoder, Trunk
+from ice_lightning.ops.sampling import resize
 
 
 def expected_position(p: Tensor) -> Tensor:

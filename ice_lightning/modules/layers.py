@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,26 +10,6 @@ from torch.nn import functional as F
 def conv_block(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
     """3x3 convolution, batch norm, SiLU (smooth, for Jacobians); (N, c_in, H, W) -> (N, c_out, H / stride, ..)."""
     return nn.Sequential(nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), nn.BatchNorm2d(c_out), nn.SiLU())
-
-
-def resize(image: Tensor, size: int) -> Tensor:
-    """Anti-aliased bilinear resize of (N, C, H, W) to side `size`; the image itself where it already has that side.
-
-    Rows, then columns, each by a matrix, since torch.func batches the backward pass of a product and loops over
-    that of torch's own resize.
-    """
-    if image.shape[-2:] == (size, size):
-        return image
-    rows, columns = (resizing(side, size).to(image) for side in image.shape[-2:])
-    return rows @ image @ columns.T
-
-
-@cache
-def resizing(side: int, size: int) -> Tensor:
-    """(size, side) float64: what F.interpolate does to the sides of an image, anti-aliased and bilinear."""
-    with torch.inference_mode(False):  # it is kept, and what comes later may be differentiated
-        each = torch.eye(side, dtype=torch.float64)[None, None]
-        return F.interpolate(each, (size, side), mode="bilinear", antialias=True, align_corners=False)[0, 0]
 
 
 class Trunk(nn.Module):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ice_lightning.modules.layers import Decoder, Trunk, cat_up, conv_block, resize
+from ice_lightning.modules.layers import Decoder, Trunk, cat_up, conv_block
+from ice_lightning.ops.sampling import resize
 
 
 class Parser(nn.Module):

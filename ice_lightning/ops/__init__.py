@@ -6,6 +6,6 @@ bias_act and upfirdn2d: torch operations (python), our own kernels (native), or 
 
 from ice_lightning.ops.bias_act import ACTIVATIONS, bias_act
 from ice_lightning.ops.convolution import conv2d, conv_transpose2d
-from ice_lightning.ops.resample import setup_filter, upfirdn2d
+from ice_lightning.ops.upfirdn2d import setup_filter, upfirdn2d
 
 __all__ = ["ACTIVATIONS", "bias_act", "conv2d", "conv_transpose2d", "setup_filter", "upfirdn2d"]

@@ -14,7 +14,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ice_lightning.checks import IceError
-from ice_lightning.ops import bias_act, native, setup_filter, upfirdn2d
+from ice_lightning.ops import bias_act, loader, setup_filter, upfirdn2d
 
 F = setup_filter([1, 3, 3, 1])
 ROUNDS = 15
@@ -46,7 +46,7 @@ def difference(op: Op, shape: tuple[int, ...], device: str) -> float:
     x, t = (torch.randn(shape, generator=draw, dtype=torch.float64).to(device) for _ in range(2))
     found = {}
     for mode in ("python", "native"):
-        with native.forced(mode):
+        with loader.forced(mode):
             found[mode] = outcomes(op, x, t)
     return max(float((a - b).abs().max() / a.abs().max().clamp_min(1)) for a, b in zip(*found.values(), strict=True))
 
@@ -63,10 +63,10 @@ def seconds(op: Op, x: Tensor) -> float:
 def speed(op: Op, shape: tuple[int, ...], device: str) -> dict[str, float]:
     """Milliseconds of each mode, medians of rounds in which they take turns."""
     x = torch.randn(shape, device=device)
-    taken: dict[str, list[float]] = {mode: [] for mode in native.MODES}
+    taken: dict[str, list[float]] = {mode: [] for mode in loader.MODES}
     for _ in range(ROUNDS):
         for mode, rounds in taken.items():
-            with native.forced(mode):
+            with loader.forced(mode):
                 seconds(op, x)
                 rounds.append(1e3 * seconds(op, x))
     return {mode: median(rounds) for mode, rounds in taken.items()}
@@ -75,18 +75,18 @@ def speed(op: Op, shape: tuple[int, ...], device: str) -> dict[str, float]:
 def described() -> str:
     """The compiler, or why there is none."""
     try:
-        return native.compiler()
-    except native.Unavailable as error:
+        return loader.compiler()
+    except loader.Unavailable as error:
         return str(error)
 
 
 def main() -> int:
     """Print it; 1 where native and torch operations differ, else 0."""
-    chosen, console = native.mode(), Console(width=None if sys.stdout.isatty() else 120)
+    chosen, console = loader.mode(), Console(width=None if sys.stdout.isatty() else 120)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     gpu = f"CUDA {torch.version.cuda}, {torch.cuda.get_device_name()}" if device == "cuda" else "no CUDA device"
     os.environ["ICE_LIGHTNING_OPS"] = "python" if chosen == "python" else "native"
-    found = native.kernels()
+    found = loader.kernels()
     console.print(f"torch {torch.__version__}; {gpu}; {torch.get_num_threads()} threads", highlight=False)
     console.print(f"compiler: {described()}", highlight=False, soft_wrap=True)
     state = f"built, {found.file}" if found.file else f"not built: {found.reason}"

@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from ice_lightning.checks import one_of, problem
-from ice_lightning.ops import native
+from ice_lightning.ops import loader
 
 
 class Activation(NamedTuple):
@@ -88,7 +88,7 @@ def bias_act(
         spec.gain if gain is None else gain,
         -1.0 if clamp is None else clamp,
     )
-    if torch.compiler.is_compiling() or not native.wanted(x, faster(x, act)):
+    if torch.compiler.is_compiling() or not loader.wanted(x, faster(x, act)):
         return composite(x, b, how)
     if b is not None and varies(b):
         x, b = shifted(x, b, how), None

@@ -1,0 +1,41 @@
+"""What is wrong with a file, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from ice_lightning.checks import IceError, problem
+
+
+class Refused(Exception):
+    """What is wrong with a file: (what came, what to do)."""
+
+    def __init__(self, got: str, fix: str = "fetch or write the file again") -> None:
+        super().__init__(got)
+        self.got, self.fix = got, fix
+
+
+@contextmanager
+def worded(path: Path, what: str) -> Iterator[None]:
+    """Turns whatever a file that is read inside makes go wrong into one sentence.
+
+    Raises:
+        IceError: for everything that can be wrong with the file.
+    """
+    try:
+        yield
+    except Refused as error:
+        raise problem(f"{what} at {path}", error.got, error.fix) from None
+    except SafetensorError as error:
+        raise problem(f"{what} at {path}", f"a broken safetensors file ({error})", "fetch it again") from error
+    except OSError as error:
+        raise problem(f"{what} at {path}", f"one that can't be read ({error.strerror})", "check the path") from error
+    except IceError:
+        raise
+    except Exception as error:  # what a stranger's file holds can break an assumption that no check names
+        got = f"one with parts that don't fit together ({type(error).__name__})"
+        raise problem(f"{what} at {path}", got, "fetch or write the file again") from error

@@ -1,0 +1,1 @@
+"""Containers of tensors, read without executing anything."""

@@ -1,0 +1,54 @@
+"""The single direction that flips with the smallest move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ice_lightning.checks import at_least
+from ice_lightning.counterfactuals.base import Moves, Score, Tried, check
+from ice_lightning.counterfactuals.bases import Columns
+from ice_lightning.population import radius
+
+
+@dataclass(frozen=True)
+class Line:
+    """The single direction that flips with the smallest move, by bisection.
+
+    Attributes:
+        bound: how far, in population deviations; None for the ball of one dimension.
+        margin: by how much the score has to change sides.
+        halvings: of each bracket.
+    """
+
+    bound: float | None = None
+    margin: float = 0.1
+    halvings: int = 7
+
+    def __post_init__(self) -> None:
+        """Refuse settings that allow no search."""
+        check(self.bound, self.margin)
+        at_least("counterfactual.halvings", self.halvings, 1)
+
+    def __call__(self, score: Score, u: Tensor, basis: Columns) -> Moves:
+        """Search for people u (N, n) within a basis; a direction is searched on the side to which the score falls."""
+        tried = Tried(score, u, basis, self.margin)
+        everyone = torch.arange(len(u), device=u.device)
+        axes = basis.directions.to(u)
+        for axis in (axes / axes.norm(dim=0)).T:
+            rows, side = everyone, -torch.sign(tried.first @ axis)
+            low, high = torch.zeros_like(side), torch.full_like(side, radius(1) if self.bound is None else self.bound)
+            # Shorter than the best so far, or not at all.
+            high = torch.where(tried.flipped, tried.best.norm(dim=1), high)
+            for halving in range(self.halvings):
+                at = high if halving == 0 else (low + high) / 2
+                flips = tried.flips(tried.at((at * side)[:, None] * axis, rows)[0])
+                if halving == 0:
+                    rows, side, low, high = rows[flips], side[flips], low[flips], high[flips]
+                else:
+                    low, high = torch.where(flips, low, at), torch.where(flips, at, high)
+                if not len(rows):
+                    break
+        return tried.moves()

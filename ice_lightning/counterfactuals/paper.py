@@ -1,0 +1,56 @@
+"""The published search: a fixed number of steps of gradient descent (Li et al. 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ice_lightning.checks import at_least, problem
+from ice_lightning.counterfactuals.base import Moves, Score, Tried, check
+from ice_lightning.counterfactuals.bases import Columns
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A fixed number of steps of gradient descent on the score (Li et al. 2022, released notebook), in latent units.
+
+    Attributes:
+        steps: images that are made, 10 to 50 there; the last one counts, which is after one move fewer.
+        margin: by how much the score has to change sides.
+        lr: step size.
+        momentum: of the steps, below 1.
+        weight_decay: towards the original.
+    """
+
+    steps: int = 20
+    margin: float = 0.0
+    lr: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Refuse settings that allow no search."""
+        check(None, self.margin)
+        at_least("counterfactual.steps", self.steps, 2)
+        if not self.lr > 0:
+            raise problem("counterfactual.lr above 0, in units of the latent", self.lr, "1 is usual")
+        if not 0 <= self.momentum < 1:
+            raise problem("counterfactual.momentum of at least 0 and below 1", self.momentum, "0.9 is usual")
+        if not self.weight_decay >= 0:
+            raise problem("counterfactual.weight_decay of at least 0", self.weight_decay, "0.001 is usual")
+
+    def __call__(self, score: Score, u: Tensor, basis: Columns) -> Moves:
+        """Search for people u (N, n) within a basis; the last image counts, whatever came before."""
+        tried, directions = Tried(score, u, basis, self.margin), basis.directions.to(u)
+        rows = torch.arange(len(u), device=u.device)
+        c, velocity = torch.zeros_like(tried.best), torch.zeros_like(tried.best)
+        for step in range(self.steps - 1):
+            g = tried.at(c @ directions.T, rows, gradient=True)[1] if step else tried.first
+            velocity = self.momentum * velocity + g @ directions + self.weight_decay * c
+            c = c - self.lr * velocity
+        t = c @ directions.T
+        with torch.no_grad():
+            after = score(basis.displace(u, t))
+        return Moves(t, tried.before, after, tried.flips(after * tried.sign), tried.evaluations + 1)

@@ -1,0 +1,1 @@
+"""Discovery: from a criterion to a subspace, over people."""

@@ -1,0 +1,112 @@
+"""What a named subspace is compared with, and where the outcomes of random subspaces are kept for the next one.
+
+Random subspaces depend on the classifier, the space and the dimension only: they are searched once, and serve every
+named subspace that is judged.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ice_lightning.checks import at_least
+from ice_lightning.files import whole
+
+FILE = "controls.safetensors"
+OUTCOMES = ("random_flipped", "random_change", "random_t")
+NAMES = ("number", *OUTCOMES)
+"""What is kept of each person."""
+
+
+@dataclass(frozen=True)
+class ControlSettings:
+    """What a subspace is compared with.
+
+    Attributes:
+        subspaces: whole random subspaces of the same dimension; 0 for none.
+        people: to how many, the first ones, each of them is applied.
+        seed: of the random subspaces and the random weights.
+        weights: the same classifier with random weights, in the named subspace.
+        unrestricted: all coordinates of the space at once, which miss no named flip.
+    """
+
+    subspaces: int = 20
+    people: int = 64
+    seed: int = 0
+    weights: bool = True
+    unrestricted: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse less than nothing."""
+        at_least("explain.controls.subspaces", self.subspaces, 0)
+        at_least("explain.controls.people", self.people, 1)
+
+
+def read_controls(folder: Path) -> dict[int, dict[str, Tensor]]:
+    """Outcomes of random subspaces by person; nothing where there is no whole file."""
+    try:
+        rows = load_file(folder / FILE)
+        rows = {name: rows[name] for name in NAMES}
+        numbers = rows["number"].tolist()
+    except (OSError, SafetensorError, KeyError):
+        return {}
+    return {n: {name: column[i : i + 1] for name, column in rows.items()} for i, n in enumerate(numbers)}
+
+
+def keep_controls(folder: Path, rows: Mapping[str, Tensor]) -> None:
+    """Write outcomes of random subspaces of an explanation's rows, beside those that are there."""
+    if "random_tried" not in rows or not rows["random_tried"].any():
+        return
+    tried = rows["random_tried"]
+    own = {name: rows[name][tried] for name in NAMES}
+    people = {n: {name: own[name][i : i + 1] for name in NAMES} for i, n in enumerate(own["number"].tolist())}
+    everyone = {**read_controls(folder), **people}
+    order = sorted(everyone)
+    rows = {name: torch.cat([everyone[number][name] for number in order]).contiguous() for name in NAMES}
+    with whole(folder / FILE) as part:
+        save_file(rows, part)
+
+
+def reinitialised(classifier: nn.Module, seed: int) -> nn.Module | None:
+    """A copy in which nothing trained is left; None for a program, whose code may hold weights, or without weights.
+
+    Layers are drawn by their own initialisation. What this leaves as it was (a transformer's tokens and positions, the
+    gains of LayerScale, batch statistics of a layer that keeps them frozen) has its values shuffled, which keeps their
+    scale and their sign; a single number is multiplied by one from e^-1 to e.
+
+    Args:
+        classifier: any module; state that it doesn't save with its weights counts as part of its code.
+        seed: of everything that is drawn.
+    """
+    if any(isinstance(part, torch.jit.ScriptModule | torch.fx.GraphModule) for part in classifier.modules()):
+        return None
+    twin = copy.deepcopy(classifier)
+    saved = twin.state_dict(keep_vars=True).values()  # the twin's own tensors; non-persistent buffers aren't among them
+    trained = {id(t): t for t in saved if isinstance(t, Tensor) and t.is_floating_point()}.values()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        before = [t.clone() for t in trained]
+        for layer in twin.modules():
+            if callable(getattr(layer, "reset_parameters", None)):
+                layer.reset_parameters()  # type: ignore[operator]
+        for t, old in zip(trained, before, strict=True):
+            if torch.equal(t, old):
+                t.copy_(shuffled(t))
+    return twin.requires_grad_(False).eval() if trained else None
+
+
+def shuffled(t: Tensor) -> Tensor:
+    """The values of a tensor at other places; of one value, another of its sign and size."""
+    if t.numel() == 1:
+        return t * math.exp(2 * torch.rand(()) - 1)
+    values = t.flatten()
+    other = values[torch.randperm(len(values)).to(t.device)]
+    return (values.roll(1) if torch.equal(other, values) else other).view_as(t)

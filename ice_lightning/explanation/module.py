@@ -1,0 +1,344 @@
+"""Explanation: people in, the smallest moves that change a classifier's mind, within a named subspace and controls."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from ice_lightning import metrics
+from ice_lightning.checks import one_of, problem
+from ice_lightning.counterfactuals.base import Method, Moves, Score
+from ice_lightning.counterfactuals.bases import Basis, EveryCoordinate, named_basis, random_bases
+from ice_lightning.counterfactuals.gradient import Gradient
+from ice_lightning.criterions import Analysis, Criterion
+from ice_lightning.explanation.controls import OUTCOMES, ControlSettings, reinitialised
+from ice_lightning.explanation.probe import probe
+from ice_lightning.explanation.rows import Rows, columns, joined, only_flips, scatter_rows
+from ice_lightning.latents import NOBODY
+from ice_lightning.metrics import verification
+from ice_lightning.modules.classifier import index_of, probabilities
+from ice_lightning.modules.faces import Faces
+from ice_lightning.modules.generator import AnyGenerator
+from ice_lightning.parallel import one_by_one
+from ice_lightning.population import geometry, moving_layers, radius
+from ice_lightning.subspace import Subspace
+
+
+class Explanation(pl.LightningModule):
+    """Searches counterfactuals for every person of a population, and measures them.
+
+    Args:
+        generator: frozen.
+        classifier: image in 0..1 -> (N,) score, whose sign is the decision.
+        faces: face models, for what is measured.
+        subspace: where people may move.
+        method: how to search.
+        covariances: of each layer of the space over the population (w_l, w_l), see `population`.
+        population: latents (P, n) on which the classifier is tried and the randomised one scaled.
+        criterion: of the subspace; its activated terms say where a change belongs.
+        oracles: classifiers by name, for attributes that change as well and for slices of the population.
+        controls: what a subspace is compared with.
+        convention: of the metrics, out of metrics.CONVENTIONS.
+        query: the oracle that reads what the classifier is asked for, which is no other attribute.
+
+    Before the test, `done` may hold the rows of people who were finished before, and `random_done` those of random
+    subspaces, by number. After it, `rows` holds what was found of everyone, in the order of their numbers, `unknown`
+    who has no finite score, and `measured` value, denominator and who is meant for each metric.
+    """
+
+    rows: Rows
+    people: int
+    unknown: list[int]
+    measured: dict[str, dict[str, Any]]
+
+    def __init__(
+        self,
+        generator: AnyGenerator,
+        classifier: nn.Module,
+        faces: Faces,
+        subspace: Subspace,
+        method: Method,
+        covariances: Sequence[Tensor],
+        population: Tensor,
+        criterion: Criterion,
+        oracles: Mapping[str, nn.Module],
+        controls: ControlSettings,
+        convention: str = "own",
+        query: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.convention = one_of("metrics.convention", convention, metrics.CONVENTIONS)
+        if query is not None:
+            one_of("metrics.query", query, oracles)
+        self.generator, self.classifier, self.faces = generator, classifier, faces
+        self.space, self.method, self.criterion = subspace.space, method, criterion
+        self.oracles, self.controls = nn.ModuleDict(oracles), controls
+        self.population: Tensor
+        self.register_buffer("population", population, persistent=False)
+        moving = moving_layers(subspace.directions, generator.widths(subspace.space))
+        everywhere = geometry(list(covariances))
+        self.basis = named_basis(subspace.directions, geometry(list(covariances), moving))
+        self.everything = EveryCoordinate(everywhere)
+        self.random = random_bases(everywhere, self.basis.dim, controls.subspaces, controls.seed)
+        self.random_done: dict[int, Rows] = {}
+        self.twin: nn.Module | None = None
+        self.twin_scale = (0.0, 1.0)
+        self.done: dict[int, Rows] = {}
+        measured: dict[str, Metric] = {
+            "flip_rate": metrics.FlipRate(),
+            "image_l1": metrics.ImageDistance(1),
+            "image_l2": metrics.ImageDistance(2),
+            "image_linf": metrics.ImageDistance(torch.inf),
+            "locality": metrics.Locality(),
+        }
+        if others := [oracle for name, oracle in oracles.items() if name != query]:
+            measured |= {"mnac": metrics.MNAC(convention), "cd": metrics.CD(1 + len(others), convention)}
+        # Not registered again: these are the oracles and the classifier.
+        asks_oracle = query is not None and convention == "ace"
+        self.asked: tuple[nn.Module, ...] = (oracles[str(query)] if asks_oracle else classifier, *others)
+        if index_of(classifier) is not None:
+            measured["cout"] = metrics.COUT(convention)
+        if faces.identity is not None:
+            with torch.no_grad():
+                features = faces.identity(torch.zeros(1, 3, generator.img_resolution, generator.img_resolution))
+            measured |= {"identity_cosine": metrics.IdentityCosine()}
+            measured["frechet"] = metrics.Frechet(features.shape[1], convention)
+        self.metrics = nn.ModuleDict(measured)
+
+    def draw(self, v: Tensor) -> Tensor:
+        """Latents (N, n) -> images (N, 3, H, W) as they are shown, in 0..1."""
+        return self.generator(v, self.space).clamp(0, 1)
+
+    def score(self, v: Tensor) -> Tensor:
+        """Latents (N, n) -> (N,)."""
+        return self.classifier(self.draw(v))
+
+    def on_test_start(self) -> None:
+        """Probe the classifier, and scale the randomised one, alike on every rank."""
+        self.basis, self.everything = self.basis.to(self.population), self.everything.to(self.population)
+        self.random = [basis.to(self.population) for basis in self.random]
+        some = self.population[:16]
+        with torch.no_grad():
+            images = self.draw(some)
+        probe(self.classifier, images)
+        if self.controls.weights:
+            self.twin = reinitialised(self.classifier, self.controls.seed)
+            if self.twin is not None:
+                with torch.no_grad():
+                    many = torch.cat([self.draw(part) for part in self.population[:64].split(16)])
+                    theirs, own = (torch.cat([f(p) for p in many.split(16)]) for f in (self.twin, self.classifier))
+                width = float(own[own.isfinite()].std() / theirs.std().clamp_min(1e-12))
+                self.twin_scale = float(theirs.median()), width
+
+    def twin_score(self, v: Tensor) -> Tensor:
+        """The randomised classifier, which calls half of the people positive, with the spread of the true one."""
+        assert self.twin is not None
+        centre, width = self.twin_scale
+        return (self.twin(self.draw(v)) - centre) * width
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> Rows:
+        """Search for people {"index": (B,), "u": (B, n)} who aren't done, and measure all of them."""
+        here = batch["index"] != NOBODY
+        numbers, U = batch["index"][here].tolist(), batch["u"][here]
+        new = [i for i, number in enumerate(numbers) if number not in self.done]
+        if new:
+            found = self.explain([numbers[i] for i in new], U[new])
+            for i, number in enumerate(found["number"].tolist()):
+                self.done[number] = {name: column[i : i + 1] for name, column in found.items()}
+        if not numbers:
+            return {}
+        rows = joined([self.done[number] for number in numbers])
+        self.measure(U, {name: column.to(U.device) for name, column in rows.items()})
+        return rows
+
+    def explain(self, numbers: Sequence[int], U: Tensor) -> Rows:
+        """Search in the subspace and in the controls, people U (N, n); rows are on the CPU."""
+        with torch.no_grad():
+            images = torch.cat(one_by_one(self.draw, U))
+            before = self.classifier(images)
+            asked = [oracle(images) for oracle in self.oracles.values()]
+        known = before.isfinite()
+        rows: Rows = {
+            "number": torch.tensor(numbers),
+            "u": U,
+            "oracles": torch.stack(asked, 1) if asked else U.new_zeros(len(U), 0),
+        }
+        u, image = U[known], images[known]
+        moves, change = search(self.method, self.score, self.draw, u, self.basis, image)
+        found = columns(moves, change) | {"t": moves.t, "before": moves.before, "after": moves.after}
+        found["evaluations"] = moves.evaluations
+        if self.twin is not None:
+            other, change = search(self.method, self.twin_score, self.draw, u, self.basis, image)
+            found |= {f"weights_{name}": column for name, column in columns(other, change).items()}
+        if self.controls.unrestricted:
+            other, change = self.unrestricted(u, image, moves)
+            found |= {f"unrestricted_{name}": column for name, column in columns(other, change).items()}
+        rows |= {name: scatter_rows(column, known) for name, column in found.items()}
+        if self.random:
+            rows |= self.against_random(numbers, U, images, known)
+        return {name: column.cpu() for name, column in rows.items()}
+
+    def unrestricted(self, u: Tensor, images: Tensor, named: Moves) -> tuple[Moves, Tensor]:
+        """Search in all coordinates at once, from the original and from the named flips, of which none is missed."""
+        # A method that tries each direction would try every coordinate.
+        plain = self.method if isinstance(self.method, Gradient) else Gradient()
+        farthest = max(radius(self.everything.dim), getattr(self.method, "bound", None) or 0.0)
+        start = self.everything.geometry.coordinates(self.basis.displace(torch.zeros_like(u), named.t))
+        known = named._replace(t=start)
+
+        def method(score: Score, u: Tensor, basis: Basis, *known: Tensor) -> Moves:
+            moves = Moves(*known)  # of a method without a ball they may lie farther
+            bound = max(farthest, *moves.t.norm(dim=1).tolist())
+            return replace(plain, bound=bound)(score, u, basis, moves)
+
+        return search(method, self.score, self.draw, u, self.everything, images, *known)
+
+    def against_random(self, numbers: Sequence[int], U: Tensor, images: Tensor, known: Tensor) -> Rows:
+        """Outcomes in every whole random subspace, of those people to whom they are applied; U (N, n)."""
+        tried = known & torch.tensor([number < self.controls.people for number in numbers], device=known.device)
+        new = [i for i in tried.nonzero()[:, 0].tolist() if numbers[i] not in self.random_done]
+        if new:
+            found = [search(self.method, self.score, self.draw, U[new], basis, images[new]) for basis in self.random]
+            parts = {
+                "random_flipped": torch.stack([moves.flipped for moves, _ in found], 1),
+                "random_change": torch.stack([only_flips(change, moves.flipped) for moves, change in found], 1),
+                "random_t": torch.stack([moves.t for moves, _ in found], 1),
+            }
+            for row, i in enumerate(new):
+                own = {name: column[row : row + 1].cpu() for name, column in parts.items()}
+                self.random_done[numbers[i]] = own | {"number": torch.tensor([numbers[i]])}
+        several, k = len(self.random), self.basis.dim
+        rows: Rows = {
+            "random_tried": tried,
+            "random_flipped": torch.zeros(len(U), several, dtype=torch.bool),
+            "random_change": torch.full((len(U), several), torch.nan),
+            "random_t": torch.full((len(U), several, k), torch.nan),
+        }
+        for i in tried.nonzero()[:, 0].tolist():
+            for name in OUTCOMES:
+                rows[name][i] = self.random_done[numbers[i]][name][0]
+        return rows
+
+    def on_test_epoch_start(self) -> None:
+        """Find out when the identity network takes two pictures for the same person, alike on every rank."""
+        if self.faces.identity is None:
+            return
+        threshold, facts = metrics.ACE_THRESHOLD, dict[str, float]()
+        if self.convention == "own":
+            with torch.no_grad():
+                some = [self.draw(part) for part in self.population[: verification.PEOPLE].split(16)]
+            threshold, error = verification.verification(self.faces.identity, some)
+            facts = {"equal_error_rate": error}
+            if not error <= verification.WORST:
+                if self.trainer.is_global_zero:
+                    why = f"equal error rate {error:.0%}, more than {verification.WORST:.0%}"
+                    told = f"fva is left out: the identity network can't tell these people apart ({why})"
+                    print(told, file=sys.stderr)
+                return
+        self.metrics["fva"] = metrics.FVA(threshold, convention=self.convention, **facts).to(self.device)
+
+    @torch.no_grad()
+    def measure(self, U: Tensor, rows: Rows) -> None:
+        """Add what is measured of people U (N, n) and their rows."""
+        known = rows["before"].isfinite()
+        if not known.any():
+            return
+        U, rows = U[known], {name: column[known] for name, column in rows.items()}
+        flipped = rows["flipped"].bool()
+        m: Any = self.metrics
+        x, other = self.draw(U), self.draw(self.basis.displace(U, rows["t"].to(U)))
+        m["flip_rate"].update(flipped)
+        for name in ("image_l1", "image_l2", "image_linf"):
+            m[name].update(x, other, flipped)
+        masks, other_masks = self.masks(x), self.masks(other)
+        if masks is not None and other_masks is not None:
+            m["locality"].update(x, other, masks, other_masks, flipped)
+        if self.faces.identity is not None:
+            e, e_other = self.faces.identity(x), self.faces.identity(other)
+            m["identity_cosine"].update(e, e_other, flipped)
+            m["frechet"].update(e, e_other, rows["number"], flipped)
+            if "fva" in m:
+                m["fva"].update(e, e_other, flipped)
+        if "cd" in m:
+            before, after = (torch.stack([f(image) for f in self.asked], 1) for image in (x, other))
+            m["mnac"].update(before, after, flipped)
+            m["cd"].update(before, after, flipped)
+        counted = torch.ones_like(flipped) if self.convention == "ace" else flipped
+        index = index_of(self.classifier)
+        if index is not None and counted.any():
+            x, other = x[counted], other[counted]
+            p = partial(probabilities, self.classifier)
+            along = metrics.transition(p, x, other, *metrics.sides(p(x), p(other), index), convention=self.convention)
+            m["cout"].update(along, torch.ones_like(along, dtype=torch.bool))
+
+    def masks(self, x: Tensor) -> Tensor | None:
+        """Where in images (N, 3, H, W) the activated terms look, (N, H, W) in 0..1; None where none says."""
+        analysis = Analysis(*self.faces.analyse(x))
+        terms = [each.term for each in self.criterion.activate.values()]
+        masks = [mask for term in terms if (mask := term.where(analysis)) is not None]
+        return torch.stack(masks).amax(0) if masks else None
+
+    def on_test_epoch_end(self) -> None:
+        """Bring together what every rank has found."""
+        measured: dict[str, Any] = dict(self.metrics.items())
+        own = self.done, Counter({name: int(metric.count) for name, metric in measured.items()})
+        everyone: list[Any] = [own]
+        if self.trainer.world_size > 1:
+            everyone = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(everyone, own)
+        people = {number: row for done, _ in everyone for number, row in done.items()}
+        counts: Counter[str] = sum((counts for _, counts in everyone), Counter())
+        self.rows = joined([people[number] for number in sorted(people)])
+        unknown = self.rows["number"][~self.rows["before"].isfinite()].tolist()
+        if len(unknown) == len(people):
+            raise problem("people of whom the classifier has a finite score", "none", "check its size, mean and std")
+        self.people, self.unknown, self.measured = len(people), unknown, {}
+        for name, metric in measured.items():
+            value = metric.compute()
+            for key, each in (value if isinstance(value, dict) else {name: value}).items():
+                if counts[name]:
+                    self.measured[key] = {"value": float(each), "of": counts[name], "over": metric.over} | metric.facts
+
+
+def search(
+    method: Callable[..., Moves],
+    score: Score,
+    draw: Callable[[Tensor], Tensor],
+    U: Tensor,
+    basis: Basis,
+    images: Tensor,
+    *more: Tensor,
+) -> tuple[Moves, Tensor]:
+    """What a method finds for people, one by one on a CPU.
+
+    Args:
+        method: of (score, people, basis, more).
+        score: latents -> signed score.
+        draw: latents -> images (N, 3, H, W).
+        U: people (N, n).
+        basis: where they may go.
+        images: of the people.
+        more: rows for each person that the method takes as well.
+
+    Returns:
+        The moves, and by how much each changes the image (N,), root mean square over pixels.
+    """
+
+    def found(u: Tensor, image: Tensor, *own: Tensor) -> tuple[Moves, Tensor]:
+        moves = method(score, u, basis, *own)
+        with torch.no_grad():
+            change = (draw(basis.displace(u, moves.t)) - image).square().mean((1, 2, 3)).sqrt()
+        return moves, change
+
+    parts = one_by_one(found, U, images, *more)
+    moves = Moves(*(torch.cat(column) for column in zip(*(part for part, _ in parts), strict=True)))
+    return moves, torch.cat([change for _, change in parts])

@@ -1,0 +1,45 @@
+"""What a classifier has to be before it can be explained."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ice_lightning.checks import problem
+
+
+def probe(classifier: nn.Module, image: Tensor) -> None:
+    """Refuse a classifier that can't be explained, seen on images (N, 3, H, W) of several people.
+
+    Raises:
+        IceError: unless it gives one score per image, the same each time, alone or in a batch, finite for someone,
+            and with a gradient.
+    """
+    try:
+        with torch.enable_grad():
+            seen = image.detach().clone().requires_grad_()
+            score = classifier(seen)
+    except RuntimeError as error:
+        fix = "set classifier.size to the side that it takes, and export it with a dynamic first dimension"
+        raise problem(
+            f"a classifier that takes images of shape {tuple(image.shape)}", str(error).splitlines()[0], fix
+        ) from error
+    if score.shape != (len(image),):
+        raise problem(f"one score per image, ({len(image)},)", tuple(score.shape), "return a single logit")
+    with torch.no_grad():
+        again, alone = classifier(image), classifier(image[:1])
+    known = score.detach().isfinite()
+    if not known.any():
+        raise problem("a finite score for someone", "none", "check the classifier's size, mean and std")
+    if not torch.equal(score.detach()[known], again[known]):
+        fix = "put it into eval mode and switch its randomness off"
+        raise problem("a classifier that says the same twice", "another score for the same image", fix)
+    if known[0] and (alone - score[:1]).abs() > 1e-3 * (1 + score[:1].abs()):
+        fix = "put its batch normalisation into eval mode"
+        raise problem("a classifier that sees each image by itself", "another score beside other images", fix)
+    with torch.enable_grad():
+        g = torch.autograd.grad(score[known].sum(), seen)[0] if score.requires_grad else torch.zeros(1)
+    if not g[g.isfinite()].any():
+        same = len(score) > 1 and bool((score[known] == score[known][0]).all())
+        got = "a constant" if same else "one without a gradient"
+        raise problem("a classifier whose score changes with the image", got, "pass its logits, before any threshold")

@@ -1,0 +1,271 @@
+"""The verdict: what a classifier looks at, from the counterfactuals of one population in several named subspaces."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ice_lightning.checks import problem
+from ice_lightning.explanation.rows import FILE, ROWS, Explained, load_explained
+from ice_lightning.explanation.significance import FEWEST, LEVEL, Rate, Significance, compare, holm, rate
+from ice_lightning.metrics.counterfactual import Sufficiency
+
+BUDGET = 0.04
+"""Root mean square over pixels of an image change within which `unexplained` asks who flips."""
+
+
+@dataclass(frozen=True)
+class SubspaceVerdict:
+    """What a classifier's flips within one named subspace say.
+
+    Attributes:
+        criterion: the name of the subspace.
+        directions: how many it has.
+        flips: share of people who flip within it.
+        effort: median length of the move of those who flip, in population deviations; None where nobody does.
+        controls: flip rates of `weights` and `unrestricted`.
+        significance: against whole random subspaces; None where none were tried.
+        p: of `significance`, after Holm over the subspaces of one classifier; NaN where there is none.
+        counts: whether it does more than random subspaces.
+        why_not: why nothing could count; "" where something could.
+        slices: flip rates in parts of the population, where it counts.
+    """
+
+    criterion: str
+    directions: int
+    flips: Rate
+    effort: float | None
+    controls: Mapping[str, Rate]
+    significance: Significance | None
+    p: float
+    counts: bool
+    why_not: str
+    slices: Mapping[str, Rate]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "criterion": self.criterion,
+            "directions": self.directions,
+            **self.flips.to_json(),
+            "effort": self.effort,
+            "counts": self.counts,
+            "p": None if math.isnan(self.p) else self.p,
+            "why_not": self.why_not,
+            "random": None if self.significance is None else self.significance.to_json(),
+            "controls": {name: each.to_json() for name, each in self.controls.items()},
+            "slices": {name: each.to_json() for name, each in self.slices.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a classifier looks at.
+
+    Attributes:
+        classifier: its name.
+        people: who have a finite score.
+        subspaces: those that beat random ones most first.
+        sufficiency: share of people whom the first, the first two, ... flip.
+        unexplained: share of people whom the unrestricted search flips within BUDGET of image change, and no named
+            subspace does; None where that search didn't run.
+    """
+
+    classifier: str
+    people: int
+    subspaces: tuple[SubspaceVerdict, ...]
+    sufficiency: tuple[float, ...]
+    unexplained: Rate | None = None
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        return sentence(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """As in verdict.json."""
+        return {
+            "rows": ROWS,
+            "classifier": self.classifier,
+            "people": self.people,
+            "sentence": self.sentence,
+            "subspaces": [each.to_json() for each in self.subspaces],
+            "sufficiency": list(self.sufficiency),
+            "unexplained": None if self.unexplained is None else {"change": BUDGET, **self.unexplained.to_json()},
+        }
+
+
+def summary(run: Explained) -> SubspaceVerdict:
+    """What one explanation says by itself."""
+    return _with_slices(_alone(run), run)
+
+
+def _alone(run: Explained) -> SubspaceVerdict:
+    """Without slices."""
+    rows, known = run.rows, run.known
+    flipped = rows["flipped"].bool() & known
+    effort = rows["effort"][flipped]
+    controls = {
+        name: rate(rows[f"{name}_flipped"].bool()[known])
+        for name in ("weights", "unrestricted")
+        if f"{name}_flipped" in rows
+    }
+    found, why = None, "no random subspaces were tried"
+    if "random_flipped" in rows:
+        some = known & rows["random_tried"].bool()
+        count = rows["random_flipped"].shape[1]
+        why = f"{count} random subspaces are too few to tell, at least {FEWEST} are needed" if count < FEWEST else ""
+        why = why or ("" if some.any() else "nobody to whom they were applied has a finite score")
+        if some.any() and count:
+            random = rows["random_flipped"][some].bool(), rows["random_change"][some]
+            found = compare(flipped[some], rows["change"][some], *random)
+    return _counted(
+        SubspaceVerdict(
+            criterion=run.criterion,
+            directions=run.directions,
+            flips=rate(flipped[known]),
+            effort=float(effort.double().quantile(0.5)) if len(effort) else None,
+            controls=controls,
+            significance=found,
+            p=math.nan if found is None else found.p,
+            counts=False,
+            why_not=why,
+            slices={},
+        )
+    )
+
+
+def _counted(each: SubspaceVerdict) -> SubspaceVerdict:
+    """With what its p-value and its rank say."""
+    leads = each.significance is not None and each.significance.leads
+    return replace(each, counts=not each.why_not and leads and each.p <= LEVEL)
+
+
+def _with_slices(each: SubspaceVerdict, run: Explained) -> SubspaceVerdict:
+    """With rates in parts of the population where it counts: nobody looks for a part in which it would have."""
+    if not each.counts:
+        return each
+    rows, known = run.rows, run.known
+    positive = rows["before"] >= 0
+    groups = {"called positive": positive, "called negative": ~positive}
+    for name, logit in zip(run.slices, rows["oracles"].unbind(1), strict=True):
+        groups |= {name: logit > 0, f"not {name}": logit <= 0}
+    return replace(each, slices={name: rate(rows["flipped"].bool()[part & known]) for name, part in groups.items()})
+
+
+def judge(runs: Sequence[Explained]) -> Verdict:
+    """A classifier's verdict.
+
+    Raises:
+        IceError: when the runs looked at different people.
+    """
+    first = runs[0]
+    for run in runs:
+        same = torch.equal(run.rows["number"], first.rows["number"])
+        if not same or not torch.allclose(run.rows["before"], first.rows["before"], 1e-3, 1e-3, equal_nan=True):
+            fix = "give all runs the same explain.people and explain.seed"
+            raise problem(f"the people of {first.folder.name} in {run.folder.name}", "others", fix)
+    alone = [_alone(run) for run in runs]
+    adjusted = holm([math.nan if each.why_not else each.p for each in alone])
+    found = [
+        _with_slices(_counted(_detectable(replace(each, p=p), run, len(runs))), run)
+        for each, p, run in zip(alone, adjusted, runs, strict=True)
+    ]
+    order = sorted(range(len(runs)), key=lambda k: _strength(found[k]), reverse=True)
+    known = first.known
+    flipped = torch.stack([run.rows["flipped"].bool()[known] for run in runs], 1)
+    together = Sufficiency(len(order))
+    together.update(flipped[:, order])
+    return Verdict(
+        classifier=first.classifier,
+        people=int(known.sum()),
+        subspaces=tuple(found[k] for k in order),
+        sufficiency=tuple(together.compute().reshape(-1).tolist()),
+        unexplained=_unexplained(runs),
+    )
+
+
+def _detectable(each: SubspaceVerdict, run: Explained, judged: int) -> SubspaceVerdict:
+    """With the smallest score that could have counted among `judged` subspaces (Holm's first step)."""
+    if each.significance is None or judged == 1:
+        return each
+    rows, some = run.rows, run.known & run.rows["random_tried"].bool()
+    random = rows["random_flipped"][some].bool(), rows["random_change"][some]
+    found = compare(rows["flipped"].bool()[some], rows["change"][some], *random, level=LEVEL / judged)
+    return replace(each, significance=found)
+
+
+def _strength(each: SubspaceVerdict) -> tuple[float, float]:
+    """By what subspaces are ordered: how far they beat random ones, then how many they flip."""
+    return (0.5 if each.significance is None else each.significance.score, each.flips.rate)
+
+
+def _unexplained(runs: Sequence[Explained]) -> Rate | None:
+    """See Verdict.unexplained."""
+    rows, known = runs[0].rows, runs[0].known
+    if "unrestricted_flipped" not in rows:
+        return None
+
+    def within(rows: Mapping[str, Tensor], name: str) -> Tensor:
+        return rows[f"{name}flipped"].bool() & (rows[f"{name}change"] <= BUDGET)
+
+    named = torch.stack([within(run.rows, "") for run in runs]).any(0)
+    return rate((within(rows, "unrestricted_") & ~named)[known])
+
+
+def percent(share: float) -> str:
+    """Whole percents."""
+    return f"{100 * share:.0f}"
+
+
+def probability(p: float) -> str:
+    """A p-value in words."""
+    return "p < 0.001" if p < 1e-3 else f"p = {p:.2g}"
+
+
+def sentence(verdict: Verdict) -> str:
+    """The verdict in plain words."""
+    name, people = verdict.classifier, verdict.people
+    counting = [each for each in verdict.subspaces if each.counts]
+    if all(each.why_not for each in verdict.subspaces):
+        why = verdict.subspaces[0].why_not
+        return f"Whether {name} flips more often than by chance is open: {why}, in {people} people."
+    if not counting:
+        least = min(each.significance.detectable for each in verdict.subspaces if each.significance is not None)
+        return (
+            f"{name} flips with nothing that was named more than with random subspaces, in {people} people "
+            f"(one that beats {percent(least)} % of them would have been seen)."
+        )
+    parts = []
+    for each in counting[:3]:
+        found = each.significance
+        assert found is not None
+        parts.append(
+            f"with {each.criterion.replace('_', ' ')} for {percent(each.flips.rate)} % "
+            f"({percent(each.flips.low)}-{percent(each.flips.high)} %) of {each.flips.of} people, beating "
+            f"{found.controls} random subspaces in {percent(found.score)} % of comparisons ({probability(each.p)}; "
+            f"they flip {percent(found.random_rate)} %)"
+        )
+    return f"{name} flips {'; '.join(parts)}."
+
+
+def verdicts(folder: str | Path) -> list[Verdict]:
+    """A verdict for each classifier among the explanations below a folder.
+
+    Raises:
+        IceError: when there are none.
+    """
+    by_classifier: defaultdict[str, list[Explained]] = defaultdict(list)
+    for file in sorted(Path(folder).rglob(FILE)):
+        run = load_explained(file.parent)
+        by_classifier[run.classifier].append(run)
+    if not by_classifier:
+        raise problem(f"finished explanations below {folder}", "none", "set runs to the folder of their sweep")
+    return [judge(runs) for runs in by_classifier.values()]

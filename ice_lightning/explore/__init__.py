@@ -1,0 +1,1 @@
+"""The explorer: a person and sliders in the browser, `python -m ice_lightning.explore`."""

@@ -1,0 +1,180 @@
+"""What the explorer knows and does, on tensors: people, sliders, pictures and scores. The page is elsewhere."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ice_lightning.checks import one_of, problem
+from ice_lightning.modules.generator import AnyGenerator
+from ice_lightning.population import POPULATION, named, radius
+from ice_lightning.subspace import Subspace
+from ice_lightning.traversal import visible_strength
+
+SEEDS = 2**31
+"""People are drawn from seeds below it."""
+FARTHEST = 100.0
+"""No slider goes farther, in standard deviations: what needs more is not to be seen."""
+
+
+@dataclass(frozen=True)
+class Slider:
+    """How far to go along one direction, in standard deviations of the population.
+
+    Attributes:
+        name: of the subspace and the direction's number.
+        subspace: its name.
+        visible: where the change is plain to see.
+        limit: farthest to both sides: `visible`, or the bound of counterfactuals where that is farther.
+    """
+
+    name: str
+    subspace: str
+    visible: float
+    limit: float
+
+
+@dataclass(frozen=True, eq=False)
+class Explorer:
+    """A generator, and where its people may be moved.
+
+    Attributes:
+        generator: draws people.
+        space: of the subspaces.
+        sliders: (k,) of them.
+        spread: (n, k), a direction for each slider, as long as one standard deviation of the population along it.
+        classifiers: by name, image in 0..1 -> (N,) logits.
+        people: latents (n,) of inverted pictures, by name.
+    """
+
+    generator: AnyGenerator
+    space: str
+    sliders: tuple[Slider, ...]
+    spread: Tensor
+    classifiers: Mapping[str, nn.Module]
+    people: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Drawn(NamedTuple):
+    """A person as drawn: latent (1, n), image (3, H, W) in 0..1, the classifiers' probabilities (C,)."""
+
+    u: Tensor
+    image: Tensor
+    scores: Tensor
+
+
+@torch.no_grad()
+def build(
+    generator: AnyGenerator,
+    subspaces: Mapping[str, Subspace],
+    classifiers: Mapping[str, nn.Module],
+    people: Mapping[str, Tensor],
+    directions: int = 3,
+    tell: Callable[[str], None] = lambda name: None,
+) -> Explorer:
+    """Sliders for the strongest directions of subspaces of one generator and space.
+
+    Args:
+        generator: of all of them.
+        subspaces: by name, at least one.
+        classifiers: see Explorer.
+        people: see Explorer.
+        directions: of each subspace.
+        tell: is told whose visible strengths are looked for, which takes seconds.
+    """
+    space = next(iter(subspaces.values())).space
+    population = generator.people(POPULATION, 0, space)
+    sliders, spreads = [], []
+    for name, subspace in subspaces.items():
+        tell(name)
+        subspace = subspace.strongest(directions)
+        spread = named(torch.nn.functional.normalize(subspace.directions, dim=0), population)
+        spreads.append(spread)
+        for i, deviation in enumerate(spread.norm(dim=0).tolist()):
+            strength = visible_strength(generator, subspace, population[:2], i)
+            visible = min(math.ceil(10 * strength / deviation) / 10, FARTHEST)
+            sliders.append(Slider(f"{name} {i}", name, visible, float(max(math.ceil(visible), round(radius(1))))))
+    return Explorer(generator, space, tuple(sliders), torch.cat(spreads, 1), classifiers, people)
+
+
+def known(explorer: Explorer, name: Any, seed: Any) -> tuple[str, int]:
+    """A picture's name and 0, or "" and a seed where nothing is named.
+
+    Raises:
+        IceError: for a picture that isn't there, or a seed that isn't a whole number in 0..2**31 - 1.
+    """
+    if name:
+        return one_of("picture", name, explorer.people), 0
+    if not isinstance(seed, int) or not 0 <= seed < SEEDS:
+        raise problem(f"a seed from 0 to {SEEDS - 1}", seed, "type a whole number")
+    return "", seed
+
+
+@torch.no_grad()
+def person(explorer: Explorer, name: str, seed: int) -> Tensor:
+    """The latent (1, n) of somebody known."""
+    if name:
+        return explorer.people[name][None]
+    return explorer.generator.people(1, seed, explorer.space)
+
+
+def edit(explorer: Explorer, u: Tensor, moves: Sequence[float]) -> Tensor:
+    """People u (N, n), moved by all sliders (k,), each held within its limit; (N, n).
+
+    Raises:
+        IceError: unless there is a finite number for each slider.
+    """
+    limits = [slider.limit for slider in explorer.sliders]
+    numbers = [move for move in moves if isinstance(move, int | float) and math.isfinite(move)]
+    if not len(numbers) == len(moves) == len(limits):
+        got = f"{len(numbers)} in {len(moves)} values"
+        raise problem(f"{len(limits)} finite numbers, one for each slider", got, "reset the sliders")
+    t = torch.tensor([max(-limit, min(limit, move)) for move, limit in zip(moves, limits, strict=True)])
+    return u + t.expand(len(u), -1).to(u) @ explorer.spread.T
+
+
+@torch.no_grad()
+def drawn(explorer: Explorer, u: Tensor) -> Drawn:
+    """One person u (1, n), drawn and judged."""
+    image = explorer.generator(u, explorer.space).clamp(0, 1)
+    logits = [classifier(image) for classifier in explorer.classifiers.values()]
+    return Drawn(u, image[0], torch.cat(logits).sigmoid() if logits else torch.empty(0))
+
+
+def pixels(image: Tensor) -> NDArray[np.uint8]:
+    """(3, H, W) in 0..1 -> (H, W, 3)."""
+    return (255 * image).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def moves_said(explorer: Explorer, moves: Sequence[float]) -> str:
+    """The sliders that aren't at 0, in words."""
+    return ", ".join(f"{s.name} {move:+g}" for s, move in zip(explorer.sliders, moves, strict=True) if move)
+
+
+def encoded(image: NDArray[np.uint8], kind: str, **options: int) -> bytes:
+    """A picture (H, W, 3) as a file of a kind that Pillow writes."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def archive(explorer: Explorer, shown: Drawn, name: str) -> bytes:
+    """A zip of edit.png and of latents.safetensors, which explain, traverse and discover take, as one person `name`."""
+    facts = {"space": explorer.space, "generator_sha256": explorer.generator.fingerprint, "names": [name]}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as packed:
+        packed.writestr("edit.png", encoded(pixels(shown.image), "PNG"))
+        packed.writestr("latents.safetensors", save({"u": shown.u.cpu()}, metadata={"latents": json.dumps(facts)}))
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""Jacobians of features in the latent: how products with them are taken."""

@@ -1,0 +1,47 @@
+"""What a sweep of discoveries leaves: each run's strongest direction on the same person, as a picture and a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ice_lightning.checkpoints.generators import generator_of
+from ice_lightning.files import whole
+from ice_lightning.modules.generator import AnyGenerator
+from ice_lightning.reports import figures, pages
+from ice_lightning.reports.discovery import HELD_OUT
+from ice_lightning.subspace import load_subspace
+from ice_lightning.traversal import traverse, visible_strength
+
+
+def write_comparison(
+    folder: Path, runs: Mapping[str, Path], shared: str, own: Callable[[Any], AnyGenerator], command: str = ""
+) -> None:
+    """comparison.png and comparison.html.
+
+    Args:
+        folder: where to; the runs lie below it.
+        runs: what tells a run from the others -> folder of a finished discovery.
+        shared: the settings that they have in common, "" for none.
+        own: see generator_of.
+        command: that repeats the sweep.
+    """
+    tiles = {}
+    for name, run in runs.items():
+        subspace = load_subspace(run)
+        G = generator_of(subspace, own)
+        with torch.no_grad():
+            u = G.people(1, subspace.provenance["seed"] + HELD_OUT, subspace.space)
+        top = visible_strength(G, subspace, u)
+        tiles[name] = traverse(G, subspace, u, [-top, 0, top])[0]
+    picture = figures.png(figures.overview(tiles, shared or "strongest directions"))
+    found = {name: json.loads((run / "metrics.json").read_text()) for name, run in runs.items()}
+    links = {name: f"{run.relative_to(folder)}/report.html" for name, run in runs.items()}
+    with whole(folder / "comparison.png") as part:
+        part.write_bytes(picture)
+    with whole(folder / "comparison.html") as part:
+        part.write_text(pages.comparison_page(picture, found, links, shared, command))

@@ -1,0 +1,175 @@
+"""What a discovery leaves in its run folder."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from ice_lightning.checks import problem
+from ice_lightning.discovery.module import Discovery
+from ice_lightning.files import LAST, whole
+from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
+from ice_lightning.reports import figures, pages
+from ice_lightning.subspace import FILE, Subspace
+from ice_lightning.traversal import traverse, visible_strength
+
+HELD_OUT = 1_000_000
+"""Added to the seed for people who are shown but not used in the fit."""
+
+
+def peak_memory_mb() -> float:
+    """High-water mark of this process's resident memory, or of CUDA's allocator where that is larger."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return max(host, torch.cuda.max_memory_allocated() / 2**20) if torch.cuda.is_available() else host
+
+
+class SaveDiscovery(pl.Callback):
+    """Subspace, metrics, pictures and page into the run's folder, and to the logger.
+
+    Args:
+        folder: of the run.
+        config: the resolved settings of the run, for provenance.
+        yaml: the same as text, for the page.
+        command: that repeats the run, "" where there is none.
+        seconds: what took time before the fit, by stage.
+        people: rows of the traversal.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        yaml: str,
+        command: str,
+        seconds: dict[str, float],
+        people: int = 4,
+    ) -> None:
+        self.folder, self.config, self.yaml, self.command = folder, config, yaml, command
+        self.seconds, self.people = seconds, people
+        self.subspace: Subspace
+        self.top = 1.0
+        self.metrics: dict[str, Any] = {}
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write everything, the subspace first: what comes after it can be made again."""
+        if trainer.is_global_zero:
+            assert isinstance(pl_module, Discovery)
+            if not hasattr(pl_module, "result"):
+                fix = "leave out what limits its passes or steps, such as trainer.max_epochs"
+                raise problem("a trainer that lets the search come to its end", "one that stopped it", fix)
+            self.write(trainer, pl_module)
+        trainer.strategy.barrier()  # the other processes read what this one wrote
+
+    def write(self, trainer: pl.Trainer, pl_module: Discovery) -> None:
+        """Write the files of a run and tell the loggers."""
+        name = pl_module.criterion.name
+        self.subspace = Subspace(
+            pl_module.result.vectors, pl_module.result.values, pl_module.space, self.provenance(pl_module)
+        )
+        self.subspace.save(self.folder / FILE)
+        with pl_module.stage("pictures", pl_module.people_used):
+            pictures = self.pictures(pl_module)
+        self.metrics = pl_module.metrics | {
+            "seconds": {k: round(v, 3) for k, v in (self.seconds | dict(pl_module.seconds)).items()},
+            "peak_memory_mb": round(peak_memory_mb(), 1),
+        }
+        with whole(self.folder / "metrics.json") as part:
+            part.write_text(json.dumps(self.metrics, indent=2) + "\n")
+        source = pages.source(self.subspace.provenance)
+        told = pl_module.criterion.description
+        page = pages.discovery_page(name, told, pictures, self.metrics, self.yaml, source, self.command)
+        with whole(self.folder / "report.html") as part:
+            part.write_text(page)
+        self.track(trainer, pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Say how to go on, where there is something to go on from."""
+        if trainer.is_global_zero and isinstance(exception, KeyboardInterrupt) and (self.folder / LAST).exists():
+            print(
+                f"stopped; go on with the same settings and ckpt_path=last hydra.run.dir={self.folder}", file=sys.stderr
+            )
+
+    def provenance(self, module: Discovery) -> dict[str, Any]:
+        """What made this subspace."""
+        packages = ("ice_lightning", "torch", "pytorch-lightning")
+        return {
+            "criterion": module.criterion.name,
+            "generator": module.generator.name,
+            "generator_sha256": module.generator.fingerprint,
+            "seed": self.config["latents"]["seed"],
+            "config": self.config,
+            "people_used": module.people_used,
+            "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
+        }
+
+    def pictures(self, module: Discovery) -> dict[str, bytes]:
+        """Draw and write traversal.png, spectrum.png and people.png; caption -> PNG."""
+        G, space, name = module.generator, module.space, module.criterion.name
+        seed = self.config["latents"]["seed"] + HELD_OUT
+        with torch.no_grad():
+            u = G.people(self.people, seed, space)
+        self.top = visible_strength(G, self.subspace, u)
+        strengths = [self.top * step for step in (-1, -0.5, 0, 0.5, 1)]
+        images = traverse(G, self.subspace, u, strengths)
+        title = f"{name.replace('_', ' ')}: direction 0, people the search never saw"
+        result = module.result
+        found = {
+            "traversal": figures.traversal(images, figures.headings(strengths), title),
+            "spectrum": figures.spectrum(
+                result.stats["projected"].tolist(), result.stats["unprojected"].tolist(), len(result.values),
+                f"{name.replace('_', ' ')}: {len(result.values)} directions",
+            ),
+            "people": figures.people(
+                module.energies, module.metrics["odd_people"], result.stats["stability"],
+                f"{name.replace('_', ' ')}: who it was found on",
+            ),
+        }  # fmt: skip
+        drawn = {caption: figures.png(figure) for caption, figure in found.items()}
+        for caption, data in drawn.items():
+            with whole(self.folder / f"{caption}.png") as part:
+                part.write_bytes(data)
+        return drawn
+
+    def track(self, trainer: pl.Trainer, module: Discovery) -> None:
+        """Numbers to every logger; pictures, the people and what was made of what to W&B."""
+        seconds = {f"seconds/{k}": v for k, v in self.metrics["seconds"].items()}
+        leakage = {f"leakage/{k}": v for k, v in self.metrics["leakage"].items()}
+        scalars = {k: v for k, v in self.metrics.items() if isinstance(v, int | float)}
+        for logger in trainer.loggers:
+            logger.log_metrics(scalars | seconds | leakage)
+            logger.save()
+        for logger in trackers(trainer.loggers):
+            logger.pictures(self.folder / f"{name}.png" for name in ("traversal", "spectrum", "people"))
+            logger.table("people", self.rows(trainer, module))
+            G, name = module.generator, artifact_name("subspace", module.criterion.name)
+            logger.artifact(*generator_artifact(G.fingerprint, G.name), taken=True)
+            logger.artifact(name, "subspace", self.folder / FILE, self.subspace.provenance)
+
+    @torch.no_grad()
+    def rows(self, trainer: pl.Trainer, module: Discovery) -> list[dict[str, Any]]:
+        """A row for each person of the search; the first have pictures of themselves along the strongest direction."""
+        latents = trainer.datamodule.latents  # type: ignore[attr-defined]
+        rows: list[dict[str, Any]] = [
+            {
+                "person": person,
+                "criterion": module.criterion.name,
+                "energy": module.energies.get(person),
+                "odd": person in module.metrics["odd_people"],
+                "left_out_for_want_of": each if isinstance(each := module.analyses.get(person), str) else None,
+            }
+            for person in range(len(latents))
+        ]
+        parts = latents[:PICTURED].to(module.device).split(TOGETHER)
+        drawn = [traverse(module.generator, self.subspace, u, [-self.top, 0, self.top]) for u in parts]
+        for row, images in zip(rows, torch.cat(drawn), strict=False):
+            row |= dict(zip(("minus", "original", "plus"), images, strict=True))
+        return rows

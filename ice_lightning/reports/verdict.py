@@ -1,0 +1,78 @@
+"""What a verdict leaves in its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ice_lightning.explanation.rows import FILE, load_explained
+from ice_lightning.explanation.verdict import Verdict
+from ice_lightning.files import whole
+from ice_lightning.loggers.wandb import Tracker
+from ice_lightning.reports import figures, pages
+from ice_lightning.reports.explanation import explanation_artifact
+
+
+def write_verdicts(folder: Path, judged: list[Verdict], runs: Path) -> None:
+    """verdict.json, verdict.html, and a picture for each classifier.
+
+    Args:
+        folder: where to.
+        judged: a verdict for each classifier.
+        runs: the folder of the explanations, whose pictures the page shows.
+    """
+    pictures: dict[str, bytes] = {}
+    for each in judged:
+        pictures[each.classifier] = figures.png(figures.verdict(each.to_json()))
+        with whole(folder / f"verdict_{each.classifier}.png") as part:
+            part.write_bytes(pictures[each.classifier])
+    people: dict[tuple[str, str], bytes] = {}
+    for file in sorted(runs.rglob("counterfactuals.png")):
+        if (file.parent / "metrics.json").is_file():
+            facts = json.loads((file.parent / "metrics.json").read_text())
+            people[facts["classifier"], facts["criterion"]] = file.read_bytes()
+    command = f"python -m ice_lightning.run task=verdict runs={runs}"
+    with whole(folder / "verdict.html") as part:
+        part.write_text(pages.verdict_page([each.to_json() for each in judged], pictures, people, command))
+    with whole(folder / "verdict.json") as part:
+        part.write_text(json.dumps([each.to_json() for each in judged], indent=2) + "\n")
+
+
+def track_verdicts(logger: Tracker, config: dict[str, Any], folder: Path, judged: list[Verdict], runs: Path) -> None:
+    """A record of a verdict: a row for each classifier and subspace, the pictures, and what it was made of.
+
+    Args:
+        logger: W&B's.
+        config: the resolved settings.
+        folder: where `write_verdicts` wrote.
+        judged: a verdict for each classifier.
+        runs: the folder of the explanations.
+    """
+    logger.begin(config)
+    rows = []
+    for each in judged:
+        for part in each.subspaces:
+            facts: dict[str, Any] = {
+                "classifier": each.classifier,
+                "criterion": part.criterion,
+                "counts": part.counts,
+                "flip_rate": part.flips.rate,
+                "low": part.flips.low,
+                "high": part.flips.high,
+                "people": part.flips.of,
+                "effort": part.effort,
+                "p": part.p,
+            }
+            if (found := part.significance) is not None:
+                facts |= {"score": found.score, "rank": found.rank, "control/random": found.random_rate}
+                facts |= {"difference": found.difference, "detectable": found.detectable}
+            rows.append(facts | {f"control/{name}": told.rate for name, told in part.controls.items()})
+    logger.table("verdict", rows)
+    logger.log_image("verdict", [str(file) for file in sorted(folder.glob("verdict_*.png"))])
+    for file in sorted(runs.rglob(FILE)):
+        run = load_explained(file.parent)
+        name = explanation_artifact(run.classifier, run.criterion)
+        logger.artifact(name, "explanation", file, {}, taken=True)
+    logger.artifact("verdict", "verdict", folder / "verdict.json", {"sentences": [each.sentence for each in judged]})
+    logger.end()

@@ -1,0 +1,116 @@
+"""Solvers: frozen settings in, an EigenResult out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ice_lightning.checks import at_least
+from ice_lightning.jacobians.operators import LinearOperator
+
+
+@dataclass(frozen=True)
+class EigenResult:
+    """Eigenpairs of J^T J, or of a mean of such.
+
+    Attributes:
+        values: (k,), descending, not negative.
+        vectors: (n, k), orthonormal columns.
+        residuals: (k,), norm of G v - value v over the largest value.
+        stats: counts of products, and why it stopped early where it did.
+    """
+
+    values: Tensor
+    vectors: Tensor
+    residuals: Tensor
+    stats: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The whole spectrum from the dense (m, n) matrix, built from whichever is fewer of columns and rows.
+
+    Attributes:
+        chunk: products at a time.
+    """
+
+    chunk: int = 8
+
+    def matrix(self, J: LinearOperator, tick: Callable[[int, int], None] | None = None) -> Tensor:
+        """The operator as a matrix (m, n) in double precision; the products keep the operator's own.
+
+        Args:
+            J: the operator.
+            tick: called with (products done, products in all) after each chunk.
+        """
+        at_least("solver.chunk", self.chunk, 1)
+        m, n = J.shape
+        side, product = (n, J.matmat) if n < m else (m, J.adjoint)
+        if not side:
+            return J.like.new_zeros(m, n)
+        eye = torch.eye(side, dtype=J.like.dtype, device=J.like.device)
+        parts: list[Tensor] = []
+        for start in range(0, side, self.chunk):
+            parts.append(product(eye[:, start : start + self.chunk]))
+            if tick is not None:
+                tick(min(side, start + self.chunk), side)
+        full = torch.cat(parts, 1)
+        full = full if n < m else full.T
+        return full.double()
+
+    def solve(self, J: LinearOperator) -> EigenResult:
+        """Eigenpairs of J^T J."""
+        A = self.matrix(J)
+        _, s, Vh = torch.linalg.svd(A, full_matrices=False)
+        values, V = s.square(), Vh.T
+        top = values[:1].clamp_min(torch.finfo(values.dtype).tiny)
+        residuals = (A.T @ (A @ V) - V * values).norm(dim=0) / top
+        return EigenResult(values, V, residuals, {"products": min(J.shape), "stopped_early": ""})
+
+
+def thin_factor(parts: list[Tensor]) -> Tensor:
+    """A small R (r, n) with R^T R = sum of A^T A over the (m_i, n) matrices A: no zero rows, r <= 2 n.
+
+    Not n, so that few rows at a time don't take a decomposition each.
+    """
+    A = torch.cat([part[part.abs().amax(1) > 0] for part in parts])
+    return torch.linalg.qr(A, mode="r").R if A.shape[0] > 2 * A.shape[1] else A
+
+
+SMALL = 1500
+"""Up to so many rows or columns a matrix is decomposed whole."""
+
+
+def strong(R: Tensor, share: float) -> Tensor:
+    """(n, k) eigenvectors of R^T R for R (r, n) with at least `share` of the largest eigenvalue.
+
+    Of a large matrix these are Ritz vectors in a block Krylov space (Musco & Musco 2015) that begins with random
+    vectors and grows until the smallest of them has a tenth of that share.
+    """
+    if min(R.shape) <= SMALL:
+        _, s, Vh = torch.linalg.svd(R, full_matrices=False)
+    else:
+        draw, block = torch.Generator().manual_seed(0), 32
+        Q = W = torch.linalg.qr(torch.randn(R.shape[1], block, generator=draw, dtype=R.dtype).to(R.device)).Q
+        while True:
+            W = R.T @ (R @ W)
+            for _ in range(2):
+                W = torch.linalg.qr(W - Q @ (Q.T @ W)).Q
+            Q = torch.cat([Q, W], 1)
+            _, s, Y = torch.linalg.svd(R @ Q, full_matrices=False)
+            enough = Q.shape[1] >= 6 * block and s[len(s) - block] ** 2 < share / 10 * s[0] ** 2
+            if enough or Q.shape[1] + block > min(R.shape):
+                break
+        Vh = Y @ Q.T
+    values = s.square()
+    return Vh[(values >= share * values[:1]) & (values > 0)].T
+
+
+def root(H: Tensor) -> Tensor:
+    """F (d, d) with F^T F = H, for a symmetric H (d, d) whose negative eigenvalues are rounding."""
+    values, U = torch.linalg.eigh((H + H.T) / 2)
+    return values.clamp_min(0).sqrt()[:, None] * U.T

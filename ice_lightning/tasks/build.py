@@ -1,0 +1,157 @@
+"""Objects from settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from ice_lightning.checks import one_of, problem
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ice_lightning.criterions import Criterion
+    from ice_lightning.modules.faces import Faces
+    from ice_lightning.modules.generator import AnyGenerator
+
+
+def name_of(classifier: DictConfig) -> str:
+    """What a classifier's settings call it."""
+    return str(classifier.get("name", classifier._target_))
+
+
+def oracles_from(cfg: DictConfig, generator: AnyGenerator, classifier: nn.Module) -> dict[str, nn.Module]:
+    """The oracles of the settings by name, without the explained classifier: by its name, and by its weights.
+
+    Embedded ones that are asked for by name alone are left out for other generators than the embedded one.
+
+    Raises:
+        IceError: for what is neither a name nor a classifier's settings, or two of one name.
+    """
+    from ice_lightning.checkpoints import ASSETS, sha256
+    from ice_lightning.modules.classifier import identical
+
+    asked = cfg.explain.oracles
+    entries = list(asked) if isinstance(asked, ListConfig) else [asked]
+    known = generator.fingerprint == sha256(ASSETS / "generator.safetensors")
+    left_out = [] if known else [each for each in entries if isinstance(each, str)]
+    found: dict[str, nn.Module] = {}
+    for each in entries:
+        if each in left_out:
+            continue
+        if not isinstance(each, str | DictConfig):
+            fix = "give a list of names of embedded ones or of settings, [{name: ..., path: ...}]"
+            raise problem("classifiers as explain.oracles", each, fix)
+        kind = "embedded_classifier" if isinstance(each, str) else "load_classifier"
+        given = {"name": each} if isinstance(each, str) else each
+        node = OmegaConf.merge({"_target_": f"ice_lightning.classifiers.{kind}"}, given)
+        assert isinstance(node, DictConfig)
+        if name_of(node) == name_of(cfg.classifier) or identical(oracle := instantiate(node), classifier):
+            continue
+        name = name_of(node).replace(".", "_")  # torch names no module with a dot
+        if name in found:
+            raise problem("an oracle of each name once", f"'{name}' twice", "set another name")
+        found[name] = oracle
+    if left_out and os.environ.get("LOCAL_RANK", "0") == "0":
+        who = f"{', '.join(left_out)} left out of explain.oracles"
+        print(f"{who}: they have only seen the portraits of the embedded generator", file=sys.stderr)
+    return found
+
+
+def tracked(cfg: DictConfig) -> bool:
+    """Whether Weights & Biases is told of the run."""
+    return str(cfg.logger._target_).endswith(".Tracker")
+
+
+def logger_of(cfg: DictConfig) -> Any:
+    """The logger; W&B's with the sweep as its group, and tags by which one looks for a run, where none are given."""
+    if not tracked(cfg):
+        return instantiate(cfg.logger)
+    sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    group = cfg.logger.group or (Path(HydraConfig.get().sweep.dir).name if sweep else None)
+    classifier = OmegaConf.select(cfg, "classifier.name") if cfg.task.name == "explain" else None
+    tags = cfg.logger.tags or [tag for tag in (cfg.criterion.name, classifier, f"space {cfg.space}") if tag]
+    return instantiate(cfg.logger, group=group, tags=list(tags))
+
+
+def generator_from(cfg: DictConfig) -> AnyGenerator:
+    """The generator of the settings: a checkpoint's, or a module of the user's own."""
+    from ice_lightning.modules.generator import AnyGenerator, OwnGenerator
+
+    made = instantiate(cfg.generator)
+    return made if isinstance(made, AnyGenerator) and made.fingerprint else OwnGenerator(made, cfg.generator._target_)
+
+
+def layers_of(cfg: DictConfig, generator: AnyGenerator) -> str | None:
+    """Which layers may move: those that the user names; else, in a space that has layers, the criterion's own."""
+    one_of("space", cfg.space, generator.spaces)
+    layers = cfg.layers
+    if layers is None and len(generator.widths(cfg.space)) > 1:
+        layers = cfg.criterion.layers
+    return None if layers in (None, "all") else str(layers)
+
+
+def build_criterion(cfg: DictConfig, faces: Faces, side: int) -> Criterion:
+    """A criterion from its yaml; each term gets the face models that its class asks for in `needs`.
+
+    Args:
+        cfg: of the criterion.
+        faces: the face models.
+        side: of the generator's images; a term that would read them larger reads them as they are.
+
+    Raises:
+        IceError: for a class that can't be found, a missing face model, or one term both activated and suppressed.
+    """
+    from ice_lightning.criterions import Activate, Criterion, Suppress
+
+    def term(node: DictConfig) -> Any:
+        try:
+            kind = get_class(node._target_)
+        except (ImportError, ValueError) as error:
+            fix = "check its spelling, and that its folder is the working directory or on PYTHONPATH"
+            raise problem(
+                "the class of a criterion term", f"'{node._target_}' ({str(error).splitlines()[0]})", fix
+            ) from error
+        networks = {name: getattr(faces, name, None) for name in getattr(kind, "needs", ())}
+        for name, network in networks.items():
+            if network is None:
+                raise problem(f"a face model '{name}' for {kind.__name__}", "none", f"set faces.{name}=PATH")
+        try:
+            made = instantiate(node, _partial_=True)(**networks)
+        except TypeError as error:  # of one that takes any argument, and hands it on to another that doesn't
+            if "argument" not in str(error):
+                raise
+            got = str(error).removeprefix(f"{kind.__name__}.__init__() ")
+            raise problem(f"arguments that {kind.__name__} takes", f"'{got}'", "see its signature") from error
+        if made.size is not None and made.size > side:
+            made.size = side
+        return made
+
+    def parts(group: DictConfig, kind: Any) -> dict[str, Any]:
+        nodes = {str(name): node for name, node in group.items() if node is not None}
+        settings = {name: {k: v for k, v in node.items() if k != "term"} for name, node in nodes.items()}
+        return {name: kind(term(node.term), **settings[name]) for name, node in nodes.items()}
+
+    suppressed = cfg.suppress or DictConfig({})
+    for one, node in cfg.activate.items():
+        for other, against in suppressed.items():
+            if node is not None and against is not None and node.term == against.term:
+                got = f"'{one}' and '{other!s}', which are the same"
+                raise problem("different terms to activate and to suppress", got, "drop one, or take its complement")
+    return Criterion(
+        name=cfg.name,
+        description=cfg.description,
+        activate=parts(cfg.activate, Activate),
+        suppress=parts(suppressed, Suppress),
+        projection=cfg.projection,
+        late=tuple(cfg.late),
+        activate_ratio=cfg.activate_ratio,
+        rank=cfg.rank,
+    )

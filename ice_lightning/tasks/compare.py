@@ -1,0 +1,50 @@
+"""The end of a multirun: its verdict, or its comparison."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from ice_lightning.tasks.build import generator_from
+from ice_lightning.tasks.verdict import track
+
+
+def job_number(file: Path) -> str:
+    """By what to sort the files of a multirun's folders, which begin with the number of their job."""
+    return file.parent.name.partition("_")[0].zfill(6)
+
+
+class Comparison(Callback):
+    """At the end of a multirun, its verdict or its comparison (conf: hydra.callbacks)."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Judge explanations; draw what discoveries found on the same person, by the settings that tell them apart."""
+        sweep = Path(config.hydra.sweep.dir)
+        if list(sweep.rglob("counterfactuals.safetensors")):
+            from ice_lightning.explanation.verdict import verdicts
+            from ice_lightning.reports.verdict import write_verdicts
+
+            judged = verdicts(sweep)
+            write_verdicts(sweep, judged, sweep)
+            track(config, sweep, judged, sweep)
+            print("\n".join([*(each.sentence for each in judged), str(sweep / "verdict.html")]))
+            return
+        from ice_lightning.reports.comparison import write_comparison
+
+        given = {
+            file.parent: list(OmegaConf.load(file.parent / ".hydra" / "overrides.yaml"))
+            for file in sorted(sweep.glob("*/subspace.safetensors"), key=job_number)
+        }
+        if len(given) < 2:
+            return
+        shared = set.intersection(*map(set, given.values()))
+        runs = {", ".join(s for s in settings if s not in shared): folder for folder, settings in given.items()}
+        again = shlex.join(["python", "-m", "ice_lightning.run", "-m", *config.hydra.overrides.task])
+        write_comparison(
+            sweep, runs, ", ".join(sorted(shared)), lambda node: generator_from(DictConfig({"generator": node})), again
+        )
+        print(f"{len(runs)} runs: {sweep / 'comparison.html'}")

@@ -1,0 +1,35 @@
+"""task=traverse: a person along directions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from ice_lightning.checks import problem
+from ice_lightning.tasks.base import Result, writable
+from ice_lightning.tasks.build import generator_from
+
+
+def traverse(cfg: DictConfig) -> Result:
+    """Films and sheets of a saved subspace, on people whom its search has never seen or on inverted pictures."""
+    from ice_lightning.checkpoints.generators import generator_of
+    from ice_lightning.checks import at_least
+    from ice_lightning.latents import LatentDataModule
+    from ice_lightning.progress import steps
+    from ice_lightning.reports.traversal import write_traversal
+    from ice_lightning.subspace import load_subspace
+
+    if cfg.subspace is None:
+        raise problem("the run folder of a discovery", "none", "set subspace=DIR")
+    folder, subspace = writable(Path(cfg.run_dir)), load_subspace(cfg.subspace)
+    G, given = generator_of(subspace, own=lambda _: generator_from(cfg)), cfg.traverse
+    u = LatentDataModule(G, subspace.space, given.people, given.seed, file=given.latents).latents
+    count = min(at_least("traverse.directions", given.directions, 1), subspace.directions.shape[1])
+
+    with steps("direction", count) as shown:
+        metrics = write_traversal(
+            folder, G, subspace, u, range(count), given.strength, given.frames, given.rate,
+            tell=lambda direction: shown.at(direction + 1),
+        )  # fmt: skip
+    return Result(folder, metrics, f"{count} directions of {len(u)} people: {folder / 'sheet.png'}", subspace)

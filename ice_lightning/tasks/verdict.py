@@ -1,0 +1,42 @@
+"""task=verdict: which subspaces a classifier looks at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from ice_lightning.checks import problem
+from ice_lightning.tasks.base import Result, writable
+from ice_lightning.tasks.build import tracked
+
+if TYPE_CHECKING:
+    from ice_lightning.explanation.verdict import Verdict
+
+
+def judge(cfg: DictConfig) -> Result:
+    """Rank the named subspaces of a folder's explanations, for each classifier."""
+    from ice_lightning.explanation.verdict import verdicts
+    from ice_lightning.reports.verdict import write_verdicts
+
+    if cfg.runs is None:
+        raise problem("the folder of a sweep of explanations", "none", "set runs=DIR")
+    folder = writable(Path(cfg.run_dir))
+    judged = verdicts(cfg.runs)
+    write_verdicts(folder, judged, Path(cfg.runs))
+    track(cfg, folder, judged, Path(cfg.runs))
+    said = "\n".join(each.sentence for each in judged)
+    return Result(folder, {"verdicts": [each.to_json() for each in judged]}, f"{said}\n{folder / 'verdict.html'}")
+
+
+def track(cfg: DictConfig, folder: Path, judged: list[Verdict], runs: Path) -> None:
+    """Tell W&B of a verdict, where it is told of runs."""
+    if not tracked(cfg):
+        return
+    from ice_lightning.reports.verdict import track_verdicts
+
+    named = {"save_dir": str(folder), "name": "verdict", "job_type": "verdict", "group": cfg.logger.group or runs.name}
+    logger = instantiate(cfg.logger, **named, tags=cfg.logger.tags or [each.classifier for each in judged])
+    track_verdicts(logger, {"runs": str(runs)}, folder, judged, runs)
