@@ -8,7 +8,7 @@ import pytest
 import reference
 import torch
 
-from ice_lightning.ops import ACTIVATIONS, bias_act, native
+from ice_lightning.ops import ACTIVATIONS, bias_act, loader
 from ice_lightning.ops.bias_act import NUMBERS
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
@@ -54,7 +54,7 @@ extern "C" void bias_act(
 def host(tmp_path_factory):
     folder = tmp_path_factory.mktemp("host")
     (folder / "host.cpp").write_text(HOST)
-    command = ["c++", "-std=c++17", "-O1", "-shared", "-fPIC", f"-I{native.SOURCES}", "host.cpp", "-o", "host.so"]
+    command = ["c++", "-std=c++17", "-O1", "-shared", "-fPIC", f"-I{loader.SOURCES}", "host.cpp", "-o", "host.so"]
     subprocess.run(command, cwd=folder, check=True)
     return ctypes.CDLL(str(folder / "host.so"))
 
@@ -92,5 +92,5 @@ def test_every_element_sees_its_bias(host, act):
     y = torch.empty_like(x)
     sizes = [ctypes.c_int64(size) for size in (x.numel(), 3, 20)]
     host.bias_act(NUMBERS[act], pointer(x), pointer(b), pointer(y), *sizes, ctypes.c_double(1.0))
-    with native.forced("python"):
+    with loader.forced("python"):
         torch.testing.assert_close(y, bias_act(x, b, act=act, alpha=0.2, gain=1.5, clamp=1.0))

@@ -247,11 +247,11 @@ class Light(nn.Module):
 
 def test_what_has_no_meaning_is_left_out(compose, subspace, monkeypatch, capsys):
     """No threshold where people can't be told apart, no probability of a regression, no other attribute."""
-    import ice_lightning.modules.faces as module
+    import ice_lightning.faces as module
 
-    faces = module.embedded()
+    faces = module.embedded_faces()
     faces.identity = Light()
-    monkeypatch.setattr(module, "embedded", lambda: faces)
+    monkeypatch.setattr(module, "embedded_faces", lambda: faces)
     whole = f"classifier._target_={__name__}.Number"
     some = ("explain.people=5", "explain.oracles=[]", f"subspace={subspace}")
     metrics = run(compose(*FEW, "~classifier.name", whole, *some)).metrics

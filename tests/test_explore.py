@@ -181,12 +181,11 @@ def test_latents_that_dont_fit_are_refused_or_left_out(generator, run, tmp_path,
 
 
 def test_help_needs_nothing_heavy_and_no_gradio_is_told(run):
-    help_only = "import sys; from ice_lightning.explore import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    help_only = "import sys; from ice_lightning.explore.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
     light = f"{help_only}\nsys.exit(any(name in sys.modules for name in ('torch', 'gradio')))"
     assert subprocess.run([sys.executable, "-c", light], check=False, stdout=subprocess.DEVNULL).returncode == 0
-    without = (
-        "import sys; sys.modules['gradio'] = None\nfrom ice_lightning.explore import main; sys.exit(main(sys.argv[1:]))"
-    )
+    without = "import sys; sys.modules['gradio'] = None\nfrom ice_lightning.explore.cli import main; "
+    without += "sys.exit(main(sys.argv[1:]))"
     told = subprocess.run(
         [sys.executable, "-c", without, str(run), "--port", str(free_port())],
         check=False,

@@ -5,7 +5,7 @@ import torch
 
 from ice_lightning.checks import IceError
 from ice_lightning.modules.stylegan2 import Generator
-from ice_lightning.ops import ACTIVATIONS, bias_act, native, upfirdn2d
+from ice_lightning.ops import ACTIVATIONS, bias_act, loader, upfirdn2d
 from ice_lightning.ops.bias_act import NUMBERS
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -14,8 +14,8 @@ PADS = [(1, 1, (1, 1, 1, 1)), (2, 1, (2, 1, 2, 1)), (1, 2, (1, 2, 0, 1)), (3, 2,
 
 @pytest.fixture(autouse=True)
 def built():
-    if native.kernels().file is None:
-        pytest.skip(f"no native operations: {native.kernels().reason}")
+    if loader.kernels().file is None:
+        pytest.skip(f"no native operations: {loader.kernels().reason}")
 
 
 def randn(*shape, seed=0, dtype=torch.float64, device="cpu"):
@@ -51,14 +51,14 @@ def both(function):
     """What torch and what the native operations make of it."""
     found = []
     for mode in ("python", "native"):
-        with native.forced(mode):
+        with loader.forced(mode):
             found.append(function())
     return found
 
 
 @every
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", native.DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", loader.DTYPES, ids=str)
 def test_values_in_every_type_and_layout(name, dtype, device):
     x, b = randn(2, 5, 7, 6, dtype=dtype, device=device), randn(5, seed=1, dtype=dtype, device=device)
     wide = randn(2, 5, 7, 12, dtype=dtype, device=device)
@@ -119,7 +119,7 @@ def test_derivatives_of_every_kind(name, device):
 @every
 def test_gradcheck_and_gradgradcheck(name):
     x, b = randn(1, 2, 6, 6).requires_grad_(), randn(2, seed=1).requires_grad_()
-    with native.forced("native"):
+    with loader.forced("native"):
         assert torch.autograd.gradcheck(CASES[name], (x, b), check_forward_ad=True, check_batched_grad=True)
         assert torch.autograd.gradgradcheck(CASES[name], (x, b), check_batched_grad=True)
 
@@ -146,7 +146,7 @@ def test_a_generator_compiles_in_one_graph_and_draws_the_same():
     G = Generator(z_dim=8, w_dim=8, img_resolution=16, channel_base=64, channel_max=8, mapping_layers=2).eval()
     G.requires_grad_(False)
     u = G.convert(G.sample(2), "z", "s")
-    with native.forced("native"):
+    with loader.forced("native"):
         compiled = torch.compile(lambda v: G(v, "s"), fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(compiled(u), G(u, "s"), rtol=1e-5, atol=1e-5)
     theirs, ours = both(lambda: G(u, "s"))
@@ -154,5 +154,5 @@ def test_a_generator_compiles_in_one_graph_and_draws_the_same():
 
 
 def test_a_mode_that_is_none_is_a_sentence():
-    with native.forced("nativ"), pytest.raises(IceError, match=r"ICE_LIGHTNING_OPS out of .* did you mean 'native'\?"):
+    with loader.forced("nativ"), pytest.raises(IceError, match=r"ICE_LIGHTNING_OPS out of .* did you mean 'native'\?"):
         bias_act(torch.zeros(1, 1))

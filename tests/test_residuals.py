@@ -70,7 +70,9 @@ def recomputed(problem, found, G):
     size = (AX - X * values).norm(dim=0) / values
     moved = (every @ X - X + found.removed @ (found.removed.T @ X)).norm(dim=0)
     left = (X - found.removed @ (found.removed.T @ X)).norm(dim=0)
-    return float(size.max() if problem.projection == "early" else (torch.maximum(size, moved) / left).max())
+    return float(
+        size.max() if problem.projection == "early" else (torch.maximum(size, moved).cummax(0).values / left).max()
+    )
 
 
 @pytest.mark.parametrize("tolerance", [0.08, 1e-5])
@@ -174,10 +176,67 @@ def test_a_first_direction_that_is_charged_much_is_followed_under_soft(wanted, s
     assert not found.result.stats["stopped_early"]
     assert whole.values[1] < 0.9 * whole.values[0]
     assert principal_angles(found.result.vectors[:, :1], whole.vectors[:, :1]).rad2deg() < 2
-    short, _ = answer(BlockKrylov(passes=5).search(problem), people, seed=seed)
-    assert short.result.stats["residual"] < 0.08
+    short, _ = answer(BlockKrylov(passes=8).search(problem), people, seed=seed)
     close = principal_angles(short.result.vectors[:, :1], whole.vectors[:, :1]).rad2deg() < 2
-    assert close or short.result.stats["stopped_early"] == "the first direction isn't settled after 5 passes"
+    assert close or short.result.stats["stopped_early"]
+
+
+def plateau(draw, rank, spread, people=1, top=None):
+    """Activated directions that are nearly equally strong, and three suppressed ones elsewhere."""
+    turn = torch.linalg.qr(torch.randn(N, N, generator=draw, dtype=torch.float64)).Q
+    flat = 1 + spread * (2 * torch.rand(rank, generator=draw, dtype=torch.float64) - 1)
+    a = torch.cat([flat, 0.02 * torch.logspace(0, -2, N - rank, dtype=torch.float64)])
+    if top:
+        a[0] = top
+    s = torch.zeros(N, dtype=torch.float64)
+    s[rank:-3], s[-3:] = 0.01 * torch.logspace(0, -1, N - 3 - rank, dtype=torch.float64), 1
+
+    def rows(values):
+        rotation = torch.linalg.qr(torch.randn(N, N, generator=draw, dtype=torch.float64)).Q
+        return rotation @ (values.sqrt()[:, None] * turn)
+
+    return [[rows(a), rows(s)] for _ in range(people)]
+
+
+@pytest.mark.parametrize("rank, spread, rows", [(60, 0.05, 64), (20, 0.0, 4)], ids=["nearly equal", "equal"])
+@pytest.mark.parametrize("projection", ["soft", "early", "late"])
+def test_directions_that_random_rows_do_not_tell_apart_are_all_found(projection, rank, spread, rows):
+    # The residuals of those that are found are below the tolerance wherever they lie among them.
+    people = plateau(torch.Generator().manual_seed(1), rank, spread)
+    problem = asked(projection, ratios={"s": 0.1}, sizes=(N, N), activate_ratio=0.3, people=1)
+    found, _ = answer(BlockKrylov(rows=rows).search(problem), people)
+    assert len(found.result.values) == rank
+    assert not found.result.stats["stopped_early"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("projection", ["soft", "early", "late"])
+def test_a_first_direction_over_many_that_are_nearly_as_strong_is_found(projection, seed):
+    people = plateau(torch.Generator().manual_seed(seed), 120, 0.01, top=1.15)
+    problem = asked(projection, ratios={"s": 0.1}, sizes=(N, N), activate_ratio=0.3, people=1)
+    found, _ = answer(BlockKrylov(rows=4).search(problem), people)
+    whole = answer(FullJacobian().search(problem._replace(n=N)), people)[0].result
+    assert principal_angles(found.result.vectors[:, :1], whole.vectors[:, :1]).rad2deg() < 2
+
+
+def test_what_is_left_of_a_pair_carries_the_errors_of_those_before_it():
+    # Of the fifth direction 0.04 is left: what remains is a combination of all of them, and so is its error.
+    draw = torch.Generator().manual_seed(24)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=draw, dtype=torch.float64)
+
+    turn, mix = torch.linalg.qr(normal(N, N)).Q, torch.linalg.qr(normal(6, 6)).Q
+    bad = mix[:1] @ turn[:6]
+    a = torch.cat([torch.logspace(0, -0.1, 6), 0.03 * torch.logspace(0, -1, N - 6)]).double()
+    s = torch.cat([torch.ones(1), 0.02 * torch.logspace(0, -1, N - 1)]).double()
+    other = torch.linalg.qr(torch.cat([bad, normal(N - 1, N)]).T).Q.T
+    people = [[normal(150, N) * a @ turn, normal(150, N) * s @ other] for _ in range(4)]
+    problem = asked("late", ratios={"s": 1e-2}, sizes=(150, 150), activate_ratio=0.1)
+    found, _ = answer(BlockKrylov().search(problem), people)
+    whole = answer(FullJacobian().search(problem._replace(n=N)), people)[0].result
+    assert len(found.result.values) == len(whole.values)
+    assert principal_angles(found.result.vectors, whole.vectors).max().rad2deg() < 15
 
 
 def test_a_bad_direction_that_no_random_row_shows_is_found():

@@ -52,3 +52,15 @@ def test_strong_pairs_of_a_large_matrix_are_those_of_its_decomposition(monkeypat
 def test_sentences():
     with pytest.raises(IceError, match=r"solver\.chunk of at least 1, got 0"):
         Exact(chunk=0).solve(Dense(TALL))
+
+
+def test_a_decomposition_on_which_the_fast_routine_gives_up_is_made_by_another(monkeypatch):
+    A = torch.randn(9, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def gives_up(*_, **__):
+        raise torch.linalg.LinAlgError("failed to converge")
+
+    monkeypatch.setattr(torch.linalg, "svd", gives_up)
+    U, s, Vh = dense.svd(A)
+    torch.testing.assert_close(U * s @ Vh, A)
+    torch.testing.assert_close(Vh @ Vh.T, torch.eye(5, dtype=torch.float64))

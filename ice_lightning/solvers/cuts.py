@@ -230,12 +230,15 @@ class Checked(NamedTuple):
         """(k,), |P A P x - value x| / value with the P of some cut.
 
         What late terms leave of x is made as long as x: relative to what is left, and not less than what changes there
-        with the cut; 0 where it is dropped.
+        with the cut; 0 where it is dropped. A short rest is a combination of all pairs before it, so that the largest
+        error among these counts.
         """
         X, wide = remove(self.X, cut.first), self.wider
         AX = self.AX - wide.activated(self.problem) @ (wide.Q.T @ (self.X - X))
         size = (remove(AX, cut.first) - self.X * self.values).norm(dim=0) / self.values
-        size = torch.maximum(size, self.moved(cut)) / self.left
+        if self.problem.projection == "early":
+            return size
+        size = torch.maximum(size, self.moved(cut)).cummax(0).values / self.left
         return torch.where(self.left < LEFT, 0.0, size)
 
     def moved(self, cut: Cut) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from scipy import linalg
 from torch import Tensor
 
 from ice_lightning.checks import at_least
@@ -65,7 +66,7 @@ class Exact:
     def solve(self, J: LinearOperator) -> EigenResult:
         """Eigenpairs of J^T J."""
         A = self.matrix(J)
-        _, s, Vh = torch.linalg.svd(A, full_matrices=False)
+        _, s, Vh = svd(A)
         values, V = s.square(), Vh.T
         top = values[:1].clamp_min(torch.finfo(values.dtype).tiny)
         residuals = (A.T @ (A @ V) - V * values).norm(dim=0) / top
@@ -81,6 +82,18 @@ def thin_factor(parts: list[Tensor]) -> Tensor:
     return torch.linalg.qr(A, mode="r").R if A.shape[0] > 2 * A.shape[1] else A
 
 
+def svd(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """U (m, r), s (r,) descending and V^T (r, n) of A (m, n), r the smaller side.
+
+    LAPACK's fast routine gives up on some matrices of many equal singular values; a slower one doesn't.
+    """
+    try:
+        U, s, Vh = torch.linalg.svd(A, full_matrices=False)
+    except torch.linalg.LinAlgError:
+        U, s, Vh = (torch.from_numpy(x).to(A) for x in linalg.svd(A.cpu().numpy(), False, lapack_driver="gesvd"))
+    return U, s, Vh
+
+
 SMALL = 1500
 """Up to so many rows or columns a matrix is decomposed whole."""
 
@@ -92,7 +105,7 @@ def strong(R: Tensor, share: float) -> Tensor:
     vectors and grows until the smallest of them has a tenth of that share.
     """
     if min(R.shape) <= SMALL:
-        _, s, Vh = torch.linalg.svd(R, full_matrices=False)
+        _, s, Vh = svd(R)
     else:
         draw, block = torch.Generator().manual_seed(0), 32
         Q = W = torch.linalg.qr(torch.randn(R.shape[1], block, generator=draw, dtype=R.dtype).to(R.device)).Q
@@ -101,7 +114,7 @@ def strong(R: Tensor, share: float) -> Tensor:
             for _ in range(2):
                 W = torch.linalg.qr(W - Q @ (Q.T @ W)).Q
             Q = torch.cat([Q, W], 1)
-            _, s, Y = torch.linalg.svd(R @ Q, full_matrices=False)
+            _, s, Y = svd(R @ Q)
             enough = Q.shape[1] >= 6 * block and s[len(s) - block] ** 2 < share / 10 * s[0] ** 2
             if enough or Q.shape[1] + block > min(R.shape):
                 break

@@ -24,6 +24,7 @@ from ice_lightning.jacobians.operators import remove
 from ice_lightning.solvers.cuts import Checked, Ritz, early_terms
 from ice_lightning.solvers.dense import root, strong
 from ice_lightning.solvers.inner_product import Metric
+from ice_lightning.solvers.probes import PROBES, Watch
 from ice_lightning.solvers.problem import WHOLE, Ask, Problem, Products, Rows, Sums, together, trace_error
 from ice_lightning.solvers.projection import union
 from ice_lightning.solvers.result import Found, TooMany, found, solve, steady
@@ -33,11 +34,6 @@ STEPS = 3
 
 SKETCH = 2048
 """So many random rows of all people together are enough to begin with."""
-
-PROBES = 6
-"""So many products of a random direction, at least, look for bad directions outside the span. Among 1,408 coordinates
-so many Lanczos steps miss one of three times its threshold in 1 of 130 searches at most (Kuczynski & Wozniakowski
-1992)."""
 
 
 def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Generator[Ask, list[Sums], Found | TooMany]:
@@ -52,11 +48,14 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         return found(problem, R, None, passes=1, products=spent)
     euclid, D = Metric(R[0][:0]), R[0][:0].T
     sums = [Within(group.people, group.rows, [None if known else D for known in exact]) for group in groups]
-    W, probe = seeds(problem, R), torch.randn(len(D), 1, generator=torch.Generator().manual_seed(0)).to(D)
+    W, probe = seeds(problem, R), Watch().probes(D, 0)
     ritz, now, left = Ritz(D, [each[:, :0] for each in R], [D] * len(R)), None, None
+    watch = Watch()
     for step in range(1, passes):
+        chased = W.shape[1]
         W = euclid.orthonormal(W, D)
-        W = torch.cat([W, euclid.orthonormal(probe, torch.cat([D, W], 1))], 1)
+        probe = euclid.orthonormal(probe, torch.cat([D, W], 1))
+        W = torch.cat([W, probe], 1)
         if not W.shape[1] or number == passes - 1:  # what lies in the span is rounding; a pass is left for the end
             break
         if problem.n <= WHOLE and spent + W.shape[1] * (1 + len(many)) > problem.n:
@@ -71,9 +70,10 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         W, left = now.chased(tolerance), now.residual
         if not now.X.shape[1]:
             W = torch.cat([free(problem, R, now.cut.first), W], 1)
-        if not W.shape[1] and step >= PROBES:
+        watch = watch.after(now.values, chased)
+        if not W.shape[1] and step >= PROBES and watch.quiet:
             break
-        probe = charged(problem, ritz, now, D[:, -1:])
+        probe = watch.probes(charged(problem, ritz, now, D[:, D.shape[1] - probe.shape[1] :]), step)
     end = found(problem, ritz.factors, ritz.Q)
     assert now is not None  # or nothing is activated, which `found` refuses
     asked = [i for i in many if i < len(problem.weights)]
@@ -124,7 +124,7 @@ def free(problem: Problem, R: list[Tensor], first: Tensor) -> Tensor:
 
 
 def charged(problem: Problem, ritz: Ritz, now: Checked, q: Tensor) -> Tensor:
-    """(n, 1), q (n, 1) in the span multiplied with an energy that is above 1 where a term's is above its threshold."""
+    """(n, b), q (n, b) in the span multiplied with an energy that is above 1 where a term's is above its threshold."""
     y = ritz.Q.T @ q
     total = torch.zeros_like(q)
     for G, spectrum in zip(ritz.GQ[len(problem.weights) :], now.some, strict=True):

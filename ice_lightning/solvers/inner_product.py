@@ -8,6 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ice_lightning.solvers.dense import svd
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -38,7 +40,7 @@ class Metric:
         for _ in range(2):
             W = W / self.embed(W).norm(dim=0).clamp_min(1e-300)
             W = W - D @ (self.embed(D).T @ self.embed(W))
-            _, s, Vh = torch.linalg.svd(self.embed(W), full_matrices=False)
+            _, s, Vh = svd(self.embed(W))
             keep = s > 1e-6
             W = W @ (Vh.T[:, keep] / s[keep])
         return W

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ice_lightning.checks import problem, ratio
 from ice_lightning.jacobians.operators import Dense, LinearOperator, Projected, Whitened, remove
-from ice_lightning.solvers.dense import EigenResult, Exact
+from ice_lightning.solvers.dense import EigenResult, Exact, svd
 
 
 class Bad(NamedTuple):
@@ -33,7 +33,7 @@ def union(bases: list[Tensor], n: int) -> Tensor:
     if not bases:
         return torch.zeros(n, 0, dtype=torch.float64)
     stacked = torch.cat(bases, 1)
-    U, s, _ = torch.linalg.svd(stacked, full_matrices=False)
+    U, s, _ = svd(stacked)
     return U[:, s > 1e-7 * s[0] if stacked.dtype == torch.float64 else s > 1e-4 * s[0]]
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from ice_lightning.jacobians.operators import remove
 from ice_lightning.solvers.dense import root, thin_factor
 from ice_lightning.solvers.inner_product import Metric, ritz_pairs, strongest
+from ice_lightning.solvers.probes import Watch
 from ice_lightning.solvers.problem import WHOLE, Ask, Problem, Products, Rows, Sums, first_bar, together, trace_error
 from ice_lightning.solvers.result import Found, TooMany, found, steady
 from ice_lightning.solvers.stability import FIRST, GROUPS
@@ -29,6 +30,9 @@ WANTED = -1
 
 SPARE = 0.7
 """Directions down to this share of the threshold are carried along, lest one crosses it unseen."""
+
+EXACT = 0.1
+"""To this share of the tolerance largest eigenvalues are known, since what a term charges is relative to its own."""
 
 TOPS = 3
 """So many vectors begin the search for a largest eigenvalue."""
@@ -108,13 +112,13 @@ class Tip(NamedTuple):
         value: of the vector with the most energy there, a lower bound.
         x: (n, 1), this vector.
         q: (n, 1), a new direction.
-        residual: the length of the energy times x less value x, relative to the value.
+        error: by how much the value may fall short of the largest eigenvalue, relative to it.
     """
 
     value: float
     x: Tensor
     q: Tensor
-    residual: float
+    error: float
 
 
 class Top(NamedTuple):
@@ -143,10 +147,12 @@ class Top(NamedTuple):
         theta, U = torch.linalg.eigh(self.Q.T @ self.GQ)
         x, rest = self.Q @ U[:, -1:], (self.GQ - self.Q * theta[-1]) @ U[:, -1:]
         size = float(rest.norm() / theta[-1])
+        gap = float(1 - theta[-2:-1].sum() / theta[-1]) - size
+        error = min(size, size**2 / gap) if gap > 0 else size  # Kato & Temple
         for _ in range(2):
             rest = rest - self.Q @ (self.Q.T @ rest)
             rest = rest / rest.norm().clamp_min(1e-300)
-        return Tip(float(theta[-1]), x, rest, size)
+        return Tip(float(theta[-1]), x, rest, error)
 
     def extended(self, q: Tensor, Gq: Tensor) -> Top:
         """With a new direction (n, 1) and its product."""
@@ -180,22 +186,29 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         groups = yield Ask(products=tuple(Products(alone[i], tops[i].Q) for i in many))
         tops |= {i: tops[i]._replace(GQ=GQ) for i, GQ in zip(many, together(groups).products, strict=True)}
         spent, number = spent + groups[0].spent, number + 1
-    while number < passes - 2 and (chased := {i: tops[i].tip().q for i in many if tops[i].tip().residual > tolerance}):
-        groups = yield Ask(products=tuple(Products(alone[i], q) for i, q in chased.items()))
-        for (i, q), Gq in zip(chased.items(), together(groups).products, strict=True):
+    while number < passes // 2 and (
+        short := {i: tops[i].tip().q for i in many if tops[i].tip().error > EXACT * tolerance}
+    ):
+        groups = yield Ask(products=tuple(Products(alone[i], q) for i, q in short.items()))
+        for (i, q), Gq in zip(short.items(), together(groups).products, strict=True):
             tops[i] = tops[i].extended(q, Gq)
         spent, number = spent + groups[0].spent, number + 1
     tips = {i: top.tip() for i, top in tops.items() if top.value() > 0}
     charges = {i: 1 / (ratios[i] * tip.value) for i, tip in tips.items()}
+    unsure = max((tips[i].error for i in many), default=0.0)
     summed = [problem.only(energy) for energy in (wanted_many, {i: charges[i] for i in many})]
     told = [begin(group.people, of, problem, charges) for group, of in zip(groups, estimates, strict=True)]
     everyone = join(told)
     B, A = Metric(everyone.S.estimate()), everyone.A.estimate()
     share, most = SPARE * problem.activate_ratio, None if problem.rank is None else problem.rank + 1
     D, (values, X), left, settled = everyone.A.GD, strongest(A, B, share, most), 0.0, True
-    W, Y = X, X[:0]
+    W, Y, watch = X, X[:0], Watch()
+    probe = watch.probes(X[:, :0], 0)
     while number < passes - 1:
+        chased = W.shape[1]
         W = B.orthonormal(W, D)
+        probe = B.orthonormal(probe, torch.cat([D, W], 1))
+        W = torch.cat([W, probe], 1)
         if not W.shape[1]:
             break
         if problem.n <= WHOLE and spent + W.shape[1] * (1 + sum(any(each) for each in summed)) > problem.n:
@@ -210,7 +223,12 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         size[values < KEPT * problem.activate_ratio * values[:1]] = 0
         size[len(size) if problem.rank is None else problem.rank :] = 0
         bars = tolerance * shares(X, values, B)
-        W, left, settled = W[:, size > CHASED * bars], max(size.tolist(), default=0.0), bool((size <= bars)[:1].all())
+        W, left = W[:, size > CHASED * bars], max(size.tolist(), default=0.0) + unsure
+        settled = bool((size <= bars)[:1].all())
+        watch = watch.after(values[values >= problem.activate_ratio * values[:1]], chased)
+        if not W.shape[1] and watch.quiet:
+            break
+        probe = watch.probes(B.inverse(everyone.A.times(D)[:, D.shape[1] - probe.shape[1] :]), number)
     E = torch.linalg.qr(torch.cat([X, *(tip.x for tip in tips.values())], 1)).Q
     apart = B.orthonormal(differing(told, D, Y, values, B), D)
     products = tuple(Products(each, V) for V in (E, apart) for each in summed)
@@ -220,7 +238,7 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
     end = found(problem, [root(H) for H in last.grams], E)
     final = begin(1, dict(zip(order, total.rows, strict=True)), problem, charges).extended(last.products[:2])
     size = sizes(final, E, end.coefficients, end.result.values, B)
-    left = max(size.tolist(), default=0.0)
+    left = max(size.tolist(), default=0.0) + unsure
     stats = {"passes": number, "products": spent, "residual": left, "stopped_early": ""}
     if left > tolerance:
         stats["stopped_early"] = f"a residual of {left:.2g} after {number} passes"
