@@ -5,8 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_HOME = {"load_generator": "ice_lightning.checkpoints", "load_subspace": "ice_lightning.subspace"}
-__all__ = ["load_generator", "load_subspace"]
+_HOME = {
+    "load_generator": "ice_lightning.checkpoints",
+    "load_subspace": "ice_lightning.subspace",
+    **dict.fromkeys(("discover", "explain", "judge", "traverse", "invert"), "ice_lightning.api"),
+}
+__all__ = ["discover", "explain", "invert", "judge", "load_generator", "load_subspace", "traverse"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +53,11 @@ def read_pictures(path: str | Path, side: int) -> tuple[list[str], Tensor]:
         top, left = (picture.height - edge) // 2, (picture.width - edge) // 2
         images.append(resize(image[:, :, top : top + edge, left : left + edge], side).clamp(0, 1))
     return [file.stem for file in files], torch.cat(images)
+
+
+def through(space: str, spaces: Collection[str]) -> str:
+    """The space in which latents of `space` are looked for: every w+ has its s, not every s a w+."""
+    return "w+" if space == "s" and "w+" in spaces else space
 
 
 def distance(x: Tensor, other: Tensor, features: Callable[[Tensor], Sequence[Tensor]]) -> Tensor:

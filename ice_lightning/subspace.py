@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -53,6 +54,23 @@ class Subspace:
             raise problem(f"a direction from 0 to {k - 1}", direction, "the subspace has no more")
         step = torch.as_tensor(strength, dtype=u.dtype, device=u.device).reshape(-1, 1)
         return u + step * self.directions[:, direction].to(u)
+
+    def check_generator(self, fingerprint: str) -> None:
+        """Refuse the subspace of another generator than the one of this fingerprint."""
+        made = self.provenance
+        if made.get("generator_sha256") != fingerprint:
+            got = f"one of {made.get('generator', 'nobody knows which')} ({made.get('generator_sha256', '')[:12]})"
+            fix = "set generator.checkpoint to that, or find the subspace again"
+            raise problem(f"a subspace of this generator ({fingerprint[:12]})", got, fix)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: what it is, and its eigenvalues."""
+        name = self.provenance.get("criterion", "a subspace").replace("_", " ")
+        values = ", ".join(f"{value:.3g}" for value in self.eigenvalues.tolist())
+        n, k = self.directions.shape
+        return (
+            f"<p><b>{html.escape(name)}</b>: {k} directions of {n} coordinates of {self.space} (energies {values})</p>"
+        )
 
     def strongest(self, count: int) -> Subspace:
         """The subspace of the first `count` directions, or of all where they are fewer."""

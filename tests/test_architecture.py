@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "ice_lightning"
 FLOORS = """
-run
+run api
 tasks explore
 reports
 discovery explanation faces classifiers

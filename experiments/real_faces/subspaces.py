@@ -20,17 +20,17 @@ from typing import Any, NamedTuple
 import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from PIL import Image
 from sitters import Sitters, apart, discover, reach
 
 from ice_lightning.checks import IceError
 from ice_lightning.discovery.module import Discovery
+from ice_lightning.discovery.provenance import provenance
 from ice_lightning.files import whole
 from ice_lightning.launch import keep_freed_memory
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.reports import figures
-from ice_lightning.reports.discovery import SaveDiscovery
 from ice_lightning.subspace import FILE, Subspace, load_subspace
 from ice_lightning.tasks.build import generator_from
 from ice_lightning.tasks.settings import resolved
@@ -113,7 +113,7 @@ def search(people: Sitters, generator: str, presets: Sequence[str]) -> None:
         cfg = configs[preset]
         folder = Path(cfg.run_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        made = SaveDiscovery(folder, resolved(cfg), OmegaConf.to_yaml(cfg, resolve=True), "", {}).provenance(module)
+        made = provenance(module, resolved(cfg))
         Subspace(module.result.vectors, module.result.values, module.space, made).save(folder / FILE)
 
     def there(cfg: DictConfig) -> bool:

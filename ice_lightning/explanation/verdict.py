@@ -89,6 +89,17 @@ class Verdict:
         """In plain words."""
         return sentence(self)
 
+    def table(self) -> str:
+        """A line for each subspace, in Markdown."""
+        lines = ["| subspace | flips, % | score | p | rank | counts |", "|---|---|---|---|---|---|"]
+        for each in self.subspaces:
+            found = each.significance
+            against = ("", "", "") if found is None else (f"{found.score:.2f}", f"{each.p:.3g}", str(found.rank))
+            flips = f"{percent(each.flips.rate)} ({percent(each.flips.low)} to {percent(each.flips.high)})"
+            counts = "yes" if each.counts else f"no{each.why_not and ': '}{each.why_not}"
+            lines.append(f"| {each.criterion} | {flips} | {' | '.join(against)} | {counts} |")
+        return "\n".join(lines)
+
     def to_json(self) -> dict[str, Any]:
         """As in verdict.json."""
         return {

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import platform
 import resource
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import torch
 
 from ice_lightning.checks import problem
 from ice_lightning.discovery.module import Discovery
+from ice_lightning.discovery.provenance import provenance
 from ice_lightning.files import LAST, whole
 from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
 from ice_lightning.reports import figures, pages
@@ -73,7 +72,7 @@ class SaveDiscovery(pl.Callback):
         """Write the files of a run and tell the loggers."""
         name = pl_module.criterion.name
         self.subspace = Subspace(
-            pl_module.result.vectors, pl_module.result.values, pl_module.space, self.provenance(pl_module)
+            pl_module.result.vectors, pl_module.result.values, pl_module.space, provenance(pl_module, self.config)
         )
         self.subspace.save(self.folder / FILE)
         with pl_module.stage("pictures", pl_module.people_used):
@@ -97,19 +96,6 @@ class SaveDiscovery(pl.Callback):
             print(
                 f"stopped; go on with the same settings and ckpt_path=last hydra.run.dir={self.folder}", file=sys.stderr
             )
-
-    def provenance(self, module: Discovery) -> dict[str, Any]:
-        """What made this subspace."""
-        packages = ("ice_lightning", "torch", "pytorch-lightning")
-        return {
-            "criterion": module.criterion.name,
-            "generator": module.generator.name,
-            "generator_sha256": module.generator.fingerprint,
-            "seed": self.config["latents"]["seed"],
-            "config": self.config,
-            "people_used": module.people_used,
-            "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
-        }
 
     def pictures(self, module: Discovery) -> dict[str, bytes]:
         """Draw and write traversal.png, spectrum.png and people.png; caption -> PNG."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
@@ -155,3 +158,28 @@ def build_criterion(cfg: DictConfig, faces: Faces, side: int) -> Criterion:
         activate_ratio=cfg.activate_ratio,
         rank=cfg.rank,
     )
+
+
+def composed(**groups: str) -> DictConfig:
+    """The configuration with these choices of its groups, for a call from Python.
+
+    Raises:
+        IceError: for a name that a group doesn't have.
+    """
+    folder = Path(str(files("ice_lightning.conf")))
+    for group, name in groups.items():
+        known = [path.relative_to(folder / group).with_suffix("") for path in (folder / group).rglob("*.yaml")]
+        one_of(group, name, sorted(map(str, known)))
+    with initialize_config_module("ice_lightning.conf", version_base="1.3"):
+        choices = [f"{group}={name}" for group, name in groups.items()]
+        return compose("config", ["logger=none", "run_dir=.", *choices])
+
+
+def config_of(plain: Mapping[str, Any]) -> DictConfig:
+    """Plain values as settings."""
+    return DictConfig(dict(plain))
+
+
+def built(node: DictConfig) -> Any:
+    """What a part of the settings names."""
+    return instantiate(node)

@@ -49,10 +49,7 @@ def explain(cfg: DictConfig) -> Result:
     subspace = load_subspace(place)
     if cfg.explain.directions is not None:
         subspace = subspace.strongest(at_least("explain.directions", cfg.explain.directions, 1))
-    if subspace.provenance["generator_sha256"] != generator.fingerprint:
-        got = f"one of {subspace.provenance['generator']} ({subspace.provenance['generator_sha256'][:12]})"
-        fix = "set generator.checkpoint to that, or find the subspace again"
-        raise problem(f"a subspace of this generator ({generator.fingerprint[:12]})", got, fix)
+    subspace.check_generator(generator.fingerprint)
     decisive = settings(cfg, ("generator", "faces", "classifier", "counterfactual", "metrics"))
     decisive |= (who := people_of(cfg))
     random = settings(cfg, ("generator", "classifier", "counterfactual")) | weights_of(generator, classifier=classifier)

@@ -16,7 +16,7 @@ def invert(cfg: DictConfig) -> Result:
     import torch
 
     from ice_lightning.faces.embedded import perceptual
-    from ice_lightning.inversion import KINDS, invert, read_pictures
+    from ice_lightning.inversion import KINDS, invert, read_pictures, through
     from ice_lightning.population import POPULATION
     from ice_lightning.progress import steps
     from ice_lightning.reports.inversion import write_inversion
@@ -27,8 +27,7 @@ def invert(cfg: DictConfig) -> Result:
     generator = generator_from(cfg)
     names, target = read_pictures(cfg.image, generator.img_resolution)
     one_of("space", cfg.space, generator.spaces)
-    # Every w+ has its s, not every s a w+.
-    between = "w+" if cfg.space == "s" and "w+" in generator.spaces else cfg.space
+    between = through(cfg.space, generator.spaces)
     with torch.no_grad():
         population = generator.people(POPULATION // 4, 0, between)
 

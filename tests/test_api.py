@@ -1,0 +1,106 @@
+"""A plain Python call for every task: no run folder, no file."""
+
+import doctest
+import json
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+import ice_lightning
+from ice_lightning import api, discover, explain, invert, judge, traverse
+from ice_lightning.checks import IceError
+from ice_lightning.criterions import Activate, Criterion, RegionColor
+from ice_lightning.explanation import ControlSettings
+from ice_lightning.run import run
+from ice_lightning.subspace import Subspace
+
+CONTROLS = ControlSettings(subspaces=10, people=3, weights=False, unrestricted=False)
+
+
+@pytest.fixture(scope="module")
+def subspace(generator):
+    return discover(generator, "hair_color", 2)
+
+
+@pytest.fixture(scope="module")
+def explained(generator, subspace):
+    return explain(generator, "smiling_biased", subspace, 3, controls=CONTROLS)
+
+
+def test_a_discovery_is_that_of_the_command_line(generator, subspace, compose):
+    given = ("criterion=hair_color", "latents.count=2", "geometry=population")
+    theirs = run(compose(*given)).subspace
+    torch.testing.assert_close(subspace.directions, theirs.directions)
+    ours, other = (dict(each.provenance["config"]) for each in (subspace, theirs))
+    for name in ("run_dir", "trainer"):
+        ours.pop(name), other.pop(name)
+    assert ours == other
+
+
+def test_an_explanation_is_that_of_the_command_line(generator, subspace, explained, compose, tmp_path):
+    subspace.save(tmp_path / "subspace.safetensors")
+    some = "explain.controls={subspaces: 10, people: 3, weights: false, unrestricted: false}"
+    given = ("task=explain", "classifier=smiling_biased", f"subspace={tmp_path}", "explain.people=3", some)
+    metrics = run(compose(*given, "explain.oracles=[]", f"explain.kept_controls={tmp_path}/kept")).metrics
+    assert metrics["flip_rate"] == explained.summary.flips.rate
+    assert metrics["effort"] == pytest.approx(explained.summary.effort)
+    assert metrics["random"] == json.loads(json.dumps(explained.summary.to_json()["random"]))
+    before, after = explained.counterfactuals(2)
+    assert before.shape == after.shape
+    assert len(before) == min(2, round(3 * metrics["flip_rate"]))
+
+
+def test_a_verdict_has_a_sentence_a_table_and_a_figure(generator, explained):
+    found = judge([explained, explained])
+    assert found.sentence.startswith("smiling_biased")
+    assert found.table().count("\n") == 3
+    assert isinstance(found.figure(), Figure)
+    assert "<img" in found._repr_html_()
+    assert explained.sentence in explained._repr_html_()
+
+
+def test_outcomes_in_random_subspaces_are_taken_from_another(generator, subspace, explained):
+    again = explain(generator, "smiling_biased", subspace, 3, controls=CONTROLS, alike=explained)
+    torch.testing.assert_close(
+        again.explained.rows["random_change"], explained.explained.rows["random_change"], equal_nan=True
+    )
+    with pytest.raises(IceError, match="expected an explanation of the same classifier"):
+        explain(generator, "smiling", subspace, 3, controls=CONTROLS, alike=explained)
+
+
+def test_terms_and_functions_of_ones_own(generator, faces):
+    own = Criterion("nose", "", {"color": Activate(RegionColor(["nose"]))}, activate_ratio=0.1)
+    S = discover(generator, own, 1, solver="exact", space="w", geometry="euclidean")
+    assert S.provenance["config"]["criterion"] == {"name": "nose"}
+    nothing = ControlSettings(subspaces=0, weights=False, unrestricted=False)
+    E = explain(generator, lambda x: x[:, 0].mean((1, 2)) - 0.5, S, 2, name="red", controls=nothing, criterion=own)
+    assert E.explained.classifier == "red"
+    with pytest.raises(IceError, match="the criterion of the subspace, got none: pass criterion="):
+        explain(generator, "smiling", S, 2)
+
+
+def test_people_are_moved_and_pictures_found(generator, subspace):
+    assert isinstance(traverse(generator, subspace, 1), Figure)
+    image = generator(generator.people(1, 7, "s"), "s").clamp(0, 1)
+    assert invert(generator, image, steps=2).u.shape == (1, 1408)
+
+
+def test_wrong_input_is_a_sentence(generator, explained, subspace):
+    with pytest.raises(IceError, match=r"criterion out of .*did you mean 'skin_color'"):
+        discover(generator, "skin_colour")
+    with pytest.raises(IceError, match="a subspace of this generator"):
+        traverse(generator, Subspace(subspace.directions, subspace.eigenvalues, "s", {"generator_sha256": "0" * 64}))
+    with pytest.raises(IceError, match="explanations to judge of at least 1"):
+        judge([])
+
+
+def test_nothing_is_written(tmp_path, monkeypatch, generator):
+    monkeypatch.chdir(tmp_path)
+    discover(generator, "hair_color", 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_are_found_and_examples_run():
+    assert all(callable(getattr(ice_lightning, name)) for name in ice_lightning.__all__)
+    assert doctest.testmod(api).failed == 0
