@@ -32,23 +32,23 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 COMPOSED = {
     "trainer=gpu": "needs a GPU",
-    "trainer=ddp": "needs GPUs; tests/test_run.py runs it on CPUs",
-    "trainer=ddp_cpu": "forks; tests/test_run.py runs it in a process of its own",
-    "ckpt_path=last": "needs an interrupted run; tests/test_run.py interrupts one and goes on",
-    "hydra/launcher=joblib": "tests/test_run.py runs it",
-    "hydra/launcher=submitit_slurm": "needs SLURM; tests/test_run.py runs submitit's local launcher",
+    "trainer=ddp": "needs GPUs; tests/tasks/test_run.py runs it on CPUs",
+    "trainer=ddp_cpu": "forks; tests/tasks/test_run.py runs it in a process of its own",
+    "ckpt_path=last": "needs an interrupted run; tests/tasks/test_run.py interrupts one and goes on",
+    "hydra/launcher=joblib": "tests/tasks/test_run.py runs it",
+    "hydra/launcher=submitit_slurm": "needs SLURM; tests/tasks/test_run.py runs submitit's local launcher",
     "classifier=timm": "timm isn't among what the package or its tests need",
-    "precision=bfloat16": "tests/test_run.py runs it",
-    "logger.mode=online": "needs an account; tests/test_tracking.py runs it against a dead server",
-    "faces=pretrained": "takes two minutes; tests/test_pretrained.py runs it on files of the true formats",
-    "faces=landmarks": "needs landmarks of true faces; tests/test_landmark_faces.py runs it on the embedded ones",
-    "experiment=space_comparison": "takes half a minute; tests/test_run.py runs it",
+    "precision=bfloat16": "tests/tasks/test_run.py runs it",
+    "logger.mode=online": "needs an account; tests/loggers/test_wandb.py runs it against a dead server",
+    "faces=pretrained": "takes two minutes; tests/faces/test_pretrained.py runs it on files of the true formats",
+    "faces=landmarks": "needs landmarks of true faces; tests/faces/test_landmark_faces.py runs it on the embedded ones",
+    "experiment=space_comparison": "takes half a minute; tests/tasks/test_run.py runs it",
 }
 """Settings of commands that are composed only, and why."""
 
 SKIPPED = {
     "wandb sync": "needs an account and a network",
-    "python -m ice_lightning.explore": "serves until it is interrupted; tests/test_explore.py asks it",
+    "python -m ice_lightning.explore": "serves until it is interrupted; tests/explore/test_explore.py asks it",
     ". .venv/bin/activate": "what it would change is the shell",
     "make": "whether the target exists is tested",
     "pip install": "whether the extra exists is tested",

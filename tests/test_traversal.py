@@ -2,10 +2,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_film import SUBSPACE
 
+from ice_lightning.checkpoints import ASSETS
 from ice_lightning.subspace import load_subspace
 from ice_lightning.traversal import FARTHEST, VISIBLE, most_changed, visible_strength
+
+SUBSPACE = ASSETS / "subspaces" / "hair_color.safetensors"
 
 
 @pytest.mark.parametrize("direction", [0, 4])

@@ -206,7 +206,7 @@ def test_nobody_in_the_denominator_is_nan():
     assert count == 0
 
 
-ACE = json.loads((Path(__file__).parent / "ace_parity.json").read_text())
+ACE = json.loads((Path(__file__).parents[1] / "ace_parity.json").read_text())
 
 
 def drawn_arrays(seed):

@@ -24,7 +24,7 @@ from ice_lightning.tasks import arguments, schema
 from ice_lightning.tasks.base import check_trainer
 from ice_lightning.tasks.settings import resolved
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 FILES = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.rglob("*/*.yaml"))
 OWN = {
     "generator/own": ["generator._target_=ice_lightning.modules.stylegan2.Generator"],

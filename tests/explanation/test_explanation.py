@@ -192,7 +192,7 @@ def test_the_explained_classifier_is_no_oracle(compose, generator, classifier, n
 
 def test_other_generators_have_no_oracles_but_those_that_are_set(compose, capsys):
     """The embedded ones have never seen such pictures."""
-    from test_any_generator import Toy
+    from toys import Toy
 
     settings = f"explain.oracles=[narrow_eyes,{SMILING},{NET},glasses]"
     cfg = compose("task=explain", "classifier=smiling_biased", settings)

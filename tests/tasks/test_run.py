@@ -29,7 +29,7 @@ from ice_lightning.run import main, run
 from ice_lightning.tasks.build import build_criterion
 from ice_lightning.tasks.errors import sentence
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 QUICK = ("space=w", "latents.count=2", "criterion=paper/skin_color", "criterion.suppress.residual.ratio=0.2")
 
 

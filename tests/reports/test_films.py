@@ -14,7 +14,7 @@ from ice_lightning.reports.films import film, side_by_side, there_and_back, writ
 from ice_lightning.run import run
 from ice_lightning.subspace import Subspace, load_subspace
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 SUBSPACE = ROOT / "ice_lightning/assets/subspaces/hair_color.safetensors"
 

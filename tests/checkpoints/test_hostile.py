@@ -10,7 +10,7 @@ import tracemalloc
 import zipfile
 
 import pytest
-import test_checkpoints as checkpoints
+import test_generators as checkpoints
 import torch
 import writers
 from writers import Call, Global, pickled, saved

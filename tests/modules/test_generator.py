@@ -8,44 +8,13 @@ import torch
 from hydra import compose as composed
 from hydra import initialize_config_module
 from torch import nn
+from toys import Toy
 
 from ice_lightning.checkpoints.generators import generator_of
 from ice_lightning.checks import IceError
 from ice_lightning.modules.generator import OwnGenerator
 from ice_lightning.run import main, run
 from ice_lightning.tasks.subspace_cache import place_of
-
-
-class Toy(nn.Module):
-    """A face-like drawing: the embedded generator behind two spaces, the second of them in two layers."""
-
-    spaces = ("z", "s")
-
-    def __init__(self, shift=0.0):
-        super().__init__()
-        from ice_lightning import load_generator
-
-        self.inner = load_generator("embedded")
-        self.shift = nn.Parameter(torch.tensor(float(shift)))
-
-    def sample(self, n, seed=0):
-        return self.inner.sample(n, seed)
-
-    def convert(self, u, src, dst):
-        return self.inner.convert(u, src, "w").repeat(1, 2) if (src, dst) == ("z", "s") else u
-
-    def widths(self, space):
-        return {"z": [self.inner.z_dim], "s": [self.inner.w_dim] * 2}[space]
-
-    def sides(self, space):
-        return {"z": [128], "s": [16, 64]}[space]
-
-    def forward(self, u, space):
-        if space == "z":
-            return self.inner(u, "z") + self.shift
-        low, high = u.chunk(2, 1)
-        rows = torch.cat([low.repeat(1, 6), high.repeat(1, self.inner.num_ws - 6)], 1)
-        return self.inner(rows, "w+") + self.shift
 
 
 class Plain(nn.Module):
@@ -114,7 +83,7 @@ def test_layers_of_a_module_without_any_are_refused():
         OwnGenerator(Plain(), "plain").coordinates("w", "32px-")
 
 
-OWN = ("generator=own", "generator._target_=test_any_generator.Toy", "logger=none", "latents.count=2")
+OWN = ("generator=own", "generator._target_=toys.Toy", "logger=none", "latents.count=2")
 SMALL = ("criterion.size=32", "criterion.activate.color.term.regions=[skin]", "criterion.suppress=null", "solver=exact")
 
 
@@ -130,7 +99,7 @@ def test_a_search_moves_the_layers_that_it_may(found):
     subspace, _ = found
     half = len(subspace.directions) // 2
     assert subspace.directions[:half].abs().max() == 0 < subspace.directions[half:].abs().max()
-    assert subspace.provenance["generator"] == "test_any_generator.Toy"
+    assert subspace.provenance["generator"] == "toys.Toy"
 
 
 def test_films_and_verdicts_go_on_with_it(found, compose, tmp_path):
@@ -150,7 +119,7 @@ def test_films_and_verdicts_go_on_with_it(found, compose, tmp_path):
 
 
 def test_a_shared_file_says_no_code_to_run(found):
-    with pytest.raises(IceError, match=r"a subspace of a checkpoint, got one of test_any_generator\.Toy"):
+    with pytest.raises(IceError, match=r"a subspace of a checkpoint, got one of toys\.Toy"):
         generator_of(found[0])
 
 

@@ -1,0 +1,36 @@
+"""Small networks of one's own."""
+
+import torch
+from torch import nn
+
+
+class Toy(nn.Module):
+    """A face-like drawing: the embedded generator behind two spaces, the second of them in two layers."""
+
+    spaces = ("z", "s")
+
+    def __init__(self, shift=0.0):
+        super().__init__()
+        from ice_lightning import load_generator
+
+        self.inner = load_generator("embedded")
+        self.shift = nn.Parameter(torch.tensor(float(shift)))
+
+    def sample(self, n, seed=0):
+        return self.inner.sample(n, seed)
+
+    def convert(self, u, src, dst):
+        return self.inner.convert(u, src, "w").repeat(1, 2) if (src, dst) == ("z", "s") else u
+
+    def widths(self, space):
+        return {"z": [self.inner.z_dim], "s": [self.inner.w_dim] * 2}[space]
+
+    def sides(self, space):
+        return {"z": [128], "s": [16, 64]}[space]
+
+    def forward(self, u, space):
+        if space == "z":
+            return self.inner(u, "z") + self.shift
+        low, high = u.chunk(2, 1)
+        rows = torch.cat([low.repeat(1, 6), high.repeat(1, self.inner.num_ws - 6)], 1)
+        return self.inner(rows, "w+") + self.shift
