@@ -30,7 +30,7 @@ from ice_lightning.renamed import renamed
 from ice_lightning.solvers.dense import EigenResult
 from ice_lightning.solvers.exact import FullJacobian
 from ice_lightning.solvers.krylov import BlockKrylov
-from ice_lightning.solvers.problem import Problem, Sums, together
+from ice_lightning.solvers.problem import VERSION, Problem, Sums, together
 from ice_lightning.solvers.result import Found
 from ice_lightning.solvers.stability import GROUPS
 
@@ -302,10 +302,14 @@ class Discovery(pl.LightningModule):
         """What the search was told, from which all else follows; the networks are frozen and come from their files."""
         checkpoint["state_dict"] = {}
         checkpoint["settings"], checkpoint["energies"] = self.settings, self.energies
+        checkpoint["search"] = VERSION
         checkpoint["told"] = [[tuple(sums) for sums in groups] for groups in self.told]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Tell the search again; raises IceError for a checkpoint of a run with other settings."""
+        """Tell the search again; raises IceError for a checkpoint of other settings, or of another search."""
+        if checkpoint.get("search") != VERSION:
+            got = f"version {checkpoint.get('search', 1)}, which asked for other products"
+            raise problem(f"a checkpoint of this search (version {VERSION})", got, "drop ckpt_path to begin anew")
         other = renamed(checkpoint["settings"])
         differ = [key for key in {**self.settings, **other} if self.settings.get(key) != other.get(key)]
         if differ:

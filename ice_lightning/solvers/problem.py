@@ -28,6 +28,9 @@ ALONE = 0.1
 ANGLE = 0.3
 """The sine of the first direction's angle to the exact one, where it stands alone, as a share of the tolerance."""
 
+VERSION = 2
+"""Of what searches ask for: answers to another one's questions are of no use to resume from."""
+
 Weights = tuple[float, ...]
 """One per term: w stands for the energy sum_i w_i J_i^T J_i."""
 

@@ -151,6 +151,12 @@ def test_an_interrupted_run_goes_on_to_the_same_directions(compose, tmp_path, mo
     assert not (tmp_path / "twice" / "subspace.safetensors").exists()
     with pytest.raises(IceError, match=r"the same settings \(criterion.rank: 3\), got one with 2: set it to that"):
         run(compose(*settings, "criterion.rank=3", f"run_dir={tmp_path}/twice", "ckpt_path=last"))
+    older = tmp_path / "older.ckpt"
+    checkpoint = torch.load(tmp_path / "twice" / LAST, weights_only=False)
+    del checkpoint["search"]
+    torch.save(checkpoint, older)
+    with pytest.raises(IceError, match=r"of this search \(version 2\), got version 1, .*: drop ckpt_path"):
+        run(compose(*settings, f"run_dir={tmp_path}/twice", f"ckpt_path={older}"))
     again = run(compose(*settings, f"run_dir={tmp_path}/twice", "ckpt_path=last"))
     assert torch.equal(again.subspace.directions, once.subspace.directions)
 
