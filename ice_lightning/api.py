@@ -24,7 +24,7 @@ from ice_lightning import inversion, traversal
 from ice_lightning.checks import at_least, one_of, problem
 from ice_lightning.classifiers import embedded_classifier
 from ice_lightning.counterfactuals import Gradient
-from ice_lightning.counterfactuals.base import Method
+from ice_lightning.counterfactuals.base import CounterfactualMethod
 from ice_lightning.criterions import Criterion
 from ice_lightning.discovery.callbacks import StageProgress
 from ice_lightning.discovery.module import Discovery
@@ -40,7 +40,7 @@ from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.population import POPULATION, layer_covariances
 from ice_lightning.reports import figures, pages
-from ice_lightning.reports.explanation import lead
+from ice_lightning.reports.explanation import headline
 from ice_lightning.solvers import BlockKrylov, FullJacobian
 from ice_lightning.subspace import Subspace
 from ice_lightning.tasks.base import quieten
@@ -137,7 +137,7 @@ class Explanation:
     @property
     def sentence(self) -> str:
         """In plain words."""
-        return lead(self.summary)
+        return headline(self.summary)
 
     def counterfactuals(self, people: int = 8) -> tuple[Tensor, Tensor]:
         """Images (N, 3, H, W) of at most so many people who flip, and their counterfactuals, least effort first."""
@@ -174,7 +174,7 @@ def explain(
     name: str | None = None,
     seed: int = EXPLAINED,
     directions: int | None = 8,
-    method: Method | None = None,
+    method: CounterfactualMethod | None = None,
     controls: ControlSettings | None = None,
     oracles: Mapping[str, nn.Module] | None = None,
     faces: Faces | None = None,

@@ -12,7 +12,7 @@ LAST = "last.ckpt"
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """A sibling of `path` to write to; it takes its place when the block ends well, and goes when it doesn't."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from ice_lightning.checks import at_least, one_of, problem
 from ice_lightning.modules.generator import AnyGenerator
 
-NOBODY = -1
+PADDING = -1
 """The number of a person who isn't one."""
 
 
@@ -35,7 +35,7 @@ class People(Dataset):
         return len(self.latents)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """{"index": (), "u": (n,)}; of NOBODY the latent is anyone's."""
+        """{"index": (), "u": (n,)}; of PADDING the latent is anyone's."""
         return {"index": torch.tensor(index), "u": self.latents[index]}
 
 
@@ -102,7 +102,7 @@ def read_latents(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
 
 
 def share_of(people: People, ranks: int, rank: int) -> Dataset:
-    """Every ranks-th person from rank on; NOBODY where the others have one more, since ranks count their steps."""
+    """Every ranks-th person from rank on; PADDING where the others have one more, since ranks count their steps."""
     own = list(range(rank, len(people), ranks))
     short = -len(people) % ranks
-    return Subset(people, own + [NOBODY] * (short > 0 and rank >= ranks - short))
+    return Subset(people, own + [PADDING] * (short > 0 and rank >= ranks - short))

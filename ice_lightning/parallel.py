@@ -30,7 +30,7 @@ def one_by_one(function: Callable[..., Any], *people: Tensor) -> list[Any]:
             return function(*rows)
 
     enabled = torch.is_grad_enabled()
-    return on_threads(alone, list(zip(*(part.split(1) for part in people), strict=True)), torch.get_num_threads())
+    return map_threads(alone, list(zip(*(part.split(1) for part in people), strict=True)), torch.get_num_threads())
 
 
 @dataclass
@@ -85,7 +85,7 @@ def check_products(chunk: int | None, memory: str) -> None:
     as_bytes(memory)
 
 
-class Share(NamedTuple):
+class Parallelism(NamedTuple):
     """What is done at once.
 
     Attributes:
@@ -97,7 +97,7 @@ class Share(NamedTuple):
     people: int
 
 
-def at_once(device: torch.device, chunk: int | None, memory: float, graph: float) -> Share:
+def choose_parallelism(device: torch.device, chunk: int | None, memory: float, graph: float) -> Parallelism:
     """How much to do at once, where one forward pass keeps a graph and `memory` is there, both in bytes.
 
     On a CPU one product, since batches outgrow its cache and forward mode computes the features anew, and a person per
@@ -113,11 +113,11 @@ def at_once(device: torch.device, chunk: int | None, memory: float, graph: float
     fit = max(1, int(memory / max(graph, 1)))
     if device.type == "cpu":
         several = chunk is not None and chunk > 1  # torch.func.vmap mixes up threads
-        return Share(chunk or 1, 1 if several else min(torch.get_num_threads(), fit))
-    return Share(chunk or min(64, fit), 1)
+        return Parallelism(chunk or 1, 1 if several else min(torch.get_num_threads(), fit))
+    return Parallelism(chunk or min(64, fit), 1)
 
 
-def on_threads(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> list[Any]:
+def map_threads(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> list[Any]:
     """[function(item) ...], each item on a thread of its own, of which torch uses no other."""
     if threads == 1:
         return [function(item) for item in items]

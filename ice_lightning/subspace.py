@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ice_lightning.checks import problem
-from ice_lightning.files import whole
+from ice_lightning.files import atomic_write
 from ice_lightning.renamed import renamed
 
 FILE = "subspace.safetensors"
@@ -87,7 +87,7 @@ class Subspace:
         path = Path(path)
         tensors = {"directions": self.directions.contiguous(), "eigenvalues": self.eigenvalues.contiguous()}
         header = {"space": self.space, "provenance": json.dumps(self.provenance, sort_keys=True)}
-        with whole(path) as part:
+        with atomic_write(path) as part:
             save_file(tensors, part, metadata=header)
         return path
 

@@ -126,7 +126,7 @@ def answer(search, people, groups=1, seed=0, sketch=lambda R: R):
     People are dealt out to the groups; `seed` is that of the random rows, `sketch` changes these. Returns what it found
     and every (ask, sums) on the way.
     """
-    from ice_lightning.solvers.problem import Sums
+    from ice_lightning.solvers.problem import Reply
 
     draw, said = torch.Generator().manual_seed(seed), []
 
@@ -151,7 +151,7 @@ def answer(search, people, groups=1, seed=0, sketch=lambda R: R):
         if ask.grams is not None:
             grams = [sum((p[i] @ ask.grams).T @ (p[i] @ ask.grams) for p in group) for i in range(len(group[0]))]
         means = [[each / len(group) for each in some] for some in (products, grams)]
-        return Sums(len(group), rows, *means, spent)
+        return Reply(len(group), rows, *means, spent)
 
     try:
         ask = next(search)

@@ -10,7 +10,7 @@ from torch import nn
 from ice_lightning.checks import IceError
 from ice_lightning.classifiers import embedded_classifier, load_classifier, timm_classifier
 from ice_lightning.explanation.controls import reinitialised
-from ice_lightning.explanation.probe import probe
+from ice_lightning.explanation.probe import check_explainable
 from ice_lightning.modules.classifier import Classifier, Scored, identical, index_of, probabilities
 
 
@@ -56,7 +56,7 @@ def test_every_file_says_what_its_network_says(tmp_path, kind):
     image = torch.rand(5, 3, 8, 8)
     torch.testing.assert_close(scored(image), network((image - 0.5) / 0.25)[:, 0])
     assert not any(p.requires_grad for p in scored.parameters())
-    probe(scored, image)
+    check_explainable(scored, image)
 
 
 def test_a_class_is_its_logit_less_the_largest_other():
@@ -177,7 +177,7 @@ class Says(nn.Module):
 def test_the_probe_says_what_is_wrong(says, told):
     torch.manual_seed(0)
     with pytest.raises(IceError, match=told):
-        probe(Says(says), torch.rand(4, 3, 8, 8))
+        check_explainable(Says(says), torch.rand(4, 3, 8, 8))
 
 
 def test_the_probe_lets_someone_be_nan():
@@ -185,7 +185,7 @@ def test_the_probe_lets_someone_be_nan():
         score = x.mean((1, 2, 3))
         return torch.where(torch.arange(len(x)) == 1, torch.nan, score)
 
-    probe(Says(says), torch.rand(4, 3, 8, 8))
+    check_explainable(Says(says), torch.rand(4, 3, 8, 8))
 
 
 def test_random_weights_are_another_network_and_the_same_each_time():

@@ -25,7 +25,7 @@ from ice_lightning.counterfactuals.gradient import Gradient
 from ice_lightning.explanation.module import search
 from ice_lightning.explanation.rows import load_explained, only_flips
 from ice_lightning.explanation.significance import compare, holm, rate
-from ice_lightning.files import cached, whole
+from ice_lightning.files import atomic_write, cached
 from ice_lightning.launch import keep_freed_memory
 from ice_lightning.modules import face_api
 from ice_lightning.population import geometry, layer_covariances, radius
@@ -164,7 +164,7 @@ def outcomes(name: str, k: int, people: int, subspaces: int) -> Outcomes:
             moves, changed = search(Gradient(), lambda v: classifier(draw(v)), draw, U, basis.to(U), images)
             flipped = torch.cat([flipped, moves.flipped[:, None]], 1)
             change = torch.cat([change, only_flips(changed, moves.flipped)[:, None]], 1)
-            with whole(file) as part:
+            with atomic_write(file) as part:
                 save_file({"flipped": flipped, "change": change}, part)
             print(
                 f"{name}, k {k}: {flipped.shape[1]} of {subspaces}, {float(moves.flipped.double().mean()):.2f}",
@@ -234,7 +234,7 @@ def main() -> None:
             print(part, name, json.dumps(found), flush=True)
             results = json.loads(file.read_text()) if file.exists() else {}
             results.setdefault(part, {})[name] = found
-            with whole(file) as target:
+            with atomic_write(file) as target:
                 target.write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -17,7 +17,7 @@ from subspaces import DEVICE, HERE, WORK, composed
 
 from ice_lightning.counterfactuals.bases import named_basis
 from ice_lightning.explanation.rows import load_explained
-from ice_lightning.files import whole
+from ice_lightning.files import atomic_write
 from ice_lightning.labels import REGIONS
 from ice_lightning.modules.landmark_regions import UNSEEN
 from ice_lightning.population import geometry, layer_covariances, moving_layers
@@ -59,7 +59,7 @@ def main() -> None:
         generator = folder.parts[-4].removeprefix("explained_")
         found[f"{classifier}, {preset}, {generator}"] = changed(generator, classifier, preset)
         print(classifier, preset, generator, found[f"{classifier}, {preset}, {generator}"], flush=True)
-    with whole(HERE / "changed.json") as part:
+    with atomic_write(HERE / "changed.json") as part:
         part.write_text(json.dumps(found, indent=1) + "\n")
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ice_lightning.checkpoints import sha256
 from ice_lightning.checks import at_least, one_of, problem
-from ice_lightning.faces.pretrained import filled
+from ice_lightning.faces.pretrained import load_pretrained
 from ice_lightning.files import cached
 
 WHAT = "a DCGAN (keys main.0.weight ... main.12.weight)"
@@ -152,7 +152,7 @@ def load(path: str | Path | None = None) -> DCGAN:
     path = Path(path or cached("dcgan.safetensors"))
     if not path.exists():
         raise problem(f"{WHAT} at {path}", "none", "run `make real-faces`, which fetches it")
-    net = filled(path, WHAT, lambda state: DCGAN(sizes(state)))
+    net = load_pretrained(path, WHAT, lambda state: DCGAN(sizes(state)))
     assert isinstance(net, DCGAN)
     net.fingerprint, net.name = sha256(path), str(path)
     return net

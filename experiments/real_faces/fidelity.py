@@ -8,7 +8,7 @@ import torch
 from dcgan import DCGAN
 from torch import Tensor, nn
 
-from ice_lightning.faces.pretrained import filled
+from ice_lightning.faces.pretrained import load_pretrained
 from ice_lightning.files import cached
 from ice_lightning.metrics.counterfactual import frechet, gaussian, moments
 from ice_lightning.modules.face_recognition import Recognition
@@ -41,7 +41,7 @@ class Fidelity:
         path = cached("recognition.safetensors")
         if not path.exists():
             return None
-        net = filled(path, "face-api's recognition network", lambda state: Recognition())
+        net = load_pretrained(path, "face-api's recognition network", lambda state: Recognition())
         return cls(teacher, net.to(next(teacher.parameters()).device))
 
     def __call__(self, student: Generator) -> tuple[float, float]:

@@ -28,9 +28,9 @@ from torch import Tensor
 from ice_lightning.checkpoints import sha256
 from ice_lightning.checkpoints.errors import Refused
 from ice_lightning.checkpoints.formats.pickles import Budget
-from ice_lightning.checkpoints.weights import flat, inspected, read
+from ice_lightning.checkpoints.weights import flat, read, read_untrusted
 from ice_lightning.checks import IceError, problem
-from ice_lightning.files import cached, whole
+from ice_lightning.files import atomic_write, cached
 
 WHEEL = ("gan_face_generate-1.1.1-py3-none-any.whl", "24102f4be41d164e44251168ede0458a45e498a888c81493e2aea48529640569")
 TGZ = ("vladmandic-face-api-1.7.15.tgz", "0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031")
@@ -97,9 +97,9 @@ def convert_dcgan(wheel: Path, folder: Path, out: Path) -> None:
             raise Refused("a file without netG_state_dict", "fetch the file again")
         return read(flat(content["netG_state_dict"]), budget, lambda name: not name.endswith("num_batches_tracked"))
 
-    state = inspected(weights, WHAT, generator)
+    state = read_untrusted(weights, WHAT, generator)
     state = {name.removeprefix("module."): tensor.contiguous() for name, tensor in state.items()}
-    with whole(out) as part:
+    with atomic_write(out) as part:
         save_file(
             state, part, metadata={"source": WHEEL[0]}
         )  # one entry: the order of several changes, and so the SHA-256

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ice_lightning.checkpoints import save_network
 from ice_lightning.checkpoints.generators import average
-from ice_lightning.files import LAST, whole
+from ice_lightning.files import LAST, atomic_write
 from ice_lightning.modules.stylegan2 import Generator
 
 COLUMNS = (
@@ -102,12 +102,12 @@ class Record(pl.Callback):
 
     def save(self, trainer: pl.Trainer, module: Distillation) -> None:
         """Checkpoint, student and sheet."""
-        with whole(self.folder / LAST) as part:
+        with atomic_write(self.folder / LAST) as part:
             trainer.save_checkpoint(part)
         module.average.mapping.w_avg.copy_(average(module.average.cpu()))
         save_network(self.folder / "student.safetensors", module.average, "generator", CONFIG)
         picture = sheet(module.average, lambda z: module.teacher(z.to(module.device)).cpu())
-        with whole(self.folder / "sheets" / f"{module.steps:07d}.png") as part:
+        with atomic_write(self.folder / "sheets" / f"{module.steps:07d}.png") as part:
             picture.save(part)
         module.average.to(module.device)
 
@@ -132,7 +132,7 @@ def read_curve(path: Path) -> list[dict[str, Any]]:
 
 def write_curve(path: Path, rows: list[dict[str, Any]]) -> None:
     """All rows, whole or not at all."""
-    with whole(path) as part, part.open("w", newline="") as file:
+    with atomic_write(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)

@@ -27,7 +27,7 @@ from sitters import Sitters, apart, discover, reach
 from ice_lightning.checks import IceError
 from ice_lightning.discovery.module import Discovery
 from ice_lightning.discovery.provenance import provenance
-from ice_lightning.files import whole
+from ice_lightning.files import atomic_write
 from ice_lightning.launch import keep_freed_memory
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.reports import figures
@@ -180,7 +180,7 @@ def draw(G: AnyGenerator, generator: str, strengths: dict[str, float]) -> None:
         labels += [preset.replace("_", " "), ""]
     headings = [f"{step:+g} sd" if step else "original" for step in STEPS]
     title = f"{generator}: each preset's strongest direction on two people whom no search has seen"
-    with whole(HERE / f"{generator}.png") as part:
+    with atomic_write(HERE / f"{generator}.png") as part:
         small(figures.png(figures.traversal(torch.cat(rows), headings, title, labels))).save(part)
 
 
@@ -214,7 +214,7 @@ def main() -> None:
             found["changes"] = changes(generator, preset)
             results = json.loads(file.read_text()) if file.exists() else {}
             results.setdefault(generator, {})[preset] = found
-            with whole(file) as part:
+            with atomic_write(file) as part:
                 part.write_text(json.dumps(results, indent=1) + "\n")
             print(generator, preset, found, flush=True)
         own = results[generator]

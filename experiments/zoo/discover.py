@@ -23,7 +23,7 @@ from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.parallel import Batch
 from ice_lightning.solvers.dense import thin_factor
 from ice_lightning.solvers.exact import FullJacobian
-from ice_lightning.solvers.problem import Sums
+from ice_lightning.solvers.problem import Reply
 from ice_lightning.tasks.build import build_criterion, layers_of
 
 FEW = 300
@@ -109,7 +109,7 @@ def discover(
         module.people_used = len(used[name])
         means = [factors[key].cpu()[:, module.coordinates] * len(used[name]) ** -0.5 for key in keys[name]]
         try:
-            rows = Sums(len(used[name]), means, [], [], len(module.coordinates))
+            rows = Reply(len(used[name]), means, [], [], len(module.coordinates))
             module.search.send([rows])
         except StopIteration as end:
             module.finish(end.value)

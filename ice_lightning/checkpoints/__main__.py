@@ -54,7 +54,7 @@ def convert(checkpoint: str, out: Path | None, to: str, verify: bool) -> int:
     import torch
 
     from ice_lightning.checkpoints import is_manifest, load_generator, save_network
-    from ice_lightning.files import whole
+    from ice_lightning.files import atomic_write
 
     if is_manifest(checkpoint):
         if verify or to == "ada":
@@ -70,7 +70,7 @@ def convert(checkpoint: str, out: Path | None, to: str, verify: bool) -> int:
         if G.settings["label_norm"] == "joint":
             fix = "ADA's mapping has no such thing; take the default format"
             raise problem("a generator that ADA can express", "one that scales z and labels together", fix)
-        with whole(out) as part:
+        with atomic_write(out) as part:
             torch.save(state, part)
     else:
         save_network(out, G, "generator", G.settings, half=False)

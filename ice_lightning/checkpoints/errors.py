@@ -20,7 +20,7 @@ class Refused(Exception):
 
 
 @contextmanager
-def worded(path: Path, what: str) -> Iterator[None]:
+def user_errors(path: Path, what: str) -> Iterator[None]:
     """Turns whatever a file that is read inside makes go wrong into one sentence.
 
     Raises:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ice_lightning.checkpoints.formats.tfjs import is_manifest, read_manifest
 from ice_lightning.checkpoints.weights import read_weights
-from ice_lightning.files import whole
+from ice_lightning.files import atomic_write
 
 LEAVES = {
     "filters": "weight", "depthwise_filter": "depthwise.weight", "pointwise_filter": "pointwise.weight",
@@ -68,5 +68,5 @@ def convert_face_api(manifest: str | Path, out: str | Path) -> None:
         IceError: see `read_manifest`.
     """
     state = rename(read_manifest(manifest, "a face-api manifest"))
-    with whole(out) as part:
+    with atomic_write(out) as part:
         save_file(state, part)

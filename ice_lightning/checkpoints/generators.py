@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ice_lightning.checkpoints.dialects.detect import understood
+from ice_lightning.checkpoints.dialects.detect import detect
 from ice_lightning.checkpoints.errors import Refused
-from ice_lightning.checkpoints.hyperparameters import Facts, settings
+from ice_lightning.checkpoints.hyperparameters import Hyperparameters, settings
 from ice_lightning.checkpoints.networks import ASSETS, sha256
-from ice_lightning.checkpoints.weights import inspected
+from ice_lightning.checkpoints.weights import read_untrusted
 from ice_lightning.checks import finite, problem
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.modules.stylegan2 import Generator
@@ -50,7 +50,7 @@ def load_generator(
         IceError: for a missing, truncated, hostile or foreign file, NaN weights, or a class that it does not have.
     """
     path = ASSETS / "generator.safetensors" if str(checkpoint) == "embedded" else Path(checkpoint)
-    generator = inspected(path, WHAT, lambda content, budget: built(*understood(content, budget)))
+    generator = read_untrusted(path, WHAT, lambda content, budget: build(*detect(content, budget)))
     for name, tensor in generator.state_dict().items():
         finite(f"{name} of {path}", tensor)
     if label is not None and not 0 <= label < generator.c_dim:
@@ -62,7 +62,7 @@ def load_generator(
     return generator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def built(state: dict[str, Tensor], facts: Facts) -> Generator:
+def build(state: dict[str, Tensor], facts: Hyperparameters) -> Generator:
     """The generator with these weights, whose settings they tell.
 
     Args:

@@ -14,7 +14,7 @@ from ice_lightning.checkpoints.errors import Refused
 
 
 @dataclass(frozen=True)
-class Facts:
+class Hyperparameters:
     """What a dialect knows beyond its weights.
 
     Args:
@@ -37,7 +37,7 @@ def numbers(state: dict[str, Tensor], pattern: str) -> list[int]:
     return sorted({int(match[1]) for name in state if (match := re.match(pattern, name))})
 
 
-def settings(state: dict[str, Tensor], facts: Facts) -> dict[str, Any]:
+def settings(state: dict[str, Tensor], facts: Hyperparameters) -> dict[str, Any]:
     """The arguments of Generator for weights under the names of stylegan2-ada-pytorch.
 
     Raises:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ice_lightning.checks import finite, problem
-from ice_lightning.files import whole
+from ice_lightning.files import atomic_write
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -38,7 +38,7 @@ def save_network(path: str | Path, module: nn.Module, kind: str, config: dict[st
         for name, t in module.state_dict().items()
     }
     header = {"ice_lightning": json.dumps({"kind": kind, "config": config}, sort_keys=True)}
-    with whole(path) as part:
+    with atomic_write(path) as part:
         save_file(tensors, part, metadata=header)
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from ice_lightning.checkpoints.errors import Refused, worded
+from ice_lightning.checkpoints.errors import Refused, user_errors
 from ice_lightning.checkpoints.formats.containers import mapped, tree
 from ice_lightning.checkpoints.formats.pickles import Budget, Record
 from ice_lightning.checkpoints.formats.tensors import Entry, Stored, stored
@@ -17,7 +17,7 @@ from ice_lightning.checks import finite
 T = TypeVar("T")
 
 
-def inspected(path: str | Path, what: str, use: Callable[[Any, Budget], T]) -> T:
+def read_untrusted(path: str | Path, what: str, use: Callable[[Any, Budget], T]) -> T:
     """What `use` makes of a file's content, read without executing anything.
 
     Args:
@@ -29,7 +29,7 @@ def inspected(path: str | Path, what: str, use: Callable[[Any, Budget], T]) -> T
         IceError: for everything that can be wrong with the file.
     """
     path = Path(path)
-    with worded(path, what):
+    with user_errors(path, what):
         data = mapped(path)
         budget = Budget(len(data))
         return use(tree(path, data, budget), budget)
@@ -55,7 +55,7 @@ def read_weights(path: str | Path, what: str) -> dict[str, Tensor]:
         prefix = "module." if all(name.startswith("module.") for name in found) else ""
         return {name.removeprefix(prefix): tensor for name, tensor in read(found, budget).items()}
 
-    tensors = inspected(path, what, use)
+    tensors = read_untrusted(path, what, use)
     for name, tensor in tensors.items():
         if tensor.is_floating_point():
             finite(f"{name} of {path}", tensor)

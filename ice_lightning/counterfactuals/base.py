@@ -19,7 +19,7 @@ Score = Callable[[Tensor], Tensor]
 """Latents (M, n) -> (M,), whose sign is the decision; differentiable, each row on its own."""
 
 
-class Moves(NamedTuple):
+class Counterfactuals(NamedTuple):
     """What a search found.
 
     Attributes:
@@ -37,14 +37,14 @@ class Moves(NamedTuple):
     evaluations: Tensor
 
 
-class Method(Protocol):
+class CounterfactualMethod(Protocol):
     """A way to search."""
 
-    def __call__(self, score: Score, u: Tensor, basis: Columns) -> Moves:
+    def __call__(self, score: Score, u: Tensor, basis: Columns) -> Counterfactuals:
         """Search for people u (N, n) within a basis of k directions."""
 
 
-class Tried:
+class SearchState:
     """Signed scores of people on the way: positive while the decision is the original one."""
 
     def __init__(self, score: Score, u: Tensor, basis: Basis, margin: float) -> None:
@@ -130,9 +130,9 @@ class Tried:
         self.steep[better] = False
         self.flipped |= better
 
-    def moves(self) -> Moves:
+    def moves(self) -> Counterfactuals:
         """What came of it."""
-        return Moves(self.best, self.before, self.after, self.flipped, self.evaluations)
+        return Counterfactuals(self.best, self.before, self.after, self.flipped, self.evaluations)
 
 
 def check(bound: float | None, margin: float) -> None:

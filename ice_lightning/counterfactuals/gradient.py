@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ice_lightning.checks import at_least
-from ice_lightning.counterfactuals.base import Moves, Score, Tried, check
+from ice_lightning.counterfactuals.base import Counterfactuals, Score, SearchState, check
 from ice_lightning.counterfactuals.bases import Basis, reach
 
 PATIENCE = 2
@@ -68,7 +68,7 @@ class Gradient:
         check(self.bound, self.margin)
         at_least("counterfactual.steps", self.steps, 1)
 
-    def __call__(self, score: Score, u: Tensor, basis: Basis, known: Moves | None = None) -> Moves:
+    def __call__(self, score: Score, u: Tensor, basis: Basis, known: Counterfactuals | None = None) -> Counterfactuals:
         """Search for people u (N, n) within a basis.
 
         Args:
@@ -77,7 +77,7 @@ class Gradient:
             basis: where they may go.
             known: moves in coordinates of the basis: no flip among them is missed, and none that is found is longer.
         """
-        tried, bound = Tried(score, u, basis, self.margin), reach(basis, self.bound)
+        tried, bound = SearchState(score, u, basis, self.margin), reach(basis, self.bound)
         self.descend(tried, bound)
         if known is not None:
             tried.offer(known.t, known.after, known.flipped)
@@ -91,7 +91,7 @@ class Gradient:
         """By how much a score (M,) should fall: to just beyond the margin, or the last step would stop short of it."""
         return signed + 1.1 * self.margin + 1e-3
 
-    def descend(self, tried: Tried, bound: float) -> None:
+    def descend(self, tried: SearchState, bound: float) -> None:
         """Step until everyone has flipped, or gets no further."""
         rows = torch.arange(len(tried.u), device=tried.u.device)
         t, signed, g = torch.zeros_like(tried.best), tried.before * tried.sign, tried.first
@@ -115,7 +115,7 @@ class Gradient:
             t = torch.where(taken[:, None], t + step, t)
             signed, g = torch.where(taken, ahead, signed), torch.where(taken[:, None], g_ahead, g)
 
-    def shorten(self, tried: Tried, bound: float) -> None:
+    def shorten(self, tried: SearchState, bound: float) -> None:
         """Look for a smaller move on the boundary as it looks from the best one, all of the way and then half of it."""
         rows = tried.flipped.nonzero()[:, 0]
         if not len(rows):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ice_lightning.checks import at_least
-from ice_lightning.counterfactuals.base import Moves, Score, Tried, check
+from ice_lightning.counterfactuals.base import Counterfactuals, Score, SearchState, check
 from ice_lightning.counterfactuals.bases import Columns
 from ice_lightning.population import radius
 
@@ -32,9 +32,9 @@ class Line:
         check(self.bound, self.margin)
         at_least("counterfactual.halvings", self.halvings, 1)
 
-    def __call__(self, score: Score, u: Tensor, basis: Columns) -> Moves:
+    def __call__(self, score: Score, u: Tensor, basis: Columns) -> Counterfactuals:
         """Search for people u (N, n) within a basis; a direction is searched on the side to which the score falls."""
-        tried = Tried(score, u, basis, self.margin)
+        tried = SearchState(score, u, basis, self.margin)
         everyone = torch.arange(len(u), device=u.device)
         axes = basis.directions.to(u)
         for axis in (axes / axes.norm(dim=0)).T:

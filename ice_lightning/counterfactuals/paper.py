@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ice_lightning.checks import at_least, problem
-from ice_lightning.counterfactuals.base import Moves, Score, Tried, check
+from ice_lightning.counterfactuals.base import Counterfactuals, Score, SearchState, check
 from ice_lightning.counterfactuals.bases import Columns
 
 
@@ -41,9 +41,9 @@ class Paper:
         if not self.weight_decay >= 0:
             raise problem("counterfactual.weight_decay of at least 0", self.weight_decay, "0.001 is usual")
 
-    def __call__(self, score: Score, u: Tensor, basis: Columns) -> Moves:
+    def __call__(self, score: Score, u: Tensor, basis: Columns) -> Counterfactuals:
         """Search for people u (N, n) within a basis; the last image counts, whatever came before."""
-        tried, directions = Tried(score, u, basis, self.margin), basis.directions.to(u)
+        tried, directions = SearchState(score, u, basis, self.margin), basis.directions.to(u)
         rows = torch.arange(len(u), device=u.device)
         c, velocity = torch.zeros_like(tried.best), torch.zeros_like(tried.best)
         for step in range(self.steps - 1):
@@ -53,4 +53,4 @@ class Paper:
         t = c @ directions.T
         with torch.no_grad():
             after = score(basis.displace(u, t))
-        return Moves(t, tried.before, after, tried.flips(after * tried.sign), tried.evaluations + 1)
+        return Counterfactuals(t, tried.before, after, tried.flips(after * tried.sign), tried.evaluations + 1)

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from rich.console import Console
 
 from ice_lightning.discovery.module import Discovery
-from ice_lightning.files import LAST, whole
+from ice_lightning.files import LAST, atomic_write
 from ice_lightning.progress import bar
 
 
@@ -31,7 +31,7 @@ class SavePass(Checkpoint):
         if trainer.should_stop:
             return
         if trainer.is_global_zero:
-            with whole(self.folder / LAST) as part:
+            with atomic_write(self.folder / LAST) as part:
                 trainer.save_checkpoint(part)
         else:
             trainer.save_checkpoint(self.folder / LAST)  # which writes nothing, but every rank has to take part

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from ice_lightning.jacobians.linearize import Linear
 from ice_lightning.solvers.dense import thin_factor
-from ice_lightning.solvers.problem import Ask, Problem, Sums
+from ice_lightning.solvers.problem import Problem, Query, Reply
 
 
 @dataclass
-class Tally:
+class Accumulator:
     """What has been added up over a group of people, on the CPU: sums of several GPUs come together there.
 
     Attributes:
-        rows: see Sums, as are products and grams; here sums, not means.
+        rows: see Reply, as are products and grams; here sums, not means.
         products: (n, b) each.
         grams: (b, b) each.
         people: how many.
@@ -30,7 +30,7 @@ class Tally:
     people: int = 0
     spent: int = 0
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: Accumulator) -> None:
         """Add someone, or a group."""
         if not self.people:
             self.rows, self.products, self.grams = other.rows, other.products, other.grams
@@ -41,21 +41,21 @@ class Tally:
         self.people += other.people
         self.spent = max(self.spent, other.spent)
 
-    def mean(self) -> Sums:
+    def mean(self) -> Reply:
         """Per person."""
         share = 1 / self.people
         rows = [R * share**0.5 for R in self.rows]
         products, grams = ([each * share for each in sums] for sums in (self.products, self.grams))
-        return Sums(self.people, rows, products, grams, self.spent)
+        return Reply(self.people, rows, products, grams, self.spent)
 
 
-def used_terms(ask: Ask, count: int) -> list[int]:
+def used_terms(ask: Query, count: int) -> list[int]:
     """Which of the terms an ask looks at."""
     weights = [each.weights for each in ask.rows] + [each.weights for each in ask.products]
     return [i for i in range(count) if ask.grams is not None or any(each[i] for each in weights)]
 
 
-def answer(ask: Ask, linear: Linear, used: list[int], n: int, seed: int) -> Tally:
+def evaluate(ask: Query, linear: Linear, used: list[int], n: int, seed: int) -> Accumulator:
     """What is asked of one person.
 
     Args:
@@ -71,7 +71,7 @@ def answer(ask: Ask, linear: Linear, used: list[int], n: int, seed: int) -> Tall
     if ask.rows and all(each.random is None for each in ask.rows) and not ask.products and sum(sizes) > n:
         J = torch.cat(linear.push(torch.eye(n).to(like))).double().split(sizes)
         parts = [[J[place[i]] * w**0.5 for i, w in enumerate(each.weights) if w] for each in ask.rows]
-        return Tally([thin_factor(each).cpu() for each in parts], people=1, spent=n)
+        return Accumulator([thin_factor(each).cpu() for each in parts], people=1, spent=n)
     draw = torch.Generator().manual_seed(seed)
     rows = []
     for each in ask.rows:
@@ -102,10 +102,10 @@ def answer(ask: Ask, linear: Linear, used: list[int], n: int, seed: int) -> Tall
             moved[id(ask.grams)] = linear.push(ask.grams.to(like))
             spent += ask.grams.shape[1]
         grams = [(JQ.T @ JQ).cpu() for JQ in (part.double() for part in moved[id(ask.grams)])]
-    return Tally(rows, products, grams, 1, spent)
+    return Accumulator(rows, products, grams, 1, spent)
 
 
-def wanted_energy(ask: Ask, told: Tally, problem: Problem) -> float:
+def wanted_energy(ask: Query, told: Accumulator, problem: Problem) -> float:
     """A person's energy of the activated terms, or an estimate of it, from rows that were asked of these alone."""
     split, total = len(problem.weights), 0.0
     for each, R in zip(ask.rows, told.rows, strict=True):

@@ -17,20 +17,20 @@ from torch import Tensor, nn
 
 from ice_lightning.checks import one_of, problem
 from ice_lightning.criterions import Analysis, Criterion
-from ice_lightning.discovery.evaluate import Tally, answer, used_terms, wanted_energy
+from ice_lightning.discovery.evaluate import Accumulator, evaluate, used_terms, wanted_energy
 from ice_lightning.jacobians.linearize import graph_bytes, linearise
 from ice_lightning.jacobians.operators import ROUNDING, probe
-from ice_lightning.latents import NOBODY
-from ice_lightning.metrics.subspace import odd_people
+from ice_lightning.latents import PADDING
+from ice_lightning.metrics.subspace import outliers
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.generator import AnyGenerator
-from ice_lightning.parallel import Batch, as_bytes, at_once, on_threads
+from ice_lightning.parallel import Batch, as_bytes, choose_parallelism, map_threads
 from ice_lightning.population import GEOMETRIES, Geometry, geometry, layer_covariances
 from ice_lightning.renamed import renamed
 from ice_lightning.solvers.dense import EigenResult
 from ice_lightning.solvers.exact import FullJacobian
 from ice_lightning.solvers.krylov import BlockKrylov
-from ice_lightning.solvers.problem import VERSION, Problem, Sums, together
+from ice_lightning.solvers.problem import VERSION, Problem, Reply, together
 from ice_lightning.solvers.result import Found
 from ice_lightning.solvers.stability import GROUPS
 
@@ -123,10 +123,10 @@ class Discovery(pl.LightningModule):
         self.unused = nn.Parameter(torch.zeros(()))  # DistributedDataParallel refuses a module that trains nothing
         self.search = solver.search(self.problem)
         self.ask = next(self.search)
-        self.told: list[list[Sums]] = []
+        self.told: list[list[Reply]] = []
         self.analyses: dict[int, Analysis | str] = {}
         self.energies: dict[int, float] = {}
-        self.tallies = [Tally() for _ in range(GROUPS)]
+        self.tallies = [Accumulator() for _ in range(GROUPS)]
         self.batch: Batch | None = None
         self.threads = 1
         self.people_used = 0
@@ -155,7 +155,7 @@ class Discovery(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Add what is asked of each person of a batch {"index": (B,), "u": (B, n)}."""
         pairs = zip(batch["index"].tolist(), batch["u"].split(1), strict=True)
-        self.add({person: u for person, u in pairs if person != NOBODY})
+        self.add({person: u for person, u in pairs if person != PADDING})
 
     def add(self, people: Mapping[int, Tensor]) -> None:
         """Add what is asked of some people, latents (1, n) by number, or count why they were skipped."""
@@ -164,7 +164,7 @@ class Discovery(pl.LightningModule):
             with self.stage("analyse", new[0][0]):
                 if not self.analyses:
                     self.probe(new[0][1])
-                found = on_threads(self.analyse, [u for _, u in new], torch.get_num_threads())
+                found = map_threads(self.analyse, [u for _, u in new], torch.get_num_threads())
                 self.analyses |= {person: each for (person, _), each in zip(new, found, strict=True)}
         for person in people:
             if isinstance(why := self.analyses[person], str):
@@ -173,7 +173,7 @@ class Discovery(pl.LightningModule):
         if not seen:
             return
         with self.stage("products", seen[0][0]):
-            told = on_threads(self.answer, seen, self.at_once(*seen[0]))
+            told = map_threads(self.answer, seen, self.at_once(*seen[0]))
             for (person, _), each in zip(seen, told, strict=True):
                 self.tallies[person % GROUPS].add(each)
                 if energy := wanted_energy(self.ask, each, self.problem):
@@ -193,19 +193,19 @@ class Discovery(pl.LightningModule):
 
         return features
 
-    def answer(self, one: tuple[int, Tensor]) -> Tally:
+    def answer(self, one: tuple[int, Tensor]) -> Accumulator:
         """What a person (number, latent) says to the ask."""
         person, u = one
         self.tell("products", person, 0.0)
         linear = linearise(self.features(person, u), self.start(u), self.forward_mode, self.batch)
         seed = seed_of(person, len(self.told))
-        return answer(self.ask, linear, used_terms(self.ask, len(self.terms)), self.problem.n, seed)
+        return evaluate(self.ask, linear, used_terms(self.ask, len(self.terms)), self.problem.n, seed)
 
     def at_once(self, person: int, u: Tensor) -> int:
         """How many people at once; sets how many products."""
         if self.batch is None:
             graph = graph_bytes(self.features(person, u), self.start(u))
-            share = at_once(u.device, self.solver.chunk, as_bytes(self.solver.memory), graph)
+            share = choose_parallelism(u.device, self.solver.chunk, as_bytes(self.solver.memory), graph)
             self.batch, self.threads = Batch(share.products), share.people
         return self.threads
 
@@ -267,7 +267,7 @@ class Discovery(pl.LightningModule):
 
     def clear(self) -> None:
         """Begin a pass."""
-        self.tallies = [Tally() for _ in range(GROUPS)]
+        self.tallies = [Accumulator() for _ in range(GROUPS)]
         self.people_used, self.people_skipped = 0, Counter()
 
     def on_train_epoch_end(self) -> None:
@@ -321,10 +321,10 @@ class Discovery(pl.LightningModule):
             )
         self.energies = checkpoint["energies"]
         for groups in checkpoint["told"]:
-            self.told.append([Sums(*sums) for sums in groups])
+            self.told.append([Reply(*sums) for sums in groups])
             self.ask = self.search.send(self.told[-1])
 
-    def groups(self) -> list[Sums]:
+    def groups(self) -> list[Reply]:
         """The means over people of this pass, by groups, or all in one where they are few."""
         sums = [each.mean() for each in self.tallies if each.people]
         return sums if len(sums) == GROUPS and self.people_used >= HALVED else [together(sums)]
@@ -358,7 +358,7 @@ class Discovery(pl.LightningModule):
             "people_skipped": self.people_skipped.total(),
             "skipped_for_want_of": dict(self.people_skipped),
             "energy_of_person": {str(person): self.energies[person] for person in sorted(self.energies)},
-            "odd_people": odd_people(self.energies),
+            "odd_people": outliers(self.energies),
             "stability": found.result.stats["stability"],
             "products_per_person": found.result.stats["products"],
             **{name: found.result.stats[name] for name in ("passes", "residual", "stopped_early")},

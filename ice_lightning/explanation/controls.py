@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ice_lightning.checks import at_least
-from ice_lightning.files import whole
+from ice_lightning.files import atomic_write
 
 FILE = "controls.safetensors"
 OUTCOMES = ("random_flipped", "random_change", "random_t")
@@ -71,7 +71,7 @@ def keep_controls(folder: Path, rows: Mapping[str, Tensor]) -> None:
     everyone = {**read_controls(folder), **people}
     order = sorted(everyone)
     rows = {name: torch.cat([everyone[number][name] for number in order]).contiguous() for name in NAMES}
-    with whole(folder / FILE) as part:
+    with atomic_write(folder / FILE) as part:
         save_file(rows, part)
 
 

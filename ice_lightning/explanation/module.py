@@ -16,14 +16,14 @@ from torchmetrics import Metric
 
 from ice_lightning import metrics
 from ice_lightning.checks import one_of, problem
-from ice_lightning.counterfactuals.base import Method, Moves, Score
+from ice_lightning.counterfactuals.base import CounterfactualMethod, Counterfactuals, Score
 from ice_lightning.counterfactuals.bases import Basis, EveryCoordinate, named_basis, random_bases
 from ice_lightning.counterfactuals.gradient import Gradient
 from ice_lightning.criterions import Analysis, Criterion
 from ice_lightning.explanation.controls import OUTCOMES, ControlSettings, reinitialised
-from ice_lightning.explanation.probe import probe
+from ice_lightning.explanation.probe import check_explainable
 from ice_lightning.explanation.rows import Rows, columns, joined, only_flips, scatter_rows
-from ice_lightning.latents import NOBODY
+from ice_lightning.latents import PADDING
 from ice_lightning.metrics import verification
 from ice_lightning.modules.classifier import index_of, probabilities
 from ice_lightning.modules.faces import Faces
@@ -66,7 +66,7 @@ class Explanation(pl.LightningModule):
         classifier: nn.Module,
         faces: Faces,
         subspace: Subspace,
-        method: Method,
+        method: CounterfactualMethod,
         covariances: Sequence[Tensor],
         population: Tensor,
         criterion: Criterion,
@@ -129,7 +129,7 @@ class Explanation(pl.LightningModule):
         some = self.population[:16]
         with torch.no_grad():
             images = self.draw(some)
-        probe(self.classifier, images)
+        check_explainable(self.classifier, images)
         if self.controls.weights:
             self.twin = reinitialised(self.classifier, self.controls.seed)
             if self.twin is not None:
@@ -147,7 +147,7 @@ class Explanation(pl.LightningModule):
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> Rows:
         """Search for people {"index": (B,), "u": (B, n)} who aren't done, and measure all of them."""
-        here = batch["index"] != NOBODY
+        here = batch["index"] != PADDING
         numbers, U = batch["index"][here].tolist(), batch["u"][here]
         new = [i for i, number in enumerate(numbers) if number not in self.done]
         if new:
@@ -187,7 +187,7 @@ class Explanation(pl.LightningModule):
             rows |= self.against_random(numbers, U, images, known)
         return {name: column.cpu() for name, column in rows.items()}
 
-    def unrestricted(self, u: Tensor, images: Tensor, named: Moves) -> tuple[Moves, Tensor]:
+    def unrestricted(self, u: Tensor, images: Tensor, named: Counterfactuals) -> tuple[Counterfactuals, Tensor]:
         """Search in all coordinates at once, from the original and from the named flips, of which none is missed."""
         # A method that tries each direction would try every coordinate.
         plain = self.method if isinstance(self.method, Gradient) else Gradient()
@@ -195,8 +195,8 @@ class Explanation(pl.LightningModule):
         start = self.everything.geometry.coordinates(self.basis.displace(torch.zeros_like(u), named.t))
         known = named._replace(t=start)
 
-        def method(score: Score, u: Tensor, basis: Basis, *known: Tensor) -> Moves:
-            moves = Moves(*known)  # of a method without a ball they may lie farther
+        def method(score: Score, u: Tensor, basis: Basis, *known: Tensor) -> Counterfactuals:
+            moves = Counterfactuals(*known)  # of a method without a ball they may lie farther
             bound = max(farthest, *moves.t.norm(dim=1).tolist())
             return replace(plain, bound=bound)(score, u, basis, moves)
 
@@ -310,14 +310,14 @@ class Explanation(pl.LightningModule):
 
 
 def search(
-    method: Callable[..., Moves],
+    method: Callable[..., Counterfactuals],
     score: Score,
     draw: Callable[[Tensor], Tensor],
     U: Tensor,
     basis: Basis,
     images: Tensor,
     *more: Tensor,
-) -> tuple[Moves, Tensor]:
+) -> tuple[Counterfactuals, Tensor]:
     """What a method finds for people, one by one on a CPU.
 
     Args:
@@ -333,12 +333,12 @@ def search(
         The moves, and by how much each changes the image (N,), root mean square over pixels.
     """
 
-    def found(u: Tensor, image: Tensor, *own: Tensor) -> tuple[Moves, Tensor]:
+    def found(u: Tensor, image: Tensor, *own: Tensor) -> tuple[Counterfactuals, Tensor]:
         moves = method(score, u, basis, *own)
         with torch.no_grad():
             change = (draw(basis.displace(u, moves.t)) - image).square().mean((1, 2, 3)).sqrt()
         return moves, change
 
     parts = one_by_one(found, U, images, *more)
-    moves = Moves(*(torch.cat(column) for column in zip(*(part for part, _ in parts), strict=True)))
+    moves = Counterfactuals(*(torch.cat(column) for column in zip(*(part for part, _ in parts), strict=True)))
     return moves, torch.cat([change for _, change in parts])

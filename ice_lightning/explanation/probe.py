@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ice_lightning.checks import problem
 
 
-def probe(classifier: nn.Module, image: Tensor) -> None:
+def check_explainable(classifier: nn.Module, image: Tensor) -> None:
     """Refuse a classifier that can't be explained, seen on images (N, 3, H, W) of several people.
 
     Raises:

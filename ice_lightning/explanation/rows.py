@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ice_lightning.checks import problem
-from ice_lightning.counterfactuals.base import Moves
-from ice_lightning.files import whole
+from ice_lightning.counterfactuals.base import Counterfactuals
+from ice_lightning.files import atomic_write
 from ice_lightning.renamed import renamed
 
 Rows = dict[str, Tensor]
@@ -29,7 +29,7 @@ ROWS = 2
 """Version of the rows: since 2 they hold every control's raw outcome."""
 
 
-def columns(moves: Moves, change: Tensor) -> Rows:
+def columns(moves: Counterfactuals, change: Tensor) -> Rows:
     """What is kept of every search; a change of the image (N,) is one only at a flip."""
     return {"flipped": moves.flipped, "effort": moves.t.norm(dim=1), "change": only_flips(change, moves.flipped)}
 
@@ -42,9 +42,9 @@ def only_flips(change: Tensor, flipped: Tensor) -> Tensor:
 def scatter_rows(column: Tensor, known: Tensor) -> Tensor:
     """Rows of the known people (M, ...) among all of them (N, ...): NaN, 0 or False for the others."""
     nothing = torch.nan if column.is_floating_point() else 0
-    whole = column.new_full((len(known), *column.shape[1:]), nothing)
-    whole[known] = column.detach()
-    return whole
+    full = column.new_full((len(known), *column.shape[1:]), nothing)
+    full[known] = column.detach()
+    return full
 
 
 def joined(rows: Sequence[Rows]) -> Rows:
@@ -55,7 +55,7 @@ def joined(rows: Sequence[Rows]) -> Rows:
 def write(path: Path, rows: Rows, facts: Mapping[str, Any]) -> None:
     """Rows of some people, with what made them in the header."""
     tensors = {name: column.detach().cpu().contiguous() for name, column in rows.items()}
-    with whole(path) as part:
+    with atomic_write(path) as part:
         save_file(tensors, part, metadata={"explanation": json.dumps(facts, sort_keys=True)})
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ice_lightning.checkpoints import ASSETS, load_network, read_face_api
 from ice_lightning.checks import problem
-from ice_lightning.faces.pretrained import filled, make_identity, make_landmarks
+from ice_lightning.faces.pretrained import load_pretrained, make_identity, make_landmarks
 from ice_lightning.files import cached
 from ice_lightning.modules.cropping import AlignedIdentity, FaceAlignment
 from ice_lightning.modules.face_api import LandmarkNet68
@@ -52,7 +52,7 @@ def landmark_network(path: str | Path, crop: Sequence[float]) -> nn.Module:
     def make(state: dict[str, Tensor]) -> nn.Module:
         return make_landmarks(state) if "l0.weight" in state else LandmarkNet68(crop)
 
-    network = filled(path, LANDMARKS, make, read_face_api)
+    network = load_pretrained(path, LANDMARKS, make, read_face_api)
     return network if isinstance(network, LandmarkNet68) else FaceAlignment(network, crop)
 
 
@@ -72,7 +72,7 @@ def identity_network(path: str | Path, landmarks: nn.Module) -> nn.Module:
     def make(state: dict[str, Tensor]) -> nn.Module:
         return make_identity(state) if "layer1.0.conv1.weight" in state else Recognition()
 
-    network = filled(path, IDENTITY, make, read_face_api)
+    network = load_pretrained(path, IDENTITY, make, read_face_api)
     wrap = SquaredIdentity if isinstance(network, Recognition) else AlignedIdentity
     return wrap(network, landmarks)
 

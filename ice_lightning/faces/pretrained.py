@@ -34,7 +34,7 @@ IDENTITY = (
 )
 
 
-def filled(
+def load_pretrained(
     path: str | Path,
     what: str,
     make: Callable[[dict[str, Tensor]], nn.Module],
@@ -123,6 +123,6 @@ def pretrained_faces(
         if path is None:
             raise problem(what, "no path", f"set faces.{name}=PATH")
     assert parser is not None and landmarks is not None
-    points = FaceAlignment(filled(landmarks, LANDMARKS, make_landmarks), crop, whole_maps)
-    network = None if identity is None else AlignedIdentity(filled(identity, IDENTITY, make_identity), points)
-    return Faces(CroppedParser(filled(parser, PARSER, make_parser), crop), points, network)
+    points = FaceAlignment(load_pretrained(landmarks, LANDMARKS, make_landmarks), crop, whole_maps)
+    network = None if identity is None else AlignedIdentity(load_pretrained(identity, IDENTITY, make_identity), points)
+    return Faces(CroppedParser(load_pretrained(parser, PARSER, make_parser), crop), points, network)

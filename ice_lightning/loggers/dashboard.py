@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ice_lightning.checks import IceError, problem
-from ice_lightning.files import whole
+from ice_lightning.files import atomic_write
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
@@ -94,7 +94,7 @@ def main() -> int:
     try:
         if args.offline is not None:
             spec = specification(workspace(args.entity or "you", args.project))
-            with whole(args.offline) as part:
+            with atomic_write(args.offline) as part:
                 part.write_text(json.dumps(spec, indent=1) + "\n")
             print(args.offline)
             return 0

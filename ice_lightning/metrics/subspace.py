@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping
 
 
-def odd_people(energies: Mapping[int, float], far: float = 5.0) -> list[int]:
+def outliers(energies: Mapping[int, float], far: float = 5.0) -> list[int]:
     """Who is further than `far` robust standard deviations (1.4826 times the median distance) from the median.
 
     Args:

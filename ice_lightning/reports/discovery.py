@@ -14,7 +14,7 @@ import torch
 from ice_lightning.checks import problem
 from ice_lightning.discovery.module import Discovery
 from ice_lightning.discovery.provenance import provenance
-from ice_lightning.files import LAST, whole
+from ice_lightning.files import LAST, atomic_write
 from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
 from ice_lightning.reports import figures, pages
 from ice_lightning.subspace import FILE, Subspace
@@ -81,12 +81,12 @@ class SaveDiscovery(pl.Callback):
             "seconds": {k: round(v, 3) for k, v in (self.seconds | dict(pl_module.seconds)).items()},
             "peak_memory_mb": round(peak_memory_mb(), 1),
         }
-        with whole(self.folder / "metrics.json") as part:
+        with atomic_write(self.folder / "metrics.json") as part:
             part.write_text(json.dumps(self.metrics, indent=2) + "\n")
         source = pages.source(self.subspace.provenance)
         told = pl_module.criterion.description
         page = pages.discovery_page(name, told, pictures, self.metrics, self.yaml, source, self.command)
-        with whole(self.folder / "report.html") as part:
+        with atomic_write(self.folder / "report.html") as part:
             part.write_text(page)
         self.track(trainer, pl_module)
 
@@ -121,7 +121,7 @@ class SaveDiscovery(pl.Callback):
         }  # fmt: skip
         drawn = {caption: figures.png(figure) for caption, figure in found.items()}
         for caption, data in drawn.items():
-            with whole(self.folder / f"{caption}.png") as part:
+            with atomic_write(self.folder / f"{caption}.png") as part:
                 part.write_bytes(data)
         return drawn
 

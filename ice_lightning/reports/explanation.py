@@ -17,7 +17,7 @@ from ice_lightning.explanation.controls import keep_controls
 from ice_lightning.explanation.module import Explanation
 from ice_lightning.explanation.rows import FILE, KEPT, load_explained, write
 from ice_lightning.explanation.verdict import SubspaceVerdict, percent, summary
-from ice_lightning.files import whole
+from ice_lightning.files import atomic_write
 from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
 from ice_lightning.progress import Steps
 from ice_lightning.reports import figures, pages
@@ -60,7 +60,7 @@ class SaveExplanation(pl.Callback):
         self.before, self.began = set(pl_module.done), time.monotonic()
         if trainer.is_global_zero:
             own = len(range(0, len(trainer.datamodule.latents), trainer.world_size))  # type: ignore[attr-defined]
-            self.steps = Steps("people", own, len(mine(self.before, trainer.world_size)))
+            self.steps = Steps("people", own, len(rank_zero_people(self.before, trainer.world_size)))
             if self.before:
                 print(f"{len(self.before)} people were done before", file=sys.stderr)
 
@@ -75,7 +75,7 @@ class SaveExplanation(pl.Callback):
             write(self.folder / KEPT / f"{numbers[0]:09d}.safetensors", outputs, self.facts)
         if self.steps is not None:
             flips = sum(bool(row["flipped"]) for row in pl_module.done.values())
-            self.steps.at(len(mine(pl_module.done, trainer.world_size)), f"{flips} flipped")
+            self.steps.at(len(rank_zero_people(pl_module.done, trainer.world_size)), f"{flips} flipped")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave the terminal as it was."""
@@ -95,10 +95,12 @@ class SaveExplanation(pl.Callback):
             pictures = self.pictures(pl_module)
             title = f"{self.facts['classifier']} and {self.facts['criterion']}".replace("_", " ")
             source = {"classifier": self.facts["classifier"]} | pages.source(self.provenance)
-            page = pages.explanation_page(title, lead(found), pictures, found, metrics, self.yaml, source, self.command)
-            with whole(self.folder / "report.html") as part:
+            page = pages.explanation_page(
+                title, headline(found), pictures, found, metrics, self.yaml, source, self.command
+            )
+            with atomic_write(self.folder / "report.html") as part:
                 part.write_text(page)
-            with whole(self.folder / "metrics.json") as part:
+            with atomic_write(self.folder / "metrics.json") as part:
                 part.write_text(json.dumps(metrics, indent=2) + "\n")
             shutil.rmtree(self.folder / KEPT, ignore_errors=True)
             self.track(trainer, pl_module, metrics)
@@ -137,7 +139,7 @@ class SaveExplanation(pl.Callback):
         labels = [f"{e:.2f} deviations, score {a:.1f} to {b:.1f}" for e, a, b in zip(*columns, strict=True)]
         title = f"{stem}: {len(flipped)} of {len(rows['number'])} flip, least effort first"
         data = figures.png(figures.counterfactuals(pairs, labels, title))
-        with whole(self.folder / "counterfactuals.png") as part:
+        with atomic_write(self.folder / "counterfactuals.png") as part:
             part.write_bytes(data)
         return {"counterfactuals": data}
 
@@ -184,12 +186,12 @@ class SaveExplanation(pl.Callback):
         return found
 
 
-def mine(people: Iterable[int], ranks: int) -> list[int]:
+def rank_zero_people(people: Iterable[int], ranks: int) -> list[int]:
     """Those who are rank zero's."""
     return [number for number in people if number % ranks == 0]
 
 
-def lead(found: SubspaceVerdict) -> str:
+def headline(found: SubspaceVerdict) -> str:
     """One sentence."""
     flips = found.flips
     return (

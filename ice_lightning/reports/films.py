@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ice_lightning.checks import at_least, problem
-from ice_lightning.files import whole
+from ice_lightning.files import atomic_write
 
 GAP = 4
 """White pixels between people."""
@@ -63,7 +63,7 @@ def write_gif(frames: Tensor, path: Path, rate: float) -> None:
         rate: frames a second; GIF counts hundredths of a second.
     """
     pictures = [Image.fromarray(frame.numpy()).quantize(256, dither=Image.Dither.NONE) for frame in frames]
-    with whole(path) as part:
+    with atomic_write(path) as part:
         pictures[0].save(part, save_all=True, append_images=pictures[1:], duration=round(1000 / rate), loop=0)
 
 
@@ -85,7 +85,7 @@ def write_mp4(frames: Tensor, path: Path, rate: float, rounds: int = 3) -> bool:
     height, width = frames.shape[1:3]
     given = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{rate:g}", "-i", "-"]
     wanted = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "16", "-movflags", "+faststart"]
-    with whole(path) as part:
+    with atomic_write(path) as part:
         ran = subprocess.run(
             [ffmpeg, "-y", "-loglevel", "error", *given, *wanted, str(part)],
             input=frames.numpy().tobytes() * rounds,

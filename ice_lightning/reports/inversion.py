@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ice_lightning.files import whole
+from ice_lightning.files import atomic_write
 from ice_lightning.inversion import Inverted
 from ice_lightning.reports import figures
 
@@ -31,16 +31,16 @@ def write_inversion(
         shown: pictures in the picture.
     """
     facts = {"space": space, "generator_sha256": fingerprint, "names": list(names)}
-    with whole(folder / "latents.safetensors") as part:
+    with atomic_write(folder / "latents.safetensors") as part:
         save_file({"u": found.u.contiguous()}, part, metadata={"latents": json.dumps(facts)})
     psnr = dict(zip(names, found.psnr.tolist(), strict=True))
     metrics = {"psnr": psnr, "psnr_mean": float(found.psnr.mean()), "space": space}
-    with whole(folder / "metrics.json") as part:
+    with atomic_write(folder / "metrics.json") as part:
         part.write_text(json.dumps(metrics, indent=2) + "\n")
     pairs = torch.stack([target, found.images], 1)[:shown]
     labels = [f"{name}, PSNR {value:.1f} dB" for name, value in list(psnr.items())[:shown]]
     title = "Pictures and what the generator makes of them"
     figure = figures.counterfactuals(pairs, labels, title, headings=("picture", "inverted", "difference"))
-    with whole(folder / "inversion.png") as part:
+    with atomic_write(folder / "inversion.png") as part:
         part.write_bytes(figures.png(figure))
     return metrics

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ice_lightning.files import whole
+from ice_lightning.files import atomic_write
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.reports import figures
 from ice_lightning.reports.films import film, there_and_back, write_gif, write_mp4
@@ -54,7 +54,7 @@ def write_traversal(
         images = traverse(generator, subspace, u, strengths, i)
         tiles[f"direction {i}"], tops[f"direction{i}"] = images[0], top
         sheet = figures.traversal(images, figures.headings(strengths), f"{name}: direction {i}")
-        with whole(folder / f"direction{i}.png") as part:
+        with atomic_write(folder / f"direction{i}.png") as part:
             part.write_bytes(figures.png(sheet))
 
         def draw(s: float, i: int = i) -> Tensor:
@@ -64,13 +64,13 @@ def write_traversal(
         write_gif(moving, folder / f"direction{i}.gif", rate)
         write_mp4(moving, folder / f"direction{i}.mp4", rate)
         tell(i)
-    with whole(folder / "sheet.png") as part:
+    with atomic_write(folder / "sheet.png") as part:
         part.write_bytes(figures.png(figures.overview(tiles, f"{name}: one person along each direction", columns=1)))
     metrics = {
         "criterion": subspace.provenance["criterion"],
         "strengths": tops,
         "files": sorted(file.name for file in folder.glob("direction*")),
     }
-    with whole(folder / "metrics.json") as part:
+    with atomic_write(folder / "metrics.json") as part:
         part.write_text(json.dumps(metrics, indent=2) + "\n")
     return metrics

@@ -8,7 +8,7 @@ from typing import Any
 
 from ice_lightning.explanation.rows import FILE, load_explained
 from ice_lightning.explanation.verdict import Verdict
-from ice_lightning.files import whole
+from ice_lightning.files import atomic_write
 from ice_lightning.loggers.wandb import Tracker
 from ice_lightning.reports import figures, pages
 from ice_lightning.reports.explanation import explanation_artifact
@@ -25,7 +25,7 @@ def write_verdicts(folder: Path, judged: list[Verdict], runs: Path) -> None:
     pictures: dict[str, bytes] = {}
     for each in judged:
         pictures[each.classifier] = figures.png(figures.verdict(each.to_json()))
-        with whole(folder / f"verdict_{each.classifier}.png") as part:
+        with atomic_write(folder / f"verdict_{each.classifier}.png") as part:
             part.write_bytes(pictures[each.classifier])
     people: dict[tuple[str, str], bytes] = {}
     for file in sorted(runs.rglob("counterfactuals.png")):
@@ -33,9 +33,9 @@ def write_verdicts(folder: Path, judged: list[Verdict], runs: Path) -> None:
             facts = json.loads((file.parent / "metrics.json").read_text())
             people[facts["classifier"], facts["criterion"]] = file.read_bytes()
     command = f"python -m ice_lightning.run task=verdict runs={runs}"
-    with whole(folder / "verdict.html") as part:
+    with atomic_write(folder / "verdict.html") as part:
         part.write_text(pages.verdict_page([each.to_json() for each in judged], pictures, people, command))
-    with whole(folder / "verdict.json") as part:
+    with atomic_write(folder / "verdict.json") as part:
         part.write_text(json.dumps([each.to_json() for each in judged], indent=2) + "\n")
 
 

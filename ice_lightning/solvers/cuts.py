@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ice_lightning.jacobians.operators import Dense, remove
-from ice_lightning.solvers.dense import Exact, root
-from ice_lightning.solvers.inner_product import Metric
+from ice_lightning.solvers.dense import DenseSVD, root
+from ice_lightning.solvers.inner_product import InnerProduct
 from ice_lightning.solvers.problem import ALONE, Problem, first_bar
 from ice_lightning.solvers.projection import LEFT, orthogonalised, union
 
@@ -97,7 +97,7 @@ def spectra(problem: Problem, factors: list[Tensor]) -> list[Spectrum]:
     """Of the suppressed terms, from factors of all terms (r_i, d)."""
     pairs = []
     for R, share in zip(factors[len(problem.weights) :], problem.ratios.values(), strict=True):
-        result = Exact().solve(Dense(R))
+        result = DenseSVD().solve(Dense(R))
         threshold = share * float(result.values[:1].sum())
         pairs.append(Spectrum(result.values / (threshold or 1.0), result.vectors, threshold))
     return pairs
@@ -179,7 +179,7 @@ class Checked(NamedTuple):
         Q, some = ritz.Q, spectra(problem, ritz.factors)
         cut = Cut.of(problem, Q, some, [1.0] * len(some))
         A = torch.cat([F * w**0.5 for F, w in zip(ritz.factors, problem.weights, strict=False)])
-        result = Exact().solve(Dense(remove(A.T, Q.T @ cut.first).T))
+        result = DenseSVD().solve(Dense(remove(A.T, Q.T @ cut.first).T))
         least = NOTHING * float(torch.linalg.matrix_norm(A, 2)) ** 2 if A.numel() else 0.0
         most = problem.rank if problem.projection == "early" else None
         near = (result.values >= NEAR * problem.activate_ratio * result.values[:1]) & (result.values > least)
@@ -218,7 +218,7 @@ class Checked(NamedTuple):
     def looked_ahead(self, R: list[Tensor], exact: Sequence[bool]) -> Checked:
         """With `wider` and `next`."""
         W = torch.cat([self.missing(), self.weak, self.bad], 1)
-        wider = self.wider.widened(R, exact, Metric(W[:, :0].T).orthonormal(W, self.wider.Q))
+        wider = self.wider.widened(R, exact, InnerProduct(W[:, :0].T).orthonormal(W, self.wider.Q))
         some = spectra(self.problem, wider.factors)
         return self._replace(wider=wider, next=Cut.of(self.problem, wider.Q, some, [1.0] * len(some)))
 

@@ -32,7 +32,7 @@ class EigenResult:
 
 
 @dataclass(frozen=True)
-class Exact:
+class DenseSVD:
     """The whole spectrum from the dense (m, n) matrix, built from whichever is fewer of columns and rows.
 
     Attributes:

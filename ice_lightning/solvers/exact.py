@@ -8,16 +8,16 @@ from typing import Any
 from ice_lightning import checks
 from ice_lightning.parallel import check_products
 from ice_lightning.solvers import hard, soft
-from ice_lightning.solvers.problem import WHOLE, Ask, Problem, Rows, Sums, together
+from ice_lightning.solvers.problem import WHOLE, FactorQuery, Problem, Query, Reply, together
 from ice_lightning.solvers.result import Found, Search, found
 
 
-def everything(problem: Problem) -> Ask:
+def everything(problem: Problem) -> Query:
     """The whole Jacobians of all terms."""
-    return Ask(tuple(Rows(problem.only({i: 1.0})) for i in range(len(problem.sizes))))
+    return Query(tuple(FactorQuery(problem.only({i: 1.0})) for i in range(len(problem.sizes))))
 
 
-def finish_from_full(problem: Problem, groups: list[Sums], **stats: Any) -> Found:
+def finish_from_full(problem: Problem, groups: list[Reply], **stats: Any) -> Found:
     """The end of a search that was told everything."""
     end = found(problem, together(groups).rows, None, **stats)
     return (soft if problem.projection == "soft" else hard).steady_whole(problem, end, groups)

@@ -23,11 +23,11 @@ from torch import Tensor
 from ice_lightning.jacobians.operators import remove
 from ice_lightning.solvers.cuts import Checked, Ritz, early_terms
 from ice_lightning.solvers.dense import root, strong
-from ice_lightning.solvers.inner_product import Metric
+from ice_lightning.solvers.inner_product import InnerProduct
 from ice_lightning.solvers.probes import PROBES, Watch
-from ice_lightning.solvers.problem import WHOLE, Ask, Problem, Products, Rows, Sums, together, trace_error
+from ice_lightning.solvers.problem import WHOLE, FactorQuery, Problem, ProductQuery, Query, Reply, together, trace_error
 from ice_lightning.solvers.projection import union
-from ice_lightning.solvers.result import Found, TooMany, found, solve, steady
+from ice_lightning.solvers.result import Found, TooMany, found, solve, with_split_half_stability
 
 STEPS = 3
 """So many blocks of residuals bring the subspace of all people to that of a half, where whole Jacobians are known."""
@@ -36,18 +36,20 @@ SKETCH = 2048
 """So many random rows of all people together are enough to begin with."""
 
 
-def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Generator[Ask, list[Sums], Found | TooMany]:
+def search(
+    problem: Problem, rows: int, tolerance: float, passes: int
+) -> Generator[Query, list[Reply], Found | TooMany]:
     """Ask until the pairs that are returned have small residuals; the arguments are BlockKrylov's."""
     few, every = problem.few(), range(len(problem.sizes))
     each = min(problem.rows_each(rows), max(4, -(-SKETCH // problem.people)))
     alone = [problem.only({i: 1.0}) for i in every]
-    groups = yield Ask(tuple(Rows(alone[i], None if i in few else each) for i in every))
+    groups = yield Query(tuple(FactorQuery(alone[i], None if i in few else each) for i in every))
     R, spent, number = together(groups).rows, groups[0].spent, 1
     many, exact = [i for i in every if i not in few], [i in few for i in every]
     if not many and problem.n <= WHOLE:
         return found(problem, R, None, passes=1, products=spent)
-    euclid, D = Metric(R[0][:0]), R[0][:0].T
-    sums = [Within(group.people, group.rows, [None if known else D for known in exact]) for group in groups]
+    euclid, D = InnerProduct(R[0][:0]), R[0][:0].T
+    sums = [GroupState(group.people, group.rows, [None if known else D for known in exact]) for group in groups]
     W, probe = seeds(problem, R), Watch().probes(D, 0)
     ritz, now, left = Ritz(D, [each[:, :0] for each in R], [D] * len(R)), None, None
     watch = Watch()
@@ -62,10 +64,10 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
             return TooMany(number, spent, left)
         D = torch.cat([D, W], 1)
         if many:
-            groups = yield Ask(products=tuple(Products(alone[i], W) for i in many), residual=left)
+            groups = yield Query(products=tuple(ProductQuery(alone[i], W) for i in many), residual=left)
             spent, number = spent + groups[0].spent, number + 1
             sums = [told.extended(many, group.products) for told, group in zip(sums, groups, strict=True)]
-        ritz = Ritz.of(R, D, Within.together(sums).GD)
+        ritz = Ritz.of(R, D, GroupState.together(sums).GD)
         now = Checked.of(problem, ritz, R, exact)
         W, left = now.chased(tolerance), now.residual
         if not now.X.shape[1]:
@@ -78,7 +80,7 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
     assert now is not None  # or nothing is activated, which `found` refuses
     asked = [i for i in many if i < len(problem.weights)]
     V = end.result.vectors
-    groups = yield Ask(products=tuple(Products(alone[i], now.X) for i in asked), grams=V, residual=now.residual)
+    groups = yield Query(products=tuple(ProductQuery(alone[i], now.X) for i in asked), grams=V, residual=now.residual)
     last, number, spent = together(groups), number + 1, spent + groups[0].spent
     again = dict(zip(asked, last.products, strict=True))
     parts = [again[i] if i in again else R[i].T @ (R[i] @ now.X) for i in range(len(problem.weights))]
@@ -106,7 +108,9 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         removed=now.cut.every,
     )
     rank = V.shape[1]
-    return steady(end, sums, lambda half: subspace_of(problem, Within.together(half), D, exact, rank))
+    return with_split_half_stability(
+        end, sums, lambda half: subspace_of(problem, GroupState.together(half), D, exact, rank)
+    )
 
 
 def seeds(problem: Problem, R: list[Tensor]) -> Tensor:
@@ -134,24 +138,24 @@ def charged(problem: Problem, ritz: Ritz, now: Checked, q: Tensor) -> Tensor:
     return total
 
 
-def steady_whole(problem: Problem, end: Found, groups: list[Sums]) -> Found:
+def steady_whole(problem: Problem, end: Found, groups: list[Reply]) -> Found:
     """The end of a search that knows whole Jacobians, with what halves of the people would have found."""
     shares = [problem.activate_ratio] * len(problem.weights) + [*problem.ratios.values()]
     near = [end.result.vectors, *(strong(F, share) for F, share in zip(end.factors, shares, strict=True))]
-    D = Metric(near[0][:, :0].T).orthonormal(torch.cat(near, 1), near[0][:, :0])
-    sums = [Within(group.people, group.rows, [None for _ in problem.sizes]) for group in groups]
+    D = InnerProduct(near[0][:, :0].T).orthonormal(torch.cat(near, 1), near[0][:, :0])
+    sums = [GroupState(group.people, group.rows, [None for _ in problem.sizes]) for group in groups]
     exact, rank = [True] * len(problem.sizes), end.result.vectors.shape[1]
 
-    def subspace(half: list[Within]) -> Tensor:
-        some, span = Within.together(half), D
+    def subspace(half: list[GroupState]) -> Tensor:
+        some, span = GroupState.together(half), D
         for _ in range(STEPS):
             span = Checked.of(problem, Ritz.of(some.R, span, some.GD), some.R, exact).wider.Q
         return subspace_of(problem, some, span, exact, rank)
 
-    return steady(end, sums, subspace)
+    return with_split_half_stability(end, sums, subspace)
 
 
-class Within(NamedTuple):
+class GroupState(NamedTuple):
     """What a search has been told of a group of people.
 
     Attributes:
@@ -164,21 +168,21 @@ class Within(NamedTuple):
     R: list[Tensor]
     GD: list[Tensor | None]
 
-    def extended(self, many: list[int], products: list[Tensor]) -> Within:
+    def extended(self, many: list[int], products: list[Tensor]) -> GroupState:
         """With products (n, b) of these terms with further directions."""
         new = dict(zip(many, products, strict=True))
         return self._replace(GD=[None if G is None else torch.cat([G, new[i]], 1) for i, G in enumerate(self.GD)])
 
     @classmethod
-    def together(cls, groups: Sequence[Within]) -> Within:
+    def together(cls, groups: Sequence[GroupState]) -> GroupState:
         """Of all people in several groups."""
         known = [[G for G in group.GD if G is not None] for group in groups]
-        both = together([Sums(g.people, g.R, GD, [], 0) for g, GD in zip(groups, known, strict=True)])
+        both = together([Reply(g.people, g.R, GD, [], 0) for g, GD in zip(groups, known, strict=True)])
         products = iter(both.products)
         return cls(both.people, both.rows, [None if G is None else next(products) for G in groups[0].GD])
 
 
-def subspace_of(problem: Problem, group: Within, D: Tensor, exact: Sequence[bool], rank: int) -> Tensor:
+def subspace_of(problem: Problem, group: GroupState, D: Tensor, exact: Sequence[bool], rank: int) -> Tensor:
     """The subspace (n, rank) of a group of people, near that of all of them, without a further product.
 
     To the span of the directions D (n, d) comes what the group misses there most, its residuals; within these the

@@ -12,7 +12,7 @@ from ice_lightning.solvers.dense import svd
 
 
 @dataclass(frozen=True)
-class Metric:
+class InnerProduct:
     """B = I + M^T M with few rows, from estimates of the suppressed terms: what a direction is charged under `soft`.
 
     Attributes:
@@ -46,7 +46,7 @@ class Metric:
         return W
 
 
-def strongest(R: Tensor, B: Metric, share: float, most: int | None = None) -> tuple[Tensor, Tensor]:
+def strongest(R: Tensor, B: InnerProduct, share: float, most: int | None = None) -> tuple[Tensor, Tensor]:
     """Eigenpairs of the pencil (R^T R, B) for R (r, n) with at least `share` of the largest value, at most `most`.
 
     Returns:

@@ -1,7 +1,7 @@
 """What a search for a subspace asks of a set of people, and what it is told.
 
-A search is a Python generator: it yields what it wants summed over all people (`Ask`), is sent the sums of disjoint
-groups of them (`Sums`), and returns what it `Found`. Whoever drives it decides how: Lightning by one epoch per ask, a
+A search is a Python generator: it yields what it wants summed over all people (`Query`), is sent the sums of disjoint
+groups of them (`Reply`), and returns what it `Found`. Whoever drives it decides how: Lightning by one epoch per ask, a
 test by dense matrices. All that a search keeps follows from the sums that it was sent, so that sending them again
 resumes it.
 """
@@ -73,7 +73,7 @@ class Problem(NamedTuple):
         return min(most, max(4, -(-6 * self.n // (5 * self.people))))
 
 
-class Rows(NamedTuple):
+class FactorQuery(NamedTuple):
     """Wanted: R with R^T R equal to an energy, or to an estimate of it.
 
     Attributes:
@@ -85,7 +85,7 @@ class Rows(NamedTuple):
     random: int | None = None
 
 
-class Products(NamedTuple):
+class ProductQuery(NamedTuple):
     """Wanted: an energy times a few vectors.
 
     Attributes:
@@ -97,7 +97,7 @@ class Products(NamedTuple):
     V: Tensor
 
 
-class Ask(NamedTuple):
+class Query(NamedTuple):
     """What is wanted of every person next, averaged over people.
 
     Attributes:
@@ -107,21 +107,21 @@ class Ask(NamedTuple):
         residual: the largest of a wanted pair so far, relative to its eigenvalue; None before there are any.
     """
 
-    rows: tuple[Rows, ...] = ()
-    products: tuple[Products, ...] = ()
+    rows: tuple[FactorQuery, ...] = ()
+    products: tuple[ProductQuery, ...] = ()
     grams: Tensor | None = None
     residual: float | None = None
 
 
-class Sums(NamedTuple):
-    """The answer to an Ask for a group of people.
+class Reply(NamedTuple):
+    """The answer to a Query for a group of people.
 
     Attributes:
         people: how many.
         rows: (r, n) per Rows.
         products: (n, b) per Products.
         grams: (b, b) per term, where asked.
-        spent: products with a Jacobian or its transpose that the Ask took per person.
+        spent: products with a Jacobian or its transpose that the Query took per person.
     """
 
     people: int
@@ -131,7 +131,7 @@ class Sums(NamedTuple):
     spent: int
 
 
-def together(groups: Sequence[Sums]) -> Sums:
+def together(groups: Sequence[Reply]) -> Reply:
     """The answer of several groups for all of their people."""
     people = sum(group.people for group in groups)
     shares = [group.people / people for group in groups]

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ice_lightning.checks import problem, ratio
 from ice_lightning.jacobians.operators import Dense, LinearOperator, Projected, Whitened, remove
-from ice_lightning.solvers.dense import EigenResult, Exact, svd
+from ice_lightning.solvers.dense import DenseSVD, EigenResult, svd
 
 
-class Bad(NamedTuple):
+class SuppressedSpectrum(NamedTuple):
     """A suppressed term: its spectrum, and the share of its largest eigenvalue from which a direction is bad."""
 
     spectrum: EigenResult
@@ -37,7 +37,7 @@ def union(bases: list[Tensor], n: int) -> Tensor:
     return U[:, s > 1e-7 * s[0] if stacked.dtype == torch.float64 else s > 1e-4 * s[0]]
 
 
-def bad_basis(bad: Collection[Bad], n: int) -> Tensor:
+def suppressed_basis(bad: Collection[SuppressedSpectrum], n: int) -> Tensor:
     """(n, q) orthonormal basis of everything that the terms call bad."""
     return union([kept(*each) for each in bad], n)
 
@@ -72,7 +72,7 @@ def orthogonalised(V: Tensor) -> tuple[Tensor, Tensor]:
     return Q, left
 
 
-def solved(A: LinearOperator, solver: Exact) -> EigenResult:
+def solved(A: LinearOperator, solver: DenseSVD) -> EigenResult:
     """All eigenpairs of A^T A; raises IceError when they are 0."""
     result = solver.solve(A)
     if not result.values.sum() > 0:
@@ -90,7 +90,7 @@ def _something_left(values: Tensor, free: Tensor, Q: Tensor) -> None:
         )
 
 
-def early(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: Exact) -> EigenResult:
+def early(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: DenseSVD) -> EigenResult:
     """Eigenpairs of P A^T A P above `activate_ratio` of its largest eigenvalue, P = I - Q Q^T.
 
     Args:
@@ -113,7 +113,7 @@ def early(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: Exact) ->
     return _cut(result, result.vectors, activate_ratio, free.values)
 
 
-def late(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: Exact) -> EigenResult:
+def late(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: DenseSVD) -> EigenResult:
     """Eigenvectors v of A^T A above the ratio, then P v, orthogonalised in that order and normalised by column.
 
     Where less than `LEFT` of a column remains, as where the suppressed terms cover several eigenvectors together, it is
@@ -137,7 +137,7 @@ def _late(A: LinearOperator, result: EigenResult, Q: Tensor, activate_ratio: flo
     return EigenResult(values, V, residuals, result.stats | {"unprojected": result.values, "projected": values})
 
 
-def mixed(A: LinearOperator, Q_early: Tensor, Q: Tensor, activate_ratio: float, solver: Exact) -> EigenResult:
+def mixed(A: LinearOperator, Q_early: Tensor, Q: Tensor, activate_ratio: float, solver: DenseSVD) -> EigenResult:
     """Some terms early, others late: eigenpairs of P_early A^T A P_early, then `late` with all bad directions Q.
 
     Args:
@@ -155,7 +155,9 @@ def mixed(A: LinearOperator, Q_early: Tensor, Q: Tensor, activate_ratio: float, 
     return EigenResult(found.values, found.vectors, found.residuals, found.stats | {"unprojected": free.values})
 
 
-def soft(A: LinearOperator, bad: Collection[Bad], activate_ratio: float, solver: Exact) -> EigenResult:
+def soft(
+    A: LinearOperator, bad: Collection[SuppressedSpectrum], activate_ratio: float, solver: DenseSVD
+) -> EigenResult:
     """Eigenpairs of the pencil (A^T A, B), B = I + sum_i S_i / (r_i lambda_max(S_i)), above the ratio.
 
     No direction is cut off; each pays for what it moves. Found through x = B^(-1/2) y with B's thin spectrum.
@@ -189,11 +191,11 @@ def _cut(result: EigenResult, V: Tensor, activate_ratio: float, free: Tensor) ->
 
 def project(
     A: LinearOperator,
-    bad: Mapping[str, Bad],
+    bad: Mapping[str, SuppressedSpectrum],
     projection: str,
     late_names: Collection[str],
     activate_ratio: float,
-    solver: Exact,
+    solver: DenseSVD,
     rank: int | None = None,
 ) -> EigenResult:
     """What A activates and the bad terms don't, by one of the four projections, at most `rank` directions.
@@ -215,14 +217,14 @@ def project(
     if projection == "soft":
         result = soft(A, list(bad.values()), activate_ratio, solver)
     else:
-        Q = bad_basis(bad.values(), n)
+        Q = suppressed_basis(bad.values(), n)
         removed = Q.shape[1]
         if projection == "early":
             result = early(A, Q, activate_ratio, solver)
         elif projection == "late":
             result = late(A, Q, activate_ratio, solver)
         else:
-            Q_early = bad_basis([each for name, each in bad.items() if name not in late_names], n)
+            Q_early = suppressed_basis([each for name, each in bad.items() if name not in late_names], n)
             result = mixed(A, Q_early, Q, activate_ratio, solver)
     stats = result.stats | {"suppressed_rank": removed}
     return EigenResult(result.values[:rank], result.vectors[:, :rank], result.residuals[:rank], stats)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ice_lightning.jacobians.operators import Dense, Sum
-from ice_lightning.solvers.dense import EigenResult, Exact
-from ice_lightning.solvers.inner_product import Metric
-from ice_lightning.solvers.problem import Ask, Problem, Sums
-from ice_lightning.solvers.projection import Bad, fix_signs, project
+from ice_lightning.solvers.dense import DenseSVD, EigenResult
+from ice_lightning.solvers.inner_product import InnerProduct
+from ice_lightning.solvers.problem import Problem, Query, Reply
+from ice_lightning.solvers.projection import SuppressedSpectrum, fix_signs, project
 from ice_lightning.solvers.stability import Group, stability
 
 
@@ -38,7 +38,7 @@ class Found(NamedTuple):
     rest_error: float
     pairs: Tensor
     removed: Tensor
-    norm: Metric | None = None
+    norm: InnerProduct | None = None
 
 
 class TooMany(NamedTuple):
@@ -47,7 +47,7 @@ class TooMany(NamedTuple):
     Attributes:
         passes: over the people, until now.
         spent: products per person, until now.
-        residual: the largest of a wanted pair, as in Ask.
+        residual: the largest of a wanted pair, as in Query.
     """
 
     passes: int
@@ -55,16 +55,16 @@ class TooMany(NamedTuple):
     residual: float | None
 
 
-Search = Generator[Ask, list[Sums], Found]
+Search = Generator[Query, list[Reply], Found]
 
 
 def solve(problem: Problem, factors: list[Tensor]) -> EigenResult:
     """`project` on dense factors of all terms (r_i, d)."""
     split = len(problem.weights)
     A = Sum([Dense(R) for R in factors[:split]], problem.weights)
-    dense = Exact()
+    dense = DenseSVD()
     bad = {
-        name: Bad(dense.solve(Dense(R)), share)
+        name: SuppressedSpectrum(dense.solve(Dense(R)), share)
         for (name, share), R in zip(problem.ratios.items(), factors[split:], strict=True)
     }
     return project(A, bad, problem.projection, problem.late, problem.activate_ratio, dense, problem.rank)
@@ -84,7 +84,7 @@ def found(problem: Problem, factors: list[Tensor], Q: Tensor | None, **stats: An
     return Found(result, factors, coefficients, max(0.0, rest), 0.0, vectors, vectors[:, :0])
 
 
-def steady(end: Found, groups: Sequence[Group], subspace: Callable[[list[Group]], Tensor]) -> Found:
+def with_split_half_stability(end: Found, groups: Sequence[Group], subspace: Callable[[list[Group]], Tensor]) -> Found:
     """The end of a search with the stability figure (`stability.stability`) in its stats."""
     stats = end.result.stats | {"stability": stability(groups, subspace)}
     return end._replace(result=replace(end.result, stats=stats))

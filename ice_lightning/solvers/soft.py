@@ -19,10 +19,20 @@ from torch import Tensor
 
 from ice_lightning.jacobians.operators import remove
 from ice_lightning.solvers.dense import root, thin_factor
-from ice_lightning.solvers.inner_product import Metric, ritz_pairs, strongest
+from ice_lightning.solvers.inner_product import InnerProduct, ritz_pairs, strongest
 from ice_lightning.solvers.probes import Watch
-from ice_lightning.solvers.problem import WHOLE, Ask, Problem, Products, Rows, Sums, first_bar, together, trace_error
-from ice_lightning.solvers.result import Found, TooMany, found, steady
+from ice_lightning.solvers.problem import (
+    WHOLE,
+    FactorQuery,
+    Problem,
+    ProductQuery,
+    Query,
+    Reply,
+    first_bar,
+    together,
+    trace_error,
+)
+from ice_lightning.solvers.result import Found, TooMany, found, with_split_half_stability
 from ice_lightning.solvers.stability import FIRST, GROUPS
 
 WANTED = -1
@@ -47,7 +57,7 @@ KEPT = 0.9
 """Down to this share of the threshold they have to converge."""
 
 
-class Side(NamedTuple):
+class EnergyEstimate(NamedTuple):
     """A or S, as far as a search knows it.
 
     Attributes:
@@ -68,7 +78,7 @@ class Side(NamedTuple):
         """(r, n), a factor of an estimate of the energy."""
         return thin_factor([self.exact, self.sketch])
 
-    def extended(self, products: Tensor) -> Side:
+    def extended(self, products: Tensor) -> EnergyEstimate:
         """With products (n, b) with further directions."""
         return self._replace(GD=torch.cat([self.GD, products], 1))
 
@@ -80,7 +90,7 @@ class Side(NamedTuple):
         return F.T @ F
 
 
-class Told(NamedTuple):
+class GroupState(NamedTuple):
     """What a search knows of a group of people.
 
     Attributes:
@@ -90,19 +100,19 @@ class Told(NamedTuple):
     """
 
     people: int
-    A: Side
-    S: Side
+    A: EnergyEstimate
+    S: EnergyEstimate
 
-    def extended(self, products: list[Tensor]) -> Told:
+    def extended(self, products: list[Tensor]) -> GroupState:
         """With the products of A's and of S's other terms with further directions."""
         return self._replace(A=self.A.extended(products[0]), S=self.S.extended(products[1]))
 
 
-def join(groups: Sequence[Told]) -> Told:
+def join(groups: Sequence[GroupState]) -> GroupState:
     """What is known of the people of several groups."""
-    sums = [Sums(g.people, [g.A.exact, g.A.sketch, g.S.exact, g.S.sketch], [g.A.GD, g.S.GD], [], 0) for g in groups]
+    sums = [Reply(g.people, [g.A.exact, g.A.sketch, g.S.exact, g.S.sketch], [g.A.GD, g.S.GD], [], 0) for g in groups]
     people, (a, b, c, d), (e, f), *_ = together(sums)
-    return Told(people, Side(a, b, e), Side(c, d, f))
+    return GroupState(people, EnergyEstimate(a, b, e), EnergyEstimate(c, d, f))
 
 
 class Tip(NamedTuple):
@@ -121,7 +131,7 @@ class Tip(NamedTuple):
     error: float
 
 
-class Top(NamedTuple):
+class LargestEigenvalue(NamedTuple):
     """The search for a term's largest eigenvalue.
 
     Attributes:
@@ -133,7 +143,7 @@ class Top(NamedTuple):
     GQ: Tensor
 
     @classmethod
-    def of(cls, R: Tensor) -> Top:
+    def of(cls, R: Tensor) -> LargestEigenvalue:
         """From the first right singular vectors of a factor of the energy (r, n), or of an estimate of it."""
         Q = torch.linalg.svd(R, full_matrices=False).Vh[:TOPS].T if len(R) else R.T
         return cls(Q, R.T @ (R @ Q))
@@ -154,12 +164,14 @@ class Top(NamedTuple):
             rest = rest / rest.norm().clamp_min(1e-300)
         return Tip(float(theta[-1]), x, rest, error)
 
-    def extended(self, q: Tensor, Gq: Tensor) -> Top:
+    def extended(self, q: Tensor, Gq: Tensor) -> LargestEigenvalue:
         """With a new direction (n, 1) and its product."""
-        return Top(torch.cat([self.Q, q], 1), torch.cat([self.GQ, Gq], 1))
+        return LargestEigenvalue(torch.cat([self.Q, q], 1), torch.cat([self.GQ, Gq], 1))
 
 
-def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Generator[Ask, list[Sums], Found | TooMany]:
+def search(
+    problem: Problem, rows: int, tolerance: float, passes: int
+) -> Generator[Query, list[Reply], Found | TooMany]:
     """Ask until every kept direction has a small residual; rows, tolerance and passes are BlockKrylov's."""
     few, wanted = problem.few(), dict(enumerate(problem.weights))
     ratios = dict(enumerate(problem.ratios.values(), len(wanted)))
@@ -167,11 +179,11 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
     many = [i for i in ratios if i not in few]
     alone = {i: problem.only({i: 1.0}) for i in (*few, *many)}
     each = problem.rows_each(rows)
-    groups = yield Ask(
+    groups = yield Query(
         (
-            *(Rows(alone[i]) for i in few),
-            Rows(problem.only(wanted_many), each),
-            *(Rows(alone[i], max(4, each // len(many))) for i in many),
+            *(FactorQuery(alone[i]) for i in few),
+            FactorQuery(problem.only(wanted_many), each),
+            *(FactorQuery(alone[i], max(4, each // len(many))) for i in many),
         )
     )
     total, spent, number = together(groups), groups[0].spent, 1
@@ -180,16 +192,16 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         return found(problem, factors, None, passes=number, products=spent)
     order = [*few, WANTED, *many]
     estimates = [dict(zip(order, group.rows, strict=True)) for group in groups]
-    tops = {i: Top.of(R) for i, R in zip(order, total.rows, strict=True) if i in ratios}
+    tops = {i: LargestEigenvalue.of(R) for i, R in zip(order, total.rows, strict=True) if i in ratios}
     many = [i for i in many if tops[i].value() > 0]
     if many:
-        groups = yield Ask(products=tuple(Products(alone[i], tops[i].Q) for i in many))
+        groups = yield Query(products=tuple(ProductQuery(alone[i], tops[i].Q) for i in many))
         tops |= {i: tops[i]._replace(GQ=GQ) for i, GQ in zip(many, together(groups).products, strict=True)}
         spent, number = spent + groups[0].spent, number + 1
     while number < passes // 2 and (
         short := {i: tops[i].tip().q for i in many if tops[i].tip().error > EXACT * tolerance}
     ):
-        groups = yield Ask(products=tuple(Products(alone[i], q) for i, q in short.items()))
+        groups = yield Query(products=tuple(ProductQuery(alone[i], q) for i, q in short.items()))
         for (i, q), Gq in zip(short.items(), together(groups).products, strict=True):
             tops[i] = tops[i].extended(q, Gq)
         spent, number = spent + groups[0].spent, number + 1
@@ -199,7 +211,7 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
     summed = [problem.only(energy) for energy in (wanted_many, {i: charges[i] for i in many})]
     told = [begin(group.people, of, problem, charges) for group, of in zip(groups, estimates, strict=True)]
     everyone = join(told)
-    B, A = Metric(everyone.S.estimate()), everyone.A.estimate()
+    B, A = InnerProduct(everyone.S.estimate()), everyone.A.estimate()
     share, most = SPARE * problem.activate_ratio, None if problem.rank is None else problem.rank + 1
     D, (values, X), left, settled = everyone.A.GD, strongest(A, B, share, most), 0.0, True
     W, Y, watch = X, X[:0], Watch()
@@ -213,7 +225,9 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
             break
         if problem.n <= WHOLE and spent + W.shape[1] * (1 + sum(any(each) for each in summed)) > problem.n:
             return TooMany(number, spent, left if D.shape[1] else None)
-        groups = yield Ask(products=tuple(Products(each, W) for each in summed), residual=left if D.shape[1] else None)
+        groups = yield Query(
+            products=tuple(ProductQuery(each, W) for each in summed), residual=left if D.shape[1] else None
+        )
         spent, number, D = spent + groups[0].spent, number + 1, torch.cat([D, W], 1)
         told = [each.extended(group.products) for each, group in zip(told, groups, strict=True)]
         everyone = join(told)
@@ -231,8 +245,8 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
         probe = watch.probes(B.inverse(everyone.A.times(D)[:, D.shape[1] - probe.shape[1] :]), number)
     E = torch.linalg.qr(torch.cat([X, *(tip.x for tip in tips.values())], 1)).Q
     apart = B.orthonormal(differing(told, D, Y, values, B), D)
-    products = tuple(Products(each, V) for V in (E, apart) for each in summed)
-    groups = yield Ask(products=products, grams=E, residual=left)
+    products = tuple(ProductQuery(each, V) for V in (E, apart) for each in summed)
+    groups = yield Query(products=products, grams=E, residual=left)
     last, number, spent = together(groups), number + 1, spent + groups[0].spent
     told = [each.extended(group.products[2:]) for each, group in zip(told, groups, strict=True)]
     end = found(problem, [root(H) for H in last.grams], E)
@@ -248,10 +262,10 @@ def search(problem: Problem, rows: int, tolerance: float, passes: int) -> Genera
     rest, error = beyond(final.A, known, AK, end.result.vectors, each * problem.people)
     end = end._replace(result=replace(end.result, stats=end.result.stats | stats), rest=rest, rest_error=error, norm=B)
     D, rank = torch.cat([D, apart], 1), end.result.vectors.shape[1]
-    return steady(end, told, lambda half: subspace_of(join(half), D, B, rank))
+    return with_split_half_stability(end, told, lambda half: subspace_of(join(half), D, B, rank))
 
 
-def differing(told: list[Told], D: Tensor, Y: Tensor, values: Tensor, B: Metric) -> Tensor:
+def differing(told: list[GroupState], D: Tensor, Y: Tensor, values: Tensor, B: InnerProduct) -> Tensor:
     """(n, b), what groups miss at the first pairs x = D Y, where their own subspaces lie; none for one group."""
     if len(told) < GROUPS:
         return D[:, :0]
@@ -259,13 +273,13 @@ def differing(told: list[Told], D: Tensor, Y: Tensor, values: Tensor, B: Metric)
     return torch.cat([B.inverse(missing(each, D, Y, values)) for each in told], 1)
 
 
-def sizes(told: Told, D: Tensor, Y: Tensor, values: Tensor, B: Metric) -> Tensor:
+def sizes(told: GroupState, D: Tensor, Y: Tensor, values: Tensor, B: InnerProduct) -> Tensor:
     """(k,), the residuals of pairs x = D Y (n, k), relative to their values, in B as far as it is known."""
     rest = missing(told, D, Y, values)
     return (rest * B.inverse(rest)).sum(0).clamp_min(0).sqrt() / (values * B.embed(D @ Y).norm(dim=0))
 
 
-def shares(X: Tensor, values: Tensor, B: Metric) -> Tensor:
+def shares(X: Tensor, values: Tensor, B: InnerProduct) -> Tensor:
     """(k,), the shares of the tolerance that residuals of pairs may have: smaller for the first, where it is alone.
 
     Residuals are of vectors that are long in B where they are charged much, angles of the same in plain coordinates.
@@ -277,7 +291,7 @@ def shares(X: Tensor, values: Tensor, B: Metric) -> Tensor:
     return found
 
 
-def beyond(A: Side, D: Tensor, AD: Tensor, V: Tensor, rows: int) -> tuple[float, float]:
+def beyond(A: EnergyEstimate, D: Tensor, AD: Tensor, V: Tensor, rows: int) -> tuple[float, float]:
     """The activated energy outside the span of V (n, k), itself in that of D, and its standard error.
 
     Args:
@@ -297,7 +311,7 @@ def beyond(A: Side, D: Tensor, AD: Tensor, V: Tensor, rows: int) -> tuple[float,
     return max(0.0, float(rest)), trace_error([estimated], [1.0], [rows])
 
 
-def begin(people: int, estimates: Mapping[int, Tensor], problem: Problem, charges: Mapping[int, float]) -> Told:
+def begin(people: int, estimates: Mapping[int, Tensor], problem: Problem, charges: Mapping[int, float]) -> GroupState:
     """What is known of a group before any direction, from the rows (r, n) of its terms and of WANTED."""
     few = problem.few()
     none = estimates[WANTED][:0]
@@ -308,20 +322,20 @@ def begin(people: int, estimates: Mapping[int, Tensor], problem: Problem, charge
     exact = stacked(dict(enumerate(problem.weights)), few)
     charged = [stacked(charges, few), stacked(charges, [i for i in charges if i not in few])]
     GD = none.T
-    return Told(people, Side(exact, estimates[WANTED], GD), Side(charged[0], charged[1], GD))
+    return GroupState(people, EnergyEstimate(exact, estimates[WANTED], GD), EnergyEstimate(charged[0], charged[1], GD))
 
 
-def pairs(told: Told, D: Tensor, share: float, most: int | None) -> tuple[Tensor, Tensor]:
+def pairs(told: GroupState, D: Tensor, share: float, most: int | None) -> tuple[Tensor, Tensor]:
     """Eigenpairs of (A, I + S) in the span of D (n, d): values (k,) and coefficients (d, k), see `strongest`."""
     return ritz_pairs(D.T @ told.A.times(D), D.T @ (D + told.S.times(D)), share, most)
 
 
-def missing(told: Told, D: Tensor, Y: Tensor, values: Tensor) -> Tensor:
+def missing(told: GroupState, D: Tensor, Y: Tensor, values: Tensor) -> Tensor:
     """A x - value (I + S) x (n, k) for x = D Y."""
     return told.A.times(D) @ Y - (D + told.S.times(D)) @ Y * values
 
 
-def subspace_of(told: Told, D: Tensor, B: Metric, rank: int) -> Tensor:
+def subspace_of(told: GroupState, D: Tensor, B: InnerProduct, rank: int) -> Tensor:
     """The subspace (n, rank) of some people near that of all of them, without a further product.
 
     To the span of D (n, d) comes what these people miss there most, their residuals through B^-1; among these the
@@ -333,18 +347,18 @@ def subspace_of(told: Told, D: Tensor, B: Metric, rank: int) -> Tensor:
     return Q @ ritz_pairs(told.A.gram(D, W), told.S.gram(D, W) + Q.T @ Q, 0.0, rank)[1]
 
 
-def steady_whole(problem: Problem, end: Found, groups: list[Sums]) -> Found:
+def steady_whole(problem: Problem, end: Found, groups: list[Reply]) -> Found:
     """The end of a search that knows whole Jacobians, with what halves of the people would have found."""
     exact = problem._replace(sizes=tuple(0 for _ in problem.sizes))
-    tops = [Top.of(R).value() for R in end.factors]
+    tops = [LargestEigenvalue.of(R).value() for R in end.factors]
     ratios = enumerate(problem.ratios.values(), len(problem.weights))
     charges = {i: 1 / (r * tops[i]) for i, r in ratios if tops[i] > 0}
     told = [begin(g.people, {**dict(enumerate(g.rows)), WANTED: g.rows[0][:0]}, exact, charges) for g in groups]
-    B = Metric(join(told).S.estimate())
+    B = InnerProduct(join(told).S.estimate())
     near = B.orthonormal(end.result.vectors, end.result.vectors[:, :0])
     rank = near.shape[1]
 
-    def subspace(half: list[Told]) -> Tensor:
+    def subspace(half: list[GroupState]) -> Tensor:
         some, D = join(half).extended([torch.zeros_like(near)] * 2), near
         for _ in range(STEPS):
             values, Y = pairs(some, D, 0.0, rank)
@@ -352,4 +366,4 @@ def steady_whole(problem: Problem, end: Found, groups: list[Sums]) -> Found:
             some, D = some.extended([torch.zeros_like(W)] * 2), torch.cat([D, W], 1)
         return D @ pairs(some, D, 0.0, rank)[1]
 
-    return steady(end, told, subspace)
+    return with_split_half_stability(end, told, subspace)

@@ -33,7 +33,7 @@ def explain(cfg: DictConfig) -> Result:
     from ice_lightning.launch import own_ranks
     from ice_lightning.loggers.wandb import Track
     from ice_lightning.population import POPULATION, layer_covariances
-    from ice_lightning.reports.explanation import SaveExplanation, lead
+    from ice_lightning.reports.explanation import SaveExplanation, headline
     from ice_lightning.subspace import file_of, load_subspace
 
     quieten()
@@ -94,5 +94,5 @@ def explain(cfg: DictConfig) -> Result:
         check_shares(trainer.world_size, people, "explain.people")
         with own_ranks(folder):
             trainer.test(module, datamodule=data, verbose=False)
-    said = f"{lead(summary(load_explained(folder)))} {folder / 'report.html'}"
+    said = f"{headline(summary(load_explained(folder)))} {folder / 'report.html'}"
     return Result(folder, json.loads((folder / "metrics.json").read_text()), said, subspace)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ice_lightning.checks import IceError
-from ice_lightning.counterfactuals.base import Moves
+from ice_lightning.counterfactuals.base import Counterfactuals
 from ice_lightning.counterfactuals.bases import Columns, EveryCoordinate
 from ice_lightning.counterfactuals.gradient import Gradient, smallest_step
 from ice_lightning.counterfactuals.line import Line
@@ -156,8 +156,14 @@ def test_all_coordinates_at_once_miss_no_flip_that_is_known():
         return 1 + v[:, 0].square() + 0.1 * v[:, 1] - 40 * (-80 * ((v[:, 1] - 1.5).square() + v[:, 0].square())).exp()
 
     u, every = torch.zeros(1, 3).double(), EveryCoordinate(geometry([torch.eye(3).double()]))
-    known = Moves(*(each[None] for each in (torch.tensor([0, 1.45, 0]).double(), torch.ones(()), torch.tensor(-1.0),
-                                            torch.tensor(True), torch.tensor(1))))  # fmt: skip
+    found = (
+        torch.tensor([0, 1.45, 0]).double(),
+        torch.ones(()),
+        torch.tensor(-1.0),
+        torch.tensor(True),
+        torch.tensor(1),
+    )
+    known = Counterfactuals(*(each[None] for each in found))
     assert not Gradient()(score, u, every).flipped.any()
     found = Gradient()(score, u, every, known)
     assert found.flipped.all()

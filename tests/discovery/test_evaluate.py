@@ -2,9 +2,9 @@ import pytest
 import reference
 import torch
 
-from ice_lightning.discovery.evaluate import Tally, answer, used_terms, wanted_energy
+from ice_lightning.discovery.evaluate import Accumulator, evaluate, used_terms, wanted_energy
 from ice_lightning.jacobians.linearize import linearise
-from ice_lightning.solvers.problem import Ask, Problem, Products, Rows
+from ice_lightning.solvers.problem import FactorQuery, Problem, ProductQuery, Query
 
 draw = torch.Generator().manual_seed(0)
 SIZES, N = (2, 9, 4), 6
@@ -14,19 +14,21 @@ V, Q = (torch.randn(N, k, generator=draw, dtype=torch.float64) for k in (3, 2))
 PROBLEM = Problem(N, (2.0, 0.5), {"a": 0.1}, "soft", (), 0.01, None, SIZES, 1)
 
 ASKS = {
-    "rows": Ask((Rows((1.0, 0.0, 0.0)), Rows((0.0, 0.0, 3.0)))),
-    "whole Jacobians": Ask(tuple(Rows(PROBLEM.only({i: 1.0})) for i in range(3))),
-    "products that share a vector": Ask(products=(Products((0.0, 2.0, 0.0), V), Products((0.0, 1.0, 3.0), V))),
-    "nothing of some": Ask(
-        (Rows((0.0, 0.0, 0.0)),), (Products((0.0, 0.0, 0.0), V), Products((1.0, 0.0, 0.0), V[:, :0]))
+    "rows": Query((FactorQuery((1.0, 0.0, 0.0)), FactorQuery((0.0, 0.0, 3.0)))),
+    "whole Jacobians": Query(tuple(FactorQuery(PROBLEM.only({i: 1.0})) for i in range(3))),
+    "products that share a vector": Query(
+        products=(ProductQuery((0.0, 2.0, 0.0), V), ProductQuery((0.0, 1.0, 3.0), V))
     ),
-    "Gram matrices": Ask(grams=Q),
+    "nothing of some": Query(
+        (FactorQuery((0.0, 0.0, 0.0)),), (ProductQuery((0.0, 0.0, 0.0), V), ProductQuery((1.0, 0.0, 0.0), V[:, :0]))
+    ),
+    "Gram matrices": Query(grams=Q),
 }
 
 
 def told(ask, seed=0):
     used = used_terms(ask, 3)
-    return answer(ask, linearise(lambda u: [u @ J[i].T for i in used], U), used, N, seed)
+    return evaluate(ask, linearise(lambda u: [u @ J[i].T for i in used], U), used, N, seed)
 
 
 @pytest.mark.parametrize("name", ASKS)
@@ -46,27 +48,27 @@ def test_an_answer_is_what_dense_rows_say(name):
 
 def test_random_rows_estimate_the_energy():
     weights = (1.0, 0.0, 3.0)
-    R = told(Ask((Rows(weights, 20_000),))).rows[0]
+    R = told(Query((FactorQuery(weights, 20_000),))).rows[0]
     G = J[0].T @ J[0] + 3 * J[2].T @ J[2]
     assert (R.T @ R - G).norm() < 0.05 * G.norm()
 
 
 def test_random_rows_follow_from_the_seed():
-    one, same, other = (told(Ask((Rows((1.0, 1.0, 1.0), 5),)), seed).rows[0] for seed in (1, 1, 2))
+    one, same, other = (told(Query((FactorQuery((1.0, 1.0, 1.0), 5),)), seed).rows[0] for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.allclose(one, other)
 
 
 def test_the_wanted_energy_is_the_weighted_trace():
     expected = float(2 * J[0].square().sum() + 0.5 * J[1].square().sum())
-    alone = Ask(tuple(Rows(PROBLEM.only({i: 1.0})) for i in range(3)))
-    summed = Ask((Rows((2.0, 0.5, 0.0)), Rows((0.0, 0.0, 1.0))))
+    alone = Query(tuple(FactorQuery(PROBLEM.only({i: 1.0})) for i in range(3)))
+    summed = Query((FactorQuery((2.0, 0.5, 0.0)), FactorQuery((0.0, 0.0, 1.0))))
     for ask in (alone, summed):
         assert wanted_energy(ask, told(ask), PROBLEM) == pytest.approx(expected)
 
 
 def test_a_tally_adds_people_and_gives_their_mean():
-    total, ask = Tally(), Ask((Rows((1.0, 1.0, 1.0)),), (Products((0.0, 1.0, 0.0), V),), Q)
+    total, ask = Accumulator(), Query((FactorQuery((1.0, 1.0, 1.0)),), (ProductQuery((0.0, 1.0, 0.0), V),), Q)
     for _ in range(2):
         total.add(told(ask))
     one, mean = told(ask), total.mean()

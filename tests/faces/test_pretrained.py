@@ -13,7 +13,7 @@ from ice_lightning.checks import IceError
 from ice_lightning.faces.pretrained import (  # fmt: skip
     IDENTITY,
     PARSER,
-    filled,
+    load_pretrained,
     make_identity,
     make_parser,
     pretrained_faces,
@@ -136,7 +136,7 @@ def test_the_public_sizes(name, millions):
 def test_a_file_decides_the_variant(tmp_path):
     small = randomised(IResNet((1, 2, 1, 1), dim=32))
     torch.save({f"module.{k}": v for k, v in small.state_dict().items()}, tmp_path / "backbone.pth")
-    found = filled(tmp_path / "backbone.pth", IDENTITY, make_identity)
+    found = load_pretrained(tmp_path / "backbone.pth", IDENTITY, make_identity)
     crop = torch.rand(1, 3, 112, 112)
     assert torch.equal(found(crop), small(crop))
 
@@ -256,21 +256,21 @@ def test_heatmaps_are_probabilities(faces):
 
 def test_sentences(tmp_path):
     with pytest.raises(IceError, match=r"a face parser .*79999_iter.pth.* at .*p\.pth, got none: check the path"):
-        filled(tmp_path / "p.pth", PARSER, make_parser)
+        load_pretrained(tmp_path / "p.pth", PARSER, make_parser)
     (tmp_path / "p.pth").write_bytes(b"x" * 100)
     with pytest.raises(IceError, match=r"got a file that begins with b"):
-        filled(tmp_path / "p.pth", PARSER, make_parser)
+        load_pretrained(tmp_path / "p.pth", PARSER, make_parser)
     torch.save({"a": torch.zeros(1)}, tmp_path / "p.pth")
     with pytest.raises(IceError, match=r"a face parser .* got no key 'conv_out.conv_out.weight'"):
-        filled(tmp_path / "p.pth", PARSER, make_parser)
+        load_pretrained(tmp_path / "p.pth", PARSER, make_parser)
     state = BiSeNet().state_dict()
     first = state.pop("cp.resnet.conv1.weight")
     torch.save(state, tmp_path / "p.pth")
     with pytest.raises(IceError, match=re.escape("a file without 'cp.resnet.conv1.weight' (1 such keys)")):
-        filled(tmp_path / "p.pth", PARSER, make_parser)
+        load_pretrained(tmp_path / "p.pth", PARSER, make_parser)
     torch.save(state | {"cp.resnet.conv1.weight": first[:32]}, tmp_path / "p.pth")
     with pytest.raises(IceError, match=r"cp.resnet.conv1.weight of shape \(32, 3, 7, 7\) instead of \(64, 3, 7, 7\)"):
-        filled(tmp_path / "p.pth", PARSER, make_parser)
+        load_pretrained(tmp_path / "p.pth", PARSER, make_parser)
     with pytest.raises(IceError, match=r"a landmark network .* got no path"):
         pretrained_faces(tmp_path / "p.pth", None)
 

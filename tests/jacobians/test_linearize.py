@@ -4,7 +4,7 @@ from torch import nn
 
 from ice_lightning.checks import IceError
 from ice_lightning.jacobians.linearize import graph_bytes, linearise
-from ice_lightning.parallel import Batch, as_bytes, at_once, on_threads
+from ice_lightning.parallel import Batch, as_bytes, choose_parallelism, map_threads
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -65,13 +65,13 @@ def test_what_is_no_size_is_refused(text):
 
 
 def test_memory_bounds_what_is_done_at_once():
-    assert at_once(GPU, None, 100, 30) == (3, 1)
-    assert at_once(GPU, None, 1e9, 30).products == 64
-    assert at_once(GPU, None, 10, 30).products == 1
-    assert at_once(GPU, 5, 100, 30).products == 5
-    assert at_once(CPU, None, 10, 30) == (1, 1)
-    assert at_once(CPU, None, 1e9, 30).people == torch.get_num_threads()
-    assert at_once(CPU, 8, 1e9, 30) == (8, 1)
+    assert choose_parallelism(GPU, None, 100, 30) == (3, 1)
+    assert choose_parallelism(GPU, None, 1e9, 30).products == 64
+    assert choose_parallelism(GPU, None, 10, 30).products == 1
+    assert choose_parallelism(GPU, 5, 100, 30).products == 5
+    assert choose_parallelism(CPU, None, 10, 30) == (1, 1)
+    assert choose_parallelism(CPU, None, 1e9, 30).people == torch.get_num_threads()
+    assert choose_parallelism(CPU, 8, 1e9, 30) == (8, 1)
 
 
 def test_a_graph_counts_what_it_keeps_once():
@@ -103,6 +103,6 @@ def test_threads_keep_the_order_and_the_number_of_threads():
     before = torch.get_num_threads()
     net = nn.Linear(4, 4).requires_grad_(False)
     items = list(torch.randn(9, 1, 4))
-    found = on_threads(net, items, 3)
+    found = map_threads(net, items, 3)
     assert all(torch.equal(one, net(item)) for one, item in zip(found, items, strict=True))
     assert torch.get_num_threads() == before

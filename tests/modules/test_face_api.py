@@ -10,7 +10,7 @@ from ice_lightning.checkpoints import convert_face_api, read_face_api
 from ice_lightning.checks import IceError
 from ice_lightning.classifiers import load_classifier
 from ice_lightning.criterions import LandmarkHeatmaps
-from ice_lightning.explanation.probe import probe
+from ice_lightning.explanation.probe import check_explainable
 from ice_lightning.jacobians.operators import Jacobian
 from ice_lightning.modules.face_api import AgeGender, Conv, Expression, LandmarkNet68
 from ice_lightning.modules.face_recognition import Recognition, SquaredIdentity, face_square
@@ -292,10 +292,10 @@ def test_expression_and_age_are_classifiers_of_ones_own(files, tmp_path):
     happy = load_classifier(tmp_path / "expression.safetensors", Expression(), kind="multiclass", target=1)
     logits = network(files, "expression").float()(image)
     torch.testing.assert_close(happy(image), logits[:, 1] - logits[:, [0, 2, 3, 4, 5, 6]].amax(1))
-    probe(happy, image)
+    check_explainable(happy, image)
     years = load_classifier(tmp_path / "age_gender.safetensors", AgeGender("age"), kind="regression", target=40)
     torch.testing.assert_close(years(image), network(files, "age").float()(image)[:, 0] - 40)
-    probe(years, image)
+    check_explainable(years, image)
     with pytest.raises(IceError, match="output of AgeGender out of age, gender"):
         AgeGender("years")
     with pytest.raises(IceError, match=r"weights for AgeGender at .*expression.safetensors, got Error"):

@@ -4,7 +4,7 @@ import torch
 from ice_lightning.checks import IceError
 from ice_lightning.jacobians.operators import Dense
 from ice_lightning.solvers import dense
-from ice_lightning.solvers.dense import Exact, strong, thin_factor
+from ice_lightning.solvers.dense import DenseSVD, strong, thin_factor
 from ice_lightning.subspace import principal_angles
 
 draw = torch.Generator().manual_seed(0)
@@ -14,7 +14,7 @@ SCALE = torch.logspace(0, -5, 12, dtype=torch.float64)
 
 @pytest.mark.parametrize("A", [TALL * SCALE, (TALL * SCALE).T.contiguous()], ids=["tall", "wide"])
 def test_eigenpairs_equal_eigh(A):
-    result = Exact().solve(Dense(A))
+    result = DenseSVD().solve(Dense(A))
     values, vectors = torch.linalg.eigh(A.T @ A)
     k = min(A.shape)
     values, vectors = values.flip(0)[:k], vectors.flip(1)[:, :k]
@@ -28,7 +28,7 @@ def test_eigenpairs_equal_eigh(A):
 @pytest.mark.parametrize("A", [TALL, TALL.T.contiguous()], ids=["tall", "wide"])
 def test_the_matrix_does_not_depend_on_the_chunk(chunk, A):
     ticks = []
-    assert torch.equal(Exact(chunk=chunk).matrix(Dense(A), lambda *t: ticks.append(t)), A)
+    assert torch.equal(DenseSVD(chunk=chunk).matrix(Dense(A), lambda *t: ticks.append(t)), A)
     assert ticks[-1] == (12, 12)
 
 
@@ -51,7 +51,7 @@ def test_strong_pairs_of_a_large_matrix_are_those_of_its_decomposition(monkeypat
 
 def test_sentences():
     with pytest.raises(IceError, match=r"solver\.chunk of at least 1, got 0"):
-        Exact(chunk=0).solve(Dense(TALL))
+        DenseSVD(chunk=0).solve(Dense(TALL))
 
 
 def test_a_decomposition_on_which_the_fast_routine_gives_up_is_made_by_another(monkeypatch):

@@ -4,7 +4,7 @@ from reference import answer
 
 from ice_lightning.checks import IceError
 from ice_lightning.solvers.exact import FullJacobian
-from ice_lightning.solvers.inner_product import Metric
+from ice_lightning.solvers.inner_product import InnerProduct
 from ice_lightning.solvers.krylov import BlockKrylov
 from ice_lightning.solvers.problem import Problem
 from ice_lightning.solvers.stability import halvings
@@ -129,7 +129,7 @@ def test_the_rank_is_capped(people):
 
 def test_the_metric_equals_its_dense_form(people):
     M = people[0][3][:20]
-    B, dense = Metric(M), torch.eye(N, dtype=torch.float64) + M.T @ M
+    B, dense = InnerProduct(M), torch.eye(N, dtype=torch.float64) + M.T @ M
     W = torch.randn(N, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     torch.testing.assert_close(B.inverse(W), torch.linalg.solve(dense, W))
     D = B.orthonormal(W[:, :3], W[:, :0])

@@ -8,7 +8,7 @@ from reference import answer
 from ice_lightning.checks import IceError
 from ice_lightning.solvers.exact import FullJacobian
 from ice_lightning.solvers.krylov import BlockKrylov
-from ice_lightning.solvers.problem import Problem, Sums
+from ice_lightning.solvers.problem import Problem, Reply
 from ice_lightning.subspace import principal_angles
 
 N, PEOPLE, TOP = 200, 4, 8
@@ -283,7 +283,7 @@ def thin(problem, factors):
                 sum(F.T @ (F @ each.V) * w for F, w in zip(factors, each.weights, strict=True)) for each in ask.products
             ]
             grams = [] if ask.grams is None else [(F @ ask.grams).T @ (F @ ask.grams) for F in factors]
-            ask = search.send([Sums(problem.people, rows, products, grams, 1)])
+            ask = search.send([Reply(problem.people, rows, products, grams, 1)])
     except StopIteration as end:
         return end.value
 

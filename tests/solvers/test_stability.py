@@ -3,7 +3,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from ice_lightning.metrics.subspace import odd_people
+from ice_lightning.metrics.subspace import outliers
 from ice_lightning.solvers.stability import FIRST, halvings, stability
 
 
@@ -54,6 +54,6 @@ def test_fewer_groups_give_none():
 
 def test_an_odd_person_is_named():
     energies = {i: 1 + 0.01 * (i % 5) for i in range(20)}
-    assert odd_people(energies) == []
-    assert odd_people(energies | {7: 3.0, 11: 0.2}) == [7, 11]
-    assert odd_people({}) == []
+    assert outliers(energies) == []
+    assert outliers(energies | {7: 3.0, 11: 0.2}) == [7, 11]
+    assert outliers({}) == []

@@ -13,7 +13,7 @@ from ice_lightning.checkpoints.dialects.foreign import check_names
 from ice_lightning.checkpoints.errors import Refused
 from ice_lightning.checkpoints.formats.pickles import Budget, Record
 from ice_lightning.checkpoints.formats.tensors import Entry, Stored, stored
-from ice_lightning.checkpoints.hyperparameters import Facts
+from ice_lightning.checkpoints.hyperparameters import Hyperparameters
 from ice_lightning.checkpoints.weights import flat, read
 from ice_lightning.checks import one_of
 
@@ -23,7 +23,7 @@ PLAIN = ("generator", "g", "G", "state_dict", "model", "models", "netG")
 """Keys under which there may be one."""
 
 
-def understood(tree: Any, budget: Budget) -> tuple[dict[str, Tensor], Facts]:
+def detect(tree: Any, budget: Budget) -> tuple[dict[str, Tensor], Hyperparameters]:
     """Weights under the names of stylegan2-ada-pytorch, float32, and what else the file knows.
 
     Args:
@@ -45,15 +45,15 @@ def understood(tree: Any, budget: Budget) -> tuple[dict[str, Tensor], Facts]:
         outer = tree.get("state_dict", tree) if isinstance(tree, dict) else {}
         wrapped = any(name.startswith("decoder.") for name in flat(outer))
         dialect = "e4e or pSp, a rosinality decoder" if wrapped else "rosinality"
-        return renamed(read(found, budget), rosinality.rename), Facts(dialect)
+        return renamed(read(found, budget), rosinality.rename), Hyperparameters(dialect)
     if genforce.complete(names):
         joint = "joint" if "mapping.label_weight" in names else "apart"
-        return renamed(read(found, budget), genforce.rename), Facts("genforce", label_norm=joint)
+        return renamed(read(found, budget), genforce.rename), Hyperparameters("genforce", label_norm=joint)
     check_names(names)
-    return read(found, budget), Facts("weights under ADA's names")
+    return read(found, budget), Hyperparameters("weights under ADA's names")
 
 
-def header(text: str) -> Facts:
+def header(text: str) -> Hyperparameters:
     """What the header of one of our files knows beyond the weights.
 
     Raises:
@@ -63,7 +63,7 @@ def header(text: str) -> Facts:
         given = json.loads(text)
         kind, config = given["kind"], given["config"]
         clamp, taps = config.get("conv_clamp"), config.get("resample_filter", (1, 3, 3, 1))
-        facts = Facts(
+        facts = Hyperparameters(
             "ice_lightning",
             float(config.get("lr_multiplier", 0.01)),
             None if clamp is None else float(clamp),

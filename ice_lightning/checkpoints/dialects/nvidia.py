@@ -12,13 +12,13 @@ from ice_lightning.checkpoints.dialects.foreign import check_names
 from ice_lightning.checkpoints.errors import Refused
 from ice_lightning.checkpoints.formats.pickles import Record
 from ice_lightning.checkpoints.formats.tensors import Entry, Stored, number, stored
-from ice_lightning.checkpoints.hyperparameters import Facts
+from ice_lightning.checkpoints.hyperparameters import Hyperparameters
 
 MODULES = 10_000
 """More parts than any network has; a file may say that a part contains itself."""
 
 
-def read(tree: Any) -> tuple[dict[str, Stored | Entry], Facts] | None:
+def read(tree: Any) -> tuple[dict[str, Stored | Entry], Hyperparameters] | None:
     """Tensors by their names, and the numbers that only the objects know; None for another dialect.
 
     Raises:
@@ -55,7 +55,7 @@ def read(tree: Any) -> tuple[dict[str, Stored | Entry], Facts] | None:
     if len(clamps) > 1:
         raise Refused("layers clamped at different values", "pass a StyleGAN2 generator")
     lr = number(attributes.get("mapping.fc0.", {}).get("bias_gain"))
-    return found, Facts("NVIDIA PyTorch pickle", lr, clamps.pop() if clamps else None)
+    return found, Hyperparameters("NVIDIA PyTorch pickle", lr, clamps.pop() if clamps else None)
 
 
 def state_of(module: Any) -> dict[str, Any]:

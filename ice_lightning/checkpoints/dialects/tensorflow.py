@@ -16,13 +16,13 @@ from torch import Tensor
 from ice_lightning.checkpoints.errors import Refused
 from ice_lightning.checkpoints.formats.pickles import Record
 from ice_lightning.checkpoints.formats.tensors import Entry, Stored, number, stored
-from ice_lightning.checkpoints.hyperparameters import Facts, numbers
+from ice_lightning.checkpoints.hyperparameters import Hyperparameters, numbers
 
 DEFAULTS = {"nonlinearity": "lrelu", "mapping_nonlinearity": "lrelu", "normalize_latents": True}
 """Settings of which one value is understood."""
 
 
-def read(tree: Any) -> tuple[dict[str, Stored | Entry], Facts] | None:
+def read(tree: Any) -> tuple[dict[str, Stored | Entry], Hyperparameters] | None:
     """Variables by their names in TensorFlow, and the settings; None for another dialect.
 
     Raises:
@@ -52,7 +52,7 @@ def read(tree: Any) -> tuple[dict[str, Stored | Entry], Facts] | None:
     joint = "mapping/LabelConcat/weight" in found
     taps = tuple(t for t in lines if t is not None)
     dialect = f"NVIDIA TensorFlow pickle ({'StyleGAN2' if joint or clamp is None else 'ADA'})"
-    return found, Facts(dialect, lr, clamp, taps, "joint" if joint else "apart")
+    return found, Hyperparameters(dialect, lr, clamp, taps, "joint" if joint else "apart")
 
 
 def collect(state: Any, prefix: str, found: dict[str, Stored | Entry], depth: int = 0) -> list[dict[str, Any]]:

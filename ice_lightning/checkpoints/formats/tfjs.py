@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ice_lightning.checkpoints.errors import Refused, worded
+from ice_lightning.checkpoints.errors import Refused, user_errors
 from ice_lightning.checkpoints.formats.containers import DIRECTORY, mapped
 from ice_lightning.checks import finite
 
@@ -73,7 +73,7 @@ def read_manifest(path: str | Path, what: str = "a TensorFlow.js weights manifes
     """
     path = Path(path)
     tensors: dict[str, Tensor] = {}
-    with worded(path, what):
+    with user_errors(path, what):
         shards: set[str] = set()
         for group in groups(path):
             weights, names = [weight(each) for each in group["weights"]], group["paths"]
