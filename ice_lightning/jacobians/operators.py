@@ -108,38 +108,6 @@ def probe(parts: list[Tensor], again: list[Tensor], rounding: float = ROUNDING) 
 
 
 @dataclass(frozen=True)
-class GaussNewton:
-    """The energy of a set of people: the mean of J_p^T J_p.
-
-    Attributes:
-        people: one (m_p, n) operator each.
-    """
-
-    people: Sequence[LinearOperator]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n, n)."""
-        return self.people[0].shape[1], self.people[0].shape[1]
-
-    @property
-    def like(self) -> Tensor:
-        """A tensor of the operator's dtype and device."""
-        return self.people[0].like
-
-    def matmat(self, V: Tensor) -> Tensor:
-        """(n, k) -> (n, k), summed in double precision."""
-        total = torch.zeros(V.shape, dtype=torch.float64, device=V.device)
-        for J in self.people:
-            total += J.adjoint(J.matmat(V.to(J.like)))
-        return total / len(self.people)
-
-    def adjoint(self, Y: Tensor) -> Tensor:
-        """The same: it is symmetric."""
-        return self.matmat(Y)
-
-
-@dataclass(frozen=True)
 class Sum:
     """Operators one above the other, so that its J^T J is the weighted sum of theirs.
 

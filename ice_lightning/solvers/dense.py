@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,12 +40,11 @@ class DenseSVD:
 
     chunk: int = 8
 
-    def matrix(self, J: LinearOperator, tick: Callable[[int, int], None] | None = None) -> Tensor:
+    def matrix(self, J: LinearOperator) -> Tensor:
         """The operator as a matrix (m, n) in double precision; the products keep the operator's own.
 
         Args:
             J: the operator.
-            tick: called with (products done, products in all) after each chunk.
         """
         at_least("solver.chunk", self.chunk, 1)
         m, n = J.shape
@@ -54,12 +52,7 @@ class DenseSVD:
         if not side:
             return J.like.new_zeros(m, n)
         eye = torch.eye(side, dtype=J.like.dtype, device=J.like.device)
-        parts: list[Tensor] = []
-        for start in range(0, side, self.chunk):
-            parts.append(product(eye[:, start : start + self.chunk]))
-            if tick is not None:
-                tick(min(side, start + self.chunk), side)
-        full = torch.cat(parts, 1)
+        full = torch.cat([product(part) for part in eye.split(self.chunk, 1)], 1)
         full = full if n < m else full.T
         return full.double()
 

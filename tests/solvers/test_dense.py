@@ -27,9 +27,7 @@ def test_eigenpairs_equal_eigh(A):
 @pytest.mark.parametrize("chunk", [1, 5, 64])
 @pytest.mark.parametrize("A", [TALL, TALL.T.contiguous()], ids=["tall", "wide"])
 def test_the_matrix_does_not_depend_on_the_chunk(chunk, A):
-    ticks = []
-    assert torch.equal(DenseSVD(chunk=chunk).matrix(Dense(A), lambda *t: ticks.append(t)), A)
-    assert ticks[-1] == (12, 12)
+    assert torch.equal(DenseSVD(chunk=chunk).matrix(Dense(A)), A)
 
 
 def test_thin_factor_keeps_the_energy_of_all_parts():
