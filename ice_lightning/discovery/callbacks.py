@@ -1,4 +1,4 @@
-"""What a discovery shows while it runs, and what it leaves."""
+"""What a discovery shows while it runs, and what an interrupted one goes on from."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class Explained:
         classifier: its name.
         criterion: the name of the subspace.
         directions: how many it has.
-        rows: by name, a row for each person in the order of their numbers; see modules/explanation.py.
+        rows: by name, a row for each person in the order of their numbers; see explanation/module.py.
         slices: names of the oracles.
     """
 

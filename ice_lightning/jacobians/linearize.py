@@ -1,4 +1,4 @@
-"""Products with Jacobians: how they are taken, and how many at once."""
+"""Products with Jacobians: how they are taken."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from ice_lightning.solvers.result import Found, Search
 
 @dataclass(frozen=True)
 class BlockKrylov:
-    """The subspace from few products: `pencil.search` under soft projection, `thresholds.search` under the others.
+    """The subspace from few products: `soft.search` under soft projection, `hard.search` under the others.
 
     Where they would take more products than whole Jacobians, those are taken instead, and the result says so.
 
