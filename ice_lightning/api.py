@@ -95,7 +95,9 @@ def discover(
         >>> S.space, S.directions.shape[0]
         ('s', 1408)
     """
-    at_least("people", people, 1)
+    _count("people", people)
+    if not isinstance(criterion, str | Criterion):
+        raise problem("the name of a preset or a Criterion", repr(criterion), "task=list names the presets")
     named = {"criterion": criterion} if isinstance(criterion, str) else {}
     cfg = composed(**named | ({"solver": solver} if isinstance(solver, str) else {}))
     cfg.space, cfg.geometry, cfg.layers, cfg.precision = space, geometry, layers, precision
@@ -198,7 +200,7 @@ def explain(
         faces: the face models; None for those of the embedded generator.
         criterion: of the subspace, where it isn't a preset.
         alike: an explanation of the same classifier and people, whose outcomes in random subspaces of the same
-            dimension are taken instead of being searched again.
+            dimension are taken instead of being searched again; refused where it scores otherwise by now.
 
     Raises:
         IceError: in one sentence.
@@ -211,10 +213,10 @@ def explain(
         >>> E.summary.flips.of
         2
     """
-    at_least("people", people, 1)
+    _count("people", people)
     subspace.check_generator(generator.fingerprint)
     if directions is not None:
-        subspace = subspace.strongest(at_least("directions", directions, 1))
+        subspace = subspace.strongest(_count("directions", directions))
     called = name or (classifier if isinstance(classifier, str) else getattr(classifier, "__name__", None))
     network = embedded_classifier(classifier) if isinstance(classifier, str) else classifier
     if not isinstance(network, nn.Module):
@@ -247,7 +249,16 @@ def explain(
             )
         module.random_done = alike.module.random_done
     trainer = _trainer(generator, [], inference_mode=False)
-    trainer.test(module, datamodule=LatentDataModule(generator, subspace.space, people, seed), verbose=False)
+    modes = [(each, each.training) for net in (network, generator, faces, *oracles.values()) for each in net.modules()]
+    try:
+        trainer.test(module, datamodule=LatentDataModule(generator, subspace.space, people, seed), verbose=False)
+    finally:
+        for each, training in modes:
+            each.training = training
+    if alike is not None and not torch.equal(module.rows["before"], alike.explained.rows["before"]):
+        raise problem(
+            "the classifier and generator of that explanation", "other scores of the same people", "drop alike"
+        )
     label, made_of = called or type(classifier).__name__, subspace.provenance.get("criterion", "subspace")
     explained = Explained(Path(), label, made_of, subspace.directions.shape[1], module.rows, tuple(oracles))
     return Explanation(explained, module.measured, module, made)
@@ -285,7 +296,8 @@ def judge(explanations: Sequence[Explanation]) -> Verdict:
         IceError: where they aren't of the same classifier and people, or none is given.
     """
     at_least("explanations to judge", len(explanations), 1)
-    if len({each.explained.classifier for each in explanations}) > 1:
+    first = explanations[0].made[0]
+    if any(each.made[0] != first for each in explanations):
         names = ", ".join(dict.fromkeys(each.explained.classifier for each in explanations))
         raise problem("explanations of one classifier", names, "judge each by itself")
     return Verdict(**vars(verdict.judge([each.explained for each in explanations])))
@@ -312,7 +324,7 @@ def traverse(
         seed: of the first person.
     """
     subspace.check_generator(generator.fingerprint)
-    u = people if isinstance(people, Tensor) else generator.people(at_least("people", people, 1), seed, subspace.space)
+    u = people if isinstance(people, Tensor) else generator.people(_count("people", people), seed, subspace.space)
     top = strength or traversal.visible_strength(generator, subspace, u, direction)
     strengths = [top * step for step in (-1, -0.5, 0, 0.5, 1)]
     images = traversal.traverse(generator, subspace, u, strengths, direction)
@@ -340,6 +352,13 @@ def invert(
         population = generator.people(POPULATION // 4, 0, between)
     found = inversion.invert(lambda v: generator(v, between), target, population, perceptual(), steps, rate)
     return found._replace(u=generator.convert(found.u, between, space)) if between != space else found
+
+
+def _count(name: str, value: int) -> int:
+    """A whole number of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise problem(f"{name} as a whole number", repr(value), "such as 32")
+    return at_least(name, value, 1)
 
 
 def _faces(faces: Faces | None, generator: AnyGenerator) -> Faces:

@@ -5,6 +5,8 @@ import json
 
 import pytest
 import torch
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from matplotlib.figure import Figure
 
 import ice_lightning
@@ -93,6 +95,54 @@ def test_wrong_input_is_a_sentence(generator, explained, subspace):
         traverse(generator, Subspace(subspace.directions, subspace.eigenvalues, "s", {"generator_sha256": "0" * 64}))
     with pytest.raises(IceError, match="explanations to judge of at least 1"):
         judge([])
+
+
+class Changing(torch.nn.Module):
+    """Whether the light is above a threshold."""
+
+    def __init__(self):
+        super().__init__()
+        self.level = torch.nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, image):
+        return 9 * (image.mean((1, 2, 3)) - self.level)
+
+
+def test_a_classifier_that_has_changed_is_told_apart(generator, subspace):
+    network = Changing()
+    before = explain(generator, network, subspace, 2, controls=CONTROLS)
+    with torch.no_grad():
+        network.level += 0.1
+    with pytest.raises(IceError, match="got other scores of the same people: drop alike"):
+        explain(generator, network, subspace, 2, controls=CONTROLS, alike=before)
+
+
+def test_functions_of_one_name_are_two_classifiers(generator, subspace):
+    few = ControlSettings(subspaces=0, weights=False, unrestricted=False)
+    found = [
+        explain(generator, each, subspace, 2, controls=few)
+        for each in (lambda x: x[:, 0].mean((1, 2)) - 0.5, lambda x: x[:, 2].mean((1, 2)) - 0.5)
+    ]
+    with pytest.raises(IceError, match="explanations of one classifier"):
+        judge(found)
+
+
+def test_a_classifier_keeps_its_mode_and_a_caller_its_hydra(generator, subspace, tmp_path):
+    hard = torch.nn.Sequential(Changing(), torch.nn.Threshold(0.0, 0.0))
+    hard.train()
+    hard[1].forward = lambda x: (x > 0).float()
+    with pytest.raises(IceError, match="a classifier whose score changes with the image"):
+        explain(generator, hard, subspace, 2, controls=CONTROLS)
+    assert all(each.training for each in hard.modules())
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        discover(generator, "hair_color", 1)
+        assert GlobalHydra.instance().is_initialized()
+
+
+@pytest.mark.parametrize("wrong", [{"criterion": 3}, {"people": 1.5}, {"people": "2"}, {"people": 0}])
+def test_arguments_of_another_type_are_sentences(generator, wrong):
+    with pytest.raises(IceError):
+        discover(generator, **({"criterion": "hair_color"} | wrong))
 
 
 def test_nothing_is_written(tmp_path, monkeypatch, generator):

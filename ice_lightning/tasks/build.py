@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
@@ -170,9 +171,14 @@ def composed(**groups: str) -> DictConfig:
     for group, name in groups.items():
         known = [path.relative_to(folder / group).with_suffix("") for path in (folder / group).rglob("*.yaml")]
         one_of(group, name, sorted(map(str, known)))
-    with initialize_config_module("ice_lightning.conf", version_base="1.3"):
-        choices = [f"{group}={name}" for group, name in groups.items()]
-        return compose("config", ["logger=none", "run_dir=.", *choices])
+    choices = [f"{group}={name}" for group, name in groups.items()]
+    outer = GlobalHydra.instance().hydra  # the caller may be in a Hydra of its own
+    GlobalHydra.instance().hydra = None
+    try:
+        with initialize_config_module("ice_lightning.conf", version_base="1.3"):
+            return compose("config", ["logger=none", "run_dir=.", *choices])
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 def config_of(plain: Mapping[str, Any]) -> DictConfig:
