@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from ice_lightning.checks import problem
+from ice_lightning.discovery.features import LeftOut
 from ice_lightning.discovery.module import Discovery
 from ice_lightning.discovery.provenance import provenance
 from ice_lightning.files import LAST, atomic_write
@@ -77,7 +78,7 @@ class SaveDiscovery(pl.Callback):
         self.subspace.save(self.folder / FILE)
         with pl_module.stage("pictures", pl_module.people_used):
             pictures = self.pictures(pl_module)
-        self.metrics = pl_module.metrics | {
+        self.metrics = pl_module.metrics.to_json() | {
             "seconds": {k: round(v, 3) for k, v in (self.seconds | dict(pl_module.seconds)).items()},
             "peak_memory_mb": round(peak_memory_mb(), 1),
         }
@@ -111,11 +112,11 @@ class SaveDiscovery(pl.Callback):
         found = {
             "traversal": figures.traversal(images, figures.headings(strengths), title),
             "spectrum": figures.spectrum(
-                result.stats["projected"].tolist(), result.stats["unprojected"].tolist(), len(result.values),
+                result.projected.tolist(), result.unprojected.tolist(), len(result.values),
                 f"{name.replace('_', ' ')}: {len(result.values)} directions",
             ),
             "people": figures.people(
-                module.energies, module.metrics["odd_people"], result.stats["stability"],
+                module.energies, module.metrics.odd_people, module.metrics.stability,
                 f"{name.replace('_', ' ')}: who it was found on",
             ),
         }  # fmt: skip
@@ -144,13 +145,14 @@ class SaveDiscovery(pl.Callback):
     def rows(self, trainer: pl.Trainer, module: Discovery) -> list[dict[str, Any]]:
         """A row for each person of the search; the first have pictures of themselves along the strongest direction."""
         latents = trainer.datamodule.latents  # type: ignore[attr-defined]
+        left_out = {p: each.reason for p, each in module.analyses.items() if isinstance(each, LeftOut)}
         rows: list[dict[str, Any]] = [
             {
                 "person": person,
                 "criterion": module.criterion.name,
                 "energy": module.energies.get(person),
-                "odd": person in module.metrics["odd_people"],
-                "left_out_for_want_of": each if isinstance(each := module.analyses.get(person), str) else None,
+                "odd": person in module.metrics.odd_people,
+                "left_out_for_want_of": left_out.get(person),
             }
             for person in range(len(latents))
         ]

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ice_lightning.solvers.stability import Stability
+
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 11,
@@ -176,15 +178,13 @@ def spectrum(values: Sequence[float], before: Sequence[float], kept: int, title:
     return figure
 
 
-def people(
-    energies: Mapping[int, float], odd: Sequence[int], stability: Mapping[str, Any] | None, title: str
-) -> Figure:
+def people(energies: Mapping[int, float], odd: Sequence[int], stability: Stability | None, title: str) -> Figure:
     """Each person's energy, odd ones by number; beside it, by how much halves of the people disagree.
 
     Args:
         energies: of the activated terms, by person.
         odd: who is far from the others.
-        stability: as in metrics.json; None where people are too few to halve.
+        stability: between halves; None where people are too few to halve.
         title: one line.
     """
     with matplotlib.rc_context(STYLE):
@@ -210,10 +210,10 @@ def people(
             )
             right.set_xticks([])
         else:
-            angles = stability["angles"]
+            angles = stability.angles
             right.bar(range(1, len(angles) + 1), angles, color=ACCENT, width=0.7)
             right.set_xticks(range(1, len(angles) + 1))
-            right.set_xlabel(f"first pairs of directions; halves of {stability['people_per_half']} people")
+            right.set_xlabel(f"first pairs of directions; halves of {stability.people_per_half} people")
         right.grid(axis="y", alpha=0.25)
     return figure
 
