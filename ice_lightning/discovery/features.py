@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ice_lightning.checks import one_of
-from ice_lightning.criterions import Analysis, Term
+from ice_lightning.criterions import Analysis, Criterion, Term
 from ice_lightning.jacobians.linearize import Jacobian
+from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.parallel import Batch
 from ice_lightning.population import GEOMETRIES, Geometry, geometry, layer_covariances
@@ -130,7 +130,7 @@ class LeftOut:
     reason: str
 
 
-def analyse(generator: Any, space: str, faces: Any, criterion: Any, u: Tensor) -> Analysis | LeftOut:
+def analyse(generator: AnyGenerator, space: str, faces: Faces, criterion: Criterion, u: Tensor) -> Analysis | LeftOut:
     """What the face models see in a person, or what is missing there.
 
     Args:
@@ -140,7 +140,8 @@ def analyse(generator: Any, space: str, faces: Any, criterion: Any, u: Tensor) -
         criterion: of which every activated term has to find what it looks at, and every term finite features.
         u: (1, n).
     """
-    terms = [each.term for each in [*criterion.activate.values(), *criterion.suppress.values()]]
+    terms = [each.term for each in criterion.activate.values()]
+    terms += [each.term for each in criterion.suppress.values()]
     with torch.no_grad():
         image = generator(u, space)
         if not bool(image.isfinite().all()):

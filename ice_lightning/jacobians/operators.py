@@ -154,5 +154,17 @@ class Whitened(_After):
 
 
 def remove(V: Tensor, Q: Tensor) -> Tensor:
-    """(I - Q Q^T) V for V (n, k) and Q (n, q) with orthonormal columns."""
+    """(I - Q Q^T) V.
+
+    Args:
+        V: (n, k).
+        Q: (n, q) with orthonormal columns.
+
+    Returns:
+        (n, k), orthogonal to Q.
+
+    Example:
+        >>> remove(torch.ones(2, 1), torch.eye(2)[:, :1]).tolist()
+        [[0.0], [1.0]]
+    """
     return V - Q @ (Q.T @ V)

@@ -218,16 +218,16 @@ class Checked(NamedTuple):
 
     def looked_ahead(self, R: list[Tensor], exact: Sequence[bool]) -> Checked:
         """With `wider` and `next`."""
-        W = torch.cat([self.missing(), self.weak, self.bad], 1)
+        W = torch.cat([self.residuals(), self.weak, self.bad], 1)
         wider = self.wider.widened(R, exact, InnerProduct(W[:, :0].T).orthonormal(W, self.wider.Q))
         some = spectra(self.problem, wider.factors)
         return self._replace(wider=wider, next=Cut.of(self.problem, wider.Q, some, [1.0] * len(some)))
 
-    def missing(self) -> Tensor:
+    def residuals(self) -> Tensor:
         """P A x - value x (n, k)."""
         return remove(self.AX, self.cut.first) - self.X * self.values
 
-    def sizes(self, cut: Cut) -> Tensor:
+    def relative_residuals(self, cut: Cut) -> Tensor:
         """(k,), |P A P x - value x| / value with the P of some cut.
 
         What late terms leave of x is made as long as x: relative to what is left, and not less than what changes there
@@ -258,7 +258,7 @@ class Checked(NamedTuple):
         if self.problem.projection == "early":
             return torch.zeros_like(self.values)
         gap = (1 - self.following / self.values).clamp_min(GAP)
-        return torch.maximum(self.missing().norm(dim=0) / self.values / gap, self.moved(self.next))
+        return torch.maximum(self.residuals().norm(dim=0) / self.values / gap, self.moved(self.next))
 
     def bars(self, tolerance: float) -> Tensor:
         """(k,), the sizes that pairs may have: smaller for those that make the first direction, where it is alone."""
@@ -289,7 +289,7 @@ class Checked(NamedTuple):
     @property
     def residual(self) -> float:
         """The largest size, with the P of the span or of one block more; 1 where nothing is free yet."""
-        sizes = [*self.sizes(self.cut).tolist(), *self.sizes(self.next).tolist()]
+        sizes = [*self.relative_residuals(self.cut).tolist(), *self.relative_residuals(self.next).tolist()]
         return max(sizes, default=1.0)
 
     def unsure(self) -> Tensor:
@@ -300,17 +300,17 @@ class Checked(NamedTuple):
     def chased(self, tolerance: float) -> Tensor:
         """(n, b), the residuals that have to become smaller."""
         bars, doubtful = self.bars(tolerance), self.doubtful()
-        wanted = (self.sizes(self.cut) > bars) | (doubtful.any() & (self.errors() > LEFT / 3))
+        wanted = (self.relative_residuals(self.cut) > bars) | (doubtful.any() & (self.errors() > LEFT / 3))
         size = self.bad.norm(dim=0) / self.energies
         chosen = ((self.energies >= 1) & (size > tolerance)) | (self.effect > SETTLED * tolerance)
-        if not wanted.any() and not chosen.any() and (self.sizes(self.next) > bars).any():
+        if not wanted.any() and not chosen.any() and (self.relative_residuals(self.next) > bars).any():
             chosen = self.effect >= SETTLED * self.effect.max()
         if doubtful.any():
             chosen |= self.effect > SETTLED * LEFT
         if self.jumps(tolerance):
             chosen |= self.unsure() & (self.bad.square().sum(0) / GAP > self.rounding)
         weak = self.weak[:, self.weak.norm(dim=0) > tolerance]
-        return torch.cat([self.missing()[:, wanted], weak, self.bad[:, chosen]], 1)
+        return torch.cat([self.residuals()[:, wanted], weak, self.bad[:, chosen]], 1)
 
     def jumps(self, tolerance: float) -> list[str]:
         """Terms of which a pair may lie on the other side of its threshold, where that would matter."""
@@ -322,6 +322,6 @@ class Checked(NamedTuple):
         for bar in (1 - far, 1 + far):
             bars = [bar if name in names else 1.0 for name in self.problem.ratios]
             Q = self.wider.Q[:, : self.some[0].vectors.shape[0]]
-            if (self.sizes(Cut.of(self.problem, Q, self.some, bars)) > tolerance).any():
+            if (self.relative_residuals(Cut.of(self.problem, Q, self.some, bars)) > tolerance).any():
                 return names
         return []

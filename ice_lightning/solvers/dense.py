@@ -63,6 +63,23 @@ class DenseSVD:
         return EigenResult(values, V, residuals)
 
 
+def strong_enough(values: Tensor, share: float) -> Tensor:
+    """Which eigenvalues are at least a share of the largest; none where all are 0.
+
+    Args:
+        values: (k,), descending, not negative.
+        share: in (0, 1].
+
+    Returns:
+        (k,) bool.
+
+    Example:
+        >>> strong_enough(torch.tensor([4.0, 1.0, 0.0]), 0.25).tolist()
+        [True, True, False]
+    """
+    return (values >= share * values[:1]) & (values > 0)
+
+
 def thin_factor(parts: list[Tensor]) -> Tensor:
     """A small R (r, n) with R^T R = sum of A^T A over the (m_i, n) matrices A: no zero rows, r <= 2 n.
 
@@ -89,10 +106,21 @@ SMALL = 1500
 
 
 def strong(R: Tensor, share: float) -> Tensor:
-    """(n, k) eigenvectors of R^T R for R (r, n) with at least `share` of the largest eigenvalue.
+    """Eigenvectors of R^T R with at least a share of the largest eigenvalue.
 
     Of a large matrix these are Ritz vectors in a block Krylov space (Musco & Musco 2015) that begins with random
     vectors and grows until the smallest of them has a tenth of that share.
+
+    Args:
+        R: (r, n).
+        share: in (0, 1].
+
+    Returns:
+        (n, k), orthonormal.
+
+    Example:
+        >>> strong(torch.diag(torch.tensor([3.0, 2.0, 0.1])), 0.2).shape
+        torch.Size([3, 2])
     """
     if min(R.shape) <= SMALL:
         _, s, Vh = svd(R)
@@ -110,7 +138,7 @@ def strong(R: Tensor, share: float) -> Tensor:
                 break
         Vh = Y @ Q.T
     values = s.square()
-    return Vh[(values >= share * values[:1]) & (values > 0)].T
+    return Vh[strong_enough(values, share)].T
 
 
 def root(H: Tensor) -> Tensor:

@@ -27,13 +27,24 @@ class WholeJacobians:
 
 
 def whole_jacobians(problem: Problem, residual: float | None = None) -> Query:
-    """For the whole Jacobians of all terms; `residual` is that of Query."""
+    """The query for the whole Jacobians of all terms.
+
+    Args:
+        problem: whose terms.
+        residual: what a search before this one had come to, see Query.
+    """
     rows = tuple(FactorQuery(problem.only({i: 1.0})) for i in range(len(problem.sizes)))
     return Query(rows, residual=residual)
 
 
 def finish_from_whole(problem: Problem, state: WholeJacobians, replies: list[Reply]) -> Solution:
-    """The end of a search whose whole Jacobians were answered."""
+    """The end of a search whose whole Jacobians were answered.
+
+    Args:
+        problem: what was searched.
+        state: in which they were asked for.
+        replies: of disjoint groups of people.
+    """
     end = solution(problem, together(replies).rows, None, state.cost.after(replies), stopped=state.stopped)
     if problem.projection == "soft":
         return pencil.whole_stability(problem, end, replies)

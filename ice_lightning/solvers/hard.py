@@ -124,7 +124,12 @@ State = Sketching | Chasing | Closing
 
 
 def init(problem: Problem, limits: Limits) -> State:
-    """The first state: a sketch of every term is asked for."""
+    """The first state: a sketch of every term is asked for.
+
+    Args:
+        problem: what is searched.
+        limits: how far.
+    """
     small, rows = problem.small_terms, num_rows(problem, limits)
     every = range(len(problem.sizes))
     return Sketching(Query(tuple(FactorQuery(alone(problem, i), None if i in small else rows) for i in every)))
@@ -138,6 +143,9 @@ def step(problem: Problem, limits: Limits, state: State, replies: list[Reply]) -
         limits: how far.
         state: of the search.
         replies: of disjoint groups of people, the same in every step.
+
+    Returns:
+        The next state; `Solution` where the search is over, `TooManyProducts` where whole Jacobians would be cheaper.
     """
     match state:
         case Sketching():
@@ -281,7 +289,7 @@ def why_stopped(checked: Checked, tolerance: float, cost: Cost) -> Stopped:
     """Whether the pairs are good to the tolerance, and what stands in the way where they aren't."""
     if checked.residual > tolerance:
         return Stopped(Stop.PASSES, cost.passes, checked.residual)
-    if (checked.sizes(checked.cut) > checked.bars(tolerance)).any():
+    if (checked.relative_residuals(checked.cut) > checked.bars(tolerance)).any():
         return Stopped(Stop.FIRST_UNSETTLED, cost.passes)
     if checked.doubtful().any():
         return Stopped(Stop.LATE_IN_DOUBT)
@@ -328,7 +336,13 @@ def subspace_of(problem: Problem, group: Group, D: Tensor, rank: int) -> Tensor:
 
 
 def whole_stability(problem: Problem, end: Solution, replies: list[Reply]) -> Solution:
-    """The end of a search that knows whole Jacobians, with what halves of the people would have found."""
+    """The end of a search that knows whole Jacobians, with what halves of the people would have found.
+
+    Args:
+        problem: what was searched.
+        end: from the Jacobians of everyone.
+        replies: of disjoint groups of people.
+    """
     ratios = [problem.activate_ratio] * len(problem.weights) + [*problem.ratios.values()]
     near = [end.result.vectors, *(strong(F, ratio) for F, ratio in zip(end.factors, ratios, strict=True))]
     D = InnerProduct(near[0][:, :0].T).orthonormal(torch.cat(near, 1), near[0][:, :0])

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ice_lightning.solvers.dense import svd
+from ice_lightning.solvers.dense import strong_enough, svd
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,13 @@ class InnerProduct:
 
 
 def strongest(R: Tensor, B: InnerProduct, share: float, most: int | None = None) -> tuple[Tensor, Tensor]:
-    """Eigenpairs of the pencil (R^T R, B) for R (r, n) with at least `share` of the largest value, at most `most`.
+    """The strongest eigenpairs of the pencil (R^T R, B).
+
+    Args:
+        R: (r, n).
+        B: the inner product.
+        share: of the largest value that others have at least, in (0, 1].
+        most: how many pairs at most; None for all.
 
     Returns:
         values (k,), descending; vectors (n, k), orthonormal in B.
@@ -55,18 +61,34 @@ def strongest(R: Tensor, B: InnerProduct, share: float, most: int | None = None)
     BR = B.inverse(R.T)
     values, Y = torch.linalg.eigh(R @ BR)
     values, Y = values.flip(0), Y.flip(1)
-    k = int(((values >= share * values[:1]) & (values > 0)).sum())
+    k = int(strong_enough(values, share).sum())
     values, Y = values[:k][:most], Y[:, :k][:, :most]
     return values, BR @ (Y / values.sqrt())
 
 
 def ritz_pairs(H_A: Tensor, H_B: Tensor, share: float, most: int | None) -> tuple[Tensor, Tensor]:
-    """Eigenpairs of a dense pencil (H_A, H_B), both (d, d); see `strongest`."""
+    """The strongest eigenpairs of a dense pencil, by a Cholesky factor of the second matrix.
+
+    Args:
+        H_A: (d, d), symmetric.
+        H_B: (d, d), symmetric and positive definite.
+        share: see `strongest`, as is most; 0 for all positive ones.
+        most: see there.
+
+    Returns:
+        values (k,), descending; vectors (d, k), orthonormal in H_B.
+
+    Example:
+        >>> H_A, H_B = torch.diag(torch.tensor([1.0, 8.0])), torch.diag(torch.tensor([1.0, 4.0]))
+        >>> values, X = ritz_pairs(H_A, H_B, 0.1, None)
+        >>> values.tolist()
+        [2.0, 1.0]
+    """
     L = torch.linalg.cholesky((H_B + H_B.T) / 2)
     half = torch.linalg.solve_triangular(L, H_A, upper=False)
     whole = torch.linalg.solve_triangular(L, half.T, upper=False)
     values, Y = torch.linalg.eigh((whole + whole.T) / 2)
     values, Y = values.flip(0), Y.flip(1)
-    k = int(((values >= share * values[:1]) & (values > 0)).sum())
+    k = int(strong_enough(values, share).sum())
     X = torch.linalg.solve_triangular(L.T, Y[:, :k], upper=True)
     return values[:k][:most], X[:, :most]

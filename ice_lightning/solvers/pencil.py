@@ -64,20 +64,43 @@ def wanted_many(problem: Problem) -> dict[int, float]:
 
 
 def by_term(problem: Problem, sketch: Reply) -> dict[int, Tensor]:
-    """The factors of a sketch by the number of their term, those of the activated ones with many features by WANTED."""
+    """The factors of a sketch by the number of their term, those of the activated ones with many features by WANTED.
+
+    Args:
+        problem: whose terms.
+        sketch: the answer to what `soft.init` asks.
+
+    Returns:
+        (r_i, n) each.
+    """
     small = problem.small_terms
     order = [*small, WANTED, *(i for i in problem.suppressed if i not in small)]
     return dict(zip(order, sketch.rows, strict=True))
 
 
 def energies(problem: Problem, pencil: Pencil) -> tuple[Weights, ...]:
-    """What directions are multiplied with: A and S without the terms that have few features, where there are others."""
+    """What directions are multiplied with: A and S without the terms that have few features, where there are others.
+
+    Args:
+        problem: whose terms.
+        pencil: with the charges.
+    """
     charged = {i: charge for i, charge in pencil.charges.items() if i not in problem.small_terms}
     return tuple(problem.only(energy) for energy in (wanted_many(problem), charged) if energy)
 
 
 def group_residuals(groups: list[Group], D: Tensor, pairs: Pairs, B: InnerProduct) -> Tensor:
-    """(n, b), what groups miss at the first pairs, where their own subspaces lie; none for fewer than GROUPS."""
+    """What groups miss at the first pairs, where their own subspaces lie.
+
+    Args:
+        groups: of the people.
+        D: (n, d), the directions so far.
+        pairs: of everyone in their span.
+        B: makes directions of residuals.
+
+    Returns:
+        (n, b); no column for fewer than GROUPS.
+    """
     if len(groups) < GROUPS:
         return D[:, :0]
     Y, values = pairs.Y[:, :FIRST], pairs.values[:FIRST]
@@ -85,15 +108,34 @@ def group_residuals(groups: list[Group], D: Tensor, pairs: Pairs, B: InnerProduc
 
 
 def relative_residuals(group: Group, D: Tensor, Y: Tensor, values: Tensor, B: InnerProduct) -> Tensor:
-    """(k,), the residuals of pairs x = D Y (n, k), relative to their values, in B as far as it is known."""
+    """The residuals of pairs x = D Y, relative to their values, in the norm of the pencil as far as it is known.
+
+    Args:
+        group: of people.
+        D: (n, d), the directions so far.
+        Y: (d, k).
+        values: (k,).
+        B: the norm.
+
+    Returns:
+        (k,).
+    """
     rest = residuals(group, D, Y, values)
     return (rest * B.inverse(rest)).sum(0).clamp_min(0).sqrt() / (values * B.embed(D @ Y).norm(dim=0))
 
 
 def shares(X: Tensor, values: Tensor, B: InnerProduct) -> Tensor:
-    """(k,), the shares of the tolerance that residuals of pairs may have: smaller for the first, where it is alone.
+    """The shares of the tolerance that residuals of pairs may have: smaller for the first, where it is alone.
 
     Residuals are of vectors that are long in B where they are charged much, angles of the same in plain coordinates.
+
+    Args:
+        X: (n, k), pairs of the pencil.
+        values: (k,), descending.
+        B: the norm of residuals.
+
+    Returns:
+        (k,).
     """
     found = torch.ones_like(values)
     if len(values):
@@ -103,13 +145,13 @@ def shares(X: Tensor, values: Tensor, B: InnerProduct) -> Tensor:
 
 
 def energy_beyond(A: EnergyEstimate, D: Tensor, AD: Tensor, V: Tensor, rows: int) -> tuple[float, float]:
-    """The activated energy outside the span of V (n, k), itself in that of D, and its standard error.
+    """The activated energy outside the span of some directions, and its standard error.
 
     Args:
         A: what is known of the activated terms.
         D: (n, d), directions whose products are known.
         AD: (n, d), these.
-        V: see above.
+        V: (n, k), the directions, themselves in the span of D.
         rows: from how many random rows the estimate is.
     """
     U, s, Vh = torch.linalg.svd(D, full_matrices=False)
@@ -144,22 +186,51 @@ def known(problem: Problem, charges: Mapping[int, float], people: int, factors: 
 
 
 def ritz(group: Group, D: Tensor, share: float, most: int | None) -> tuple[Tensor, Tensor]:
-    """Eigenpairs of (A, I + S) in the span of D (n, d): values (k,) and coefficients (d, k), see `strongest`."""
+    """Eigenpairs of (A, I + S) in the span of the directions so far.
+
+    Args:
+        group: of people.
+        D: (n, d), the directions.
+        share: see `inner_product.strongest`, as is most.
+        most: see there.
+
+    Returns:
+        values (k,), descending; coefficients (d, k).
+    """
     A, S = group.energies
     return ritz_pairs(D.T @ A.times(D), D.T @ (D + S.times(D)), share, most)
 
 
 def residuals(group: Group, D: Tensor, Y: Tensor, values: Tensor) -> Tensor:
-    """A x - value (I + S) x (n, k) for x = D Y."""
+    """A x - value (I + S) x for x = D Y.
+
+    Args:
+        group: of people.
+        D: (n, d), the directions so far.
+        Y: (d, k).
+        values: (k,).
+
+    Returns:
+        (n, k).
+    """
     A, S = group.energies
     return A.times(D) @ Y - (D + S.times(D)) @ Y * values
 
 
 def subspace_of(group: Group, D: Tensor, B: InnerProduct, rank: int) -> Tensor:
-    """The subspace (n, rank) of some people near that of all of them, without a further product.
+    """The subspace of some people near that of all of them, without a further product.
 
-    To the span of D (n, d) comes what these people miss there most, their residuals through B^-1; among these the
+    To the span of D comes what these people miss there most, their residuals through B^-1; among these the
     energies are estimates. Charges are those of everyone.
+
+    Args:
+        group: these people.
+        D: (n, d), the directions so far.
+        B: makes directions of residuals.
+        rank: directions of the subspace.
+
+    Returns:
+        (n, rank).
     """
     values, Y = ritz(group, D, 0.0, rank)
     W = B.orthonormal(B.inverse(residuals(group, D, Y, values)), D)
@@ -168,7 +239,13 @@ def subspace_of(group: Group, D: Tensor, B: InnerProduct, rank: int) -> Tensor:
 
 
 def whole_stability(problem: Problem, end: Solution, replies: list[Reply]) -> Solution:
-    """The end of a search that knows whole Jacobians, with what halves of the people would have found."""
+    """The end of a search that knows whole Jacobians, with what halves of the people would have found.
+
+    Args:
+        problem: what was searched.
+        end: from the Jacobians of everyone.
+        replies: of disjoint groups of people.
+    """
     exact = problem._replace(sizes=tuple(0 for _ in problem.sizes))
     largest = [LargestEigenvalue.of(R).value() for R in end.factors]
     charges = {i: 1 / (ratio * largest[i]) for i, ratio in problem.suppressed.items() if largest[i] > 0}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ice_lightning.checks import problem, ratio
 from ice_lightning.jacobians.operators import Dense, LinearOperator, Projected, Whitened, remove
-from ice_lightning.solvers.dense import DenseSVD, EigenResult, svd
+from ice_lightning.solvers.dense import DenseSVD, EigenResult, strong_enough, svd
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,34 @@ class SuppressedSpectrum(NamedTuple):
 
 
 def kept(result: EigenResult, share: float) -> Tensor:
-    """(n, k) eigenvectors whose value is at least `share` of the largest; none when all values are 0."""
+    """Eigenvectors whose value is at least a share of the largest; none when all values are 0.
+
+    Args:
+        result: eigenpairs, vectors (n, k).
+        share: in (0, 1].
+
+    Returns:
+        (n, k'), the first of them.
+    """
     ratio("a ratio", share)
-    top = result.values[:1].sum()
-    return result.vectors[:, (result.values >= share * top) & (result.values > 0)]
+    return result.vectors[:, strong_enough(result.values, share)]
 
 
 def union(bases: list[Tensor], n: int) -> Tensor:
-    """Orthonormal basis (n, q) of the sum of the spans of (n, k_i) orthonormal bases."""
+    """An orthonormal basis of the sum of several spans.
+
+    Args:
+        bases: (n, k_i) each, orthonormal.
+        n: coordinates, for where there are none.
+
+    Returns:
+        (n, q); directions that two bases share count once.
+
+    Example:
+        >>> eye = torch.eye(4, dtype=torch.float64)
+        >>> union([eye[:, :2], eye[:, 1:3]], 4).shape
+        torch.Size([4, 3])
+    """
     bases = [basis for basis in bases if basis.shape[1]]
     if not bases:
         return torch.zeros(n, 0, dtype=torch.float64)
@@ -54,7 +74,15 @@ def union(bases: list[Tensor], n: int) -> Tensor:
 
 
 def suppressed_basis(bad: Collection[SuppressedSpectrum], n: int) -> Tensor:
-    """(n, q) orthonormal basis of everything that the terms call bad."""
+    """An orthonormal basis of everything that the terms call bad.
+
+    Args:
+        bad: the suppressed terms.
+        n: coordinates.
+
+    Returns:
+        (n, q).
+    """
     return union([kept(*each) for each in bad], n)
 
 
@@ -89,7 +117,15 @@ def orthogonalised(V: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def solved(A: LinearOperator, solver: DenseSVD) -> EigenResult:
-    """All eigenpairs of A^T A; raises IceError when they are 0."""
+    """All eigenpairs of A^T A.
+
+    Args:
+        A: (m, n).
+        solver: how to find them.
+
+    Raises:
+        IceError: when they are 0.
+    """
     result = solver.solve(A)
     if not result.values.sum() > 0:
         raise problem("activated terms with some energy", "none at all", "check region, size and space")
@@ -132,9 +168,21 @@ def late(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: DenseSVD) 
     """Eigenvectors v of A^T A above the ratio, then P v, orthogonalised in that order and normalised by column.
 
     Where less than `LEFT` of a column remains, as where the suppressed terms cover several eigenvectors together, it is
-    dropped. The values are the energies v^T A^T A v of what is left, descending. (The released code of Li et al. 2022
-    normalises along the wrong axis, over directions instead of over coordinates.) Arguments and errors as in `early`;
-    vectors orthonormal and orthogonal to Q.
+    dropped. (The released code of Li et al. 2022 normalises along the wrong axis, over directions instead of over
+    coordinates.)
+
+    Args:
+        A: see `early`, as are the others.
+        Q: see there.
+        activate_ratio: see there.
+        solver: see there.
+
+    Returns:
+        k pairs, signs fixed; vectors orthonormal and orthogonal to Q, values the energies v^T A^T A v of what is left,
+        descending.
+
+    Raises:
+        IceError: as `early` does.
     """
     return _late(A, solved(A, solver), Q, activate_ratio)
 
@@ -161,6 +209,9 @@ def mixed(A: LinearOperator, Q_early: Tensor, Q: Tensor, activate_ratio: float, 
         Q: (n, q'), those of all terms, so that the late step doesn't bring the early ones back.
         activate_ratio: in (0, 1].
         solver: how to find eigenpairs.
+
+    Returns:
+        As `late` does.
     """
     free = solved(A, solver)
     first = Projected(A, Q_early.to(A.like))
@@ -175,6 +226,12 @@ def soft(
     """Eigenpairs of the pencil (A^T A, B), B = I + sum_i S_i / (r_i lambda_max(S_i)), above the ratio.
 
     No direction is cut off; each pays for what it moves. Found through x = B^(-1/2) y with B's thin spectrum.
+
+    Args:
+        A: (m, n), the activated terms' factor.
+        bad: the suppressed terms.
+        activate_ratio: in (0, 1].
+        solver: how to find eigenpairs.
 
     Returns:
         k pairs; vectors of unit length but not orthogonal, orthogonal in B instead; values are those of the pencil.
@@ -198,7 +255,7 @@ def soft(
 
 
 def _cut(result: EigenResult, V: Tensor, activate_ratio: float, free: Tensor) -> ProjectedResult:
-    keep = result.values >= activate_ratio * result.values[0]
+    keep = strong_enough(result.values, activate_ratio)
     return ProjectedResult(
         result.values[keep],
         fix_signs(V[:, keep]),

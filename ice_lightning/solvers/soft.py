@@ -155,7 +155,12 @@ State = Sketching | Bounding | Chasing | Closing
 
 
 def init(problem: Problem, limits: Limits) -> State:
-    """The first state: a sketch of every energy is asked for."""
+    """The first state: a sketch of every energy is asked for.
+
+    Args:
+        problem: what is searched.
+        limits: how far.
+    """
     small, rows = problem.small_terms, problem.sketch_rows(limits.rows)
     many = [i for i in problem.suppressed if i not in small]
     factors = [
@@ -174,6 +179,9 @@ def step(problem: Problem, limits: Limits, state: State, replies: list[Reply]) -
         limits: how far.
         state: of the search.
         replies: of disjoint groups of people, the same in every step.
+
+    Returns:
+        The next state; `Solution` where the search is over, `TooManyProducts` where whole Jacobians would be cheaper.
     """
     match state:
         case Sketching():
