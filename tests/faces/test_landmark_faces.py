@@ -143,7 +143,7 @@ def moving(points, image):
 
 def test_forward_mode_goes_through_the_drawing(points64):
     image = torch.zeros(1, 3, 16, 16, dtype=torch.float64)
-    parser = LandmarkRegions(moving(points64, image), side=32)
+    parser = LandmarkRegions(moving(points64, image), resolution=32)
     direction = torch.randn(image.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     names = [[name] for name in ("skin", "l_brow", "r_eye", "nose", "mouth", "u_lip", "l_lip", "background")]
 

@@ -156,7 +156,7 @@ def test_an_aligned_face_is_cropped_as_it_is():
         points[:, list(ids)] = at
     torch.testing.assert_close(five_points(points)[0], TEMPLATE)
     image = torch.rand(1, 3, 112, 112)
-    net = AlignedIdentity(torch.nn.Identity(), lambda x: points, side=112)
+    net = AlignedIdentity(torch.nn.Identity(), lambda x: points, resolution=112)
     torch.testing.assert_close(net.crop(image), image, rtol=0, atol=1e-4)
 
 
