@@ -113,7 +113,7 @@ def card(G: Generator) -> dict[str, str]:
         "file": str(G.name),
         "dialect": G.dialect,
         "SHA-256": G.fingerprint,
-        "resolution": f"{G.img_resolution} x {G.img_resolution}, {given['img_channels']} channels",
+        "resolution": f"{G.resolution} x {G.resolution}, {given['img_channels']} channels",
         "spaces": spaces,
         "classes": str(G.c_dim or "none"),
         "mapping": f"{layers} layers, learning rate times {lr:g}",

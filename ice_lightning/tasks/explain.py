@@ -71,7 +71,7 @@ def explain(cfg: DictConfig) -> Result:
     done = {number: row for number, row in finished(folder, decisive).items() if number < people}
     if not (folder / "metrics.json").exists() or len(done) < people:
         named = OmegaConf.create(subspace.provenance["config"]["criterion"])
-        criterion = build_criterion(named, faces, generator.img_resolution)
+        criterion = build_criterion(named, faces, generator.resolution)
         population = generator.people(POPULATION, cfg.explain.seed, subspace.space)
         method = instantiate(cfg.counterfactual)
         covariances = layer_covariances(generator, subspace.space)

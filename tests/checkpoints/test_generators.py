@@ -246,7 +246,7 @@ def test_a_truncated_asset(tmp_path):
 
 def test_a_header_that_lies_builds_nothing(tmp_path):
     write(tmp_path / "g.safetensors", img_resolution=2**20, mapping_layers=10**9)
-    assert load_generator(tmp_path / "g.safetensors").img_resolution == 16
+    assert load_generator(tmp_path / "g.safetensors").resolution == 16
 
 
 def test_another_kind_of_network():

@@ -113,7 +113,7 @@ def iresnet_by_hand(s, crop, depths):
 
 
 def test_bisenet_equals_its_forward_by_hand():
-    net = randomised(BiSeNet(size=64)).double()
+    net = randomised(BiSeNet(resolution=64)).double()
     image = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     expected = bisenet_by_hand(net.state_dict(), image, 64)
     torch.testing.assert_close(net(image), expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
