@@ -129,7 +129,12 @@ class Separable(nn.Module):
 
 
 class Dense(nn.Module):
-    """Halves the side, then adds three convolutions, each of the sum so far."""
+    """A convolution that halves height and width, then three more, each of the sum so far and added to it.
+
+    Args:
+        c_in: channels in.
+        c_out: channels out.
+    """
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -209,7 +214,12 @@ class LandmarkNet68(DenseNet):
 
 
 class Reduction(nn.Module):
-    """Two separable convolutions and a maximum over every second 3x3 window, beside a 1x1 convolution."""
+    """Two separable convolutions and a maximum over every second 3x3 window, beside a 1x1 convolution.
+
+    Args:
+        c_in: channels in.
+        c_out: channels out.
+    """
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -223,7 +233,11 @@ class Reduction(nn.Module):
 
 
 class Middle(nn.Module):
-    """Three separable convolutions, added to what came in."""
+    """Three separable convolutions, added to what came in.
+
+    Args:
+        channels: in and out.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -22,7 +22,11 @@ MIDDLE = (0.5, 0.43)
 
 
 class Scale(nn.Module):
-    """A factor and a shift for each channel, to which dlib reduces a batch norm after training."""
+    """A factor and a shift for each channel, to which dlib reduces a batch norm after training.
+
+    Args:
+        channels: how many.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()

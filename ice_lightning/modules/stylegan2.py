@@ -76,7 +76,7 @@ class Generator(AnyGenerator):
         one_of("architecture", architecture, ("skip", "resnet", "orig"))
         one_of("label_norm", label_norm, ("apart", "joint"))
         if img_resolution < 8 or img_resolution & (img_resolution - 1):
-            raise problem("an image side that is a power of two, at least 8", img_resolution, "choose for example 256")
+            raise problem("a resolution that is a power of two, at least 8", img_resolution, "choose for example 256")
         self.z_dim, self.w_dim, self.c_dim, self.resolution = z_dim, w_dim, c_dim, img_resolution
         resolutions = [2**i for i in range(2, int(math.log2(img_resolution)) + 1)]
         channels = channels or [min(channel_base // pixels, channel_max) for pixels in resolutions]

@@ -16,7 +16,6 @@ EYES = frozenset({"l_eye", "r_eye"})
 BROWS = frozenset({"l_brow", "r_brow"})
 LIPS = frozenset({"u_lip", "l_lip"})
 
-# Each factor lies in [-1, 1]; beside it, the regions whose pixels it may change (before or after the move).
 FACTORS: dict[str, frozenset[str]] = {
     "skin_tone": SKIN,
     "skin_warmth": SKIN,
@@ -55,6 +54,7 @@ FACTORS: dict[str, frozenset[str]] = {
     "clothes_light": frozenset({"cloth"}),
     "light_direction": HEAD | {"neck"},
 }
+"""Each factor lies in [-1, 1]; beside it, the regions whose pixels it may change (before or after the change)."""
 
 Z_DIM = 48
 """Width of the latent z that `factors_from_z` reads; its first len(FACTORS) coordinates carry the factors."""

@@ -76,7 +76,15 @@ class Head:
 
 
 def head_of(f: Factors, size: int) -> Head:
-    """The heads of people in a picture of `size` pixels a side."""
+    """The heads of people by face_width, face_length, jaw, yaw, pitch and roll.
+
+    Args:
+        f: the factors.
+        size: pixels a side of the picture.
+
+    Returns:
+        The heads.
+    """
     pixel = 2 * ZOOM / size
     axis = (torch.arange(size, dtype=torch.float32, device=f["roll"].device) + 0.5) * pixel - ZOOM
     Y, X = torch.meshgrid(axis, axis, indexing="ij")
@@ -107,7 +115,15 @@ class Eyes(NamedTuple):
 
 
 def eyes_of(f: Factors, head: Head) -> Eyes:
-    """The eyes by eye_size, eye_openness and eye_spacing."""
+    """The eyes by eye_size, eye_openness and eye_spacing.
+
+    Args:
+        f: the factors.
+        head: whose they are.
+
+    Returns:
+        Both.
+    """
     half = 0.115 * (1 + 0.16 * f["eye_size"])
     opening = (0.5 + 0.5 * f["eye_openness"]) * 0.060 + 0.018
     opening = opening * (1 + 0.16 * f["eye_size"])
@@ -136,7 +152,15 @@ class Mouth(NamedTuple):
 
 
 def mouth_of(f: Factors, head: Head) -> Mouth:
-    """The mouth by mouth_width, mouth_openness, smile and lip_fullness."""
+    """The mouth by mouth_width, mouth_openness, smile and lip_fullness.
+
+    Args:
+        f: the factors.
+        head: whose they are.
+
+    Returns:
+        The mouth.
+    """
     mx, my, narrow = head.place(0.0, 0.36)
     half = 0.185 * (1 + 0.18 * f["mouth_width"] + 0.10 * f["smile"]) * narrow
     bend = 0.055 * f["smile"]
@@ -162,7 +186,15 @@ class Nose(NamedTuple):
 
 
 def nose_of(f: Factors, head: Head) -> Nose:
-    """The nose by nose_length and nose_width."""
+    """The nose by nose_length and nose_width.
+
+    Args:
+        f: the factors.
+        head: whose they are.
+
+    Returns:
+        The nose.
+    """
     tip = 0.185 + 0.05 * f["nose_length"]
     nx, _, _ = head.place(0.0, 0.0, depth=0.52)
     bx, by, _ = head.place(0.0, -0.06, depth=0.44)
@@ -200,11 +232,11 @@ class Brow(NamedTuple):
 
     def points(self) -> list[Point]:
         """Five on the upper edge, from left to right."""
-        found = []
+        points = []
         for k in (-0.96, -0.5, 0.0, 0.5, 0.96):
             t = torch.full_like(self.cx, k)
-            found.append((self.cx + k * self.half, self.arch(t) - self.thick * (1 - 0.55 * k * k)))
-        return found
+            points.append((self.cx + k * self.half, self.arch(t) - self.thick * (1 - 0.55 * k * k)))
+        return points
 
 
 def brow_of(f: Factors, head: Head, apart: Tensor, sign: int) -> Brow:
@@ -215,6 +247,9 @@ def brow_of(f: Factors, head: Head, apart: Tensor, sign: int) -> Brow:
         head: whose brow.
         apart: how far the eyes are from the middle, see Eyes.
         sign: -1 for the one on the picture's left, 1 for the other.
+
+    Returns:
+        The brow.
     """
     cx, cy, narrow = head.place(sign * (apart + 0.01), -0.235)
     cy = cy - 0.035 * f["brow_height"]
@@ -230,6 +265,9 @@ def landmarks_of(head: Head, brows: list[Point], nose: Nose, eyes: Eyes, mouth: 
         nose: has nine: four down its ridge, five along its base.
         eyes: have six each.
         mouth: has twenty: outer edge of the lips, then the inner one.
+
+    Returns:
+        (N, 68, 2), x and y.
     """
     zero = torch.zeros_like(head.width)
     points: list[Point] = []

@@ -36,7 +36,16 @@ class Portraits(NamedTuple):
 
 
 class Colours(NamedTuple):
-    """(N, 3, 1, 1) each, before light and shadow."""
+    """Colours before light and shadow, (N, 3, 1, 1) each.
+
+    Attributes:
+        skin: of face, ears, neck and nose.
+        hair: of hair and brows.
+        lips: of both.
+        iris: of both eyes.
+        cloth: of the clothes.
+        ground: of the background.
+    """
 
     skin: Tensor
     hair: Tensor
@@ -135,7 +144,15 @@ def colours_of(f: Factors) -> Colours:
 
 
 def paint_hair_behind(canvas: Canvas, scene: Scene) -> Tensor:
-    """The hair behind the head; returns its outline as signed distances (N, S, S)."""
+    """The hair behind the head.
+
+    Args:
+        canvas: that it is painted on.
+        scene: that it belongs to.
+
+    Returns:
+        (N, S, S), negative inside.
+    """
     f, head = scene.f, scene.head
     length = 0.42 + 0.46 * (0.5 + 0.5 * f["hair_length"])
     half = head.width + 0.115
@@ -147,7 +164,12 @@ def paint_hair_behind(canvas: Canvas, scene: Scene) -> Tensor:
 
 
 def paint_body(canvas: Canvas, scene: Scene) -> None:
-    """Clothes, neck and ears."""
+    """Clothes, neck and ears.
+
+    Args:
+        canvas: that it is painted on.
+        scene: that it belongs to.
+    """
     head, colours = scene.head, scene.colours
     X, Y = head.X, head.Y
     torso = superellipse(X, Y - 1.27, scene.all(0.84), scene.all(0.54), 2.6)
@@ -168,7 +190,12 @@ def paint_body(canvas: Canvas, scene: Scene) -> None:
 
 
 def paint_head(canvas: Canvas, scene: Scene) -> None:
-    """Skin, with freckles and blush where it shows."""
+    """Skin, with freckles and blush where it shows.
+
+    Args:
+        canvas: that it is painted on.
+        scene: that it belongs to.
+    """
     f, head, skin = scene.f, scene.head, scene.colours.skin
     x, y = head.x, head.y
     upper = superellipse(x, y, head.width, scene.all(0.64))
@@ -189,7 +216,13 @@ def paint_head(canvas: Canvas, scene: Scene) -> None:
 
 
 def paint_nose(canvas: Canvas, scene: Scene, nose: Nose) -> None:
-    """The nose, lit from one side, and its nostrils."""
+    """The nose, lit from one side, and its nostrils.
+
+    Args:
+        canvas: that it is painted on.
+        scene: that it belongs to.
+        nose: where it is.
+    """
     x, y, skin = scene.head.x, scene.head.y, scene.colours.skin
     (bx, by), (nx, ny), half = nose.bridge, nose.tip, nose.half
     down = ((y - by) / (ny - by)).clamp(0, 1.2)
@@ -206,7 +239,13 @@ def paint_nose(canvas: Canvas, scene: Scene, nose: Nose) -> None:
 
 
 def paint_mouth(canvas: Canvas, scene: Scene, mouth: Mouth) -> None:
-    """The inside of the mouth, teeth and lips."""
+    """The inside of the mouth, teeth and lips.
+
+    Args:
+        canvas: that it is painted on.
+        scene: that it belongs to.
+        mouth: where it is.
+    """
     x, y, gap = scene.head.x, scene.head.y, mouth.gap
     # The whole mouth first, so that no skin shows through the seams between lips and interior.
     whole = gap._replace(up=gap.up + mouth.lip, down=gap.up + 1.25 * mouth.lip)
@@ -221,13 +260,26 @@ def paint_mouth(canvas: Canvas, scene: Scene, mouth: Mouth) -> None:
 
 
 def paint_eyes(canvas: Canvas, scene: Scene, eyes: Eyes) -> None:
-    """Both eyes: lids, white, iris, pupil and glint."""
+    """Both eyes.
+
+    Args:
+        canvas: that it is painted on.
+        scene: that it belongs to.
+        eyes: where they are.
+    """
     for eye, name in ((eyes.left, "l_eye"), (eyes.right, "r_eye")):
         paint_eye(canvas, scene, eye, name)
 
 
 def paint_eye(canvas: Canvas, scene: Scene, eye: Lens, name: str) -> None:
-    """One eye; `name` is its region."""
+    """One eye: lid, white, iris, pupil and glint.
+
+    Args:
+        canvas: that it is painted on.
+        scene: that it belongs to.
+        eye: where it is.
+        name: of its region.
+    """
     f, x, y = scene.f, scene.head.x, scene.head.y
     inside = canvas.cover(eye.distance(x, y))
     canvas.paint(canvas.cover(eye.distance(x, y) - 0.016) * canvas.shows("skin"), scene.colours.skin * 0.62)
@@ -243,7 +295,16 @@ def paint_eye(canvas: Canvas, scene: Scene, eye: Lens, name: str) -> None:
 
 
 def paint_brows(canvas: Canvas, scene: Scene, eyes: Eyes) -> list[Point]:
-    """Both brows; returns the ten landmarks on them."""
+    """Both brows.
+
+    Args:
+        canvas: that it is painted on.
+        scene: that it belongs to.
+        eyes: how far apart the brows are.
+
+    Returns:
+        Five points each, the left brow's first.
+    """
     points: list[Point] = []
     for sign, name in ((-1, "l_brow"), (1, "r_brow")):
         brow = geometry.brow_of(scene.f, scene.head, eyes.apart, sign)
@@ -253,7 +314,13 @@ def paint_brows(canvas: Canvas, scene: Scene, eyes: Eyes) -> list[Point]:
 
 
 def paint_fringe(canvas: Canvas, scene: Scene, outline: Tensor) -> None:
-    """The hair before the forehead: what lies within the outline (N, S, S) of the hair and above the hairline."""
+    """The hair before the forehead: what lies within the hair's outline and above the hairline.
+
+    Args:
+        canvas: that it is painted on.
+        scene: that it belongs to.
+        outline: (N, S, S), signed distances to the hair's outline, negative inside.
+    """
     f, head = scene.f, scene.head
     across = (head.x / head.width).square()
     hairline = -0.40 + 0.14 * f["fringe"] + 0.5 * head.nod + 0.9 * across * (0.42 - 0.10 * f["fringe"])
@@ -262,7 +329,13 @@ def paint_fringe(canvas: Canvas, scene: Scene, outline: Tensor) -> None:
 
 
 def paint_glasses(canvas: Canvas, scene: Scene, eyes: Eyes) -> None:
-    """Glasses, worn by a third."""
+    """Glasses, worn by a third.
+
+    Args:
+        canvas: that it is painted on.
+        scene: that it belongs to.
+        eyes: where they are.
+    """
     x, y, left, right = scene.head.x, scene.head.y, eyes.left, eyes.right
     # Opacity is a steep but smooth function of the factor, so that a generator can follow it.
     worn = torch.sigmoid(60 * (scene.f["glasses"] - 0.33))

@@ -35,7 +35,21 @@ def ramp(t: Tensor, *stops: tuple[float, float, float]) -> Tensor:
 
 
 def rgb(like: Tensor, red: float, green: float, blue: float) -> Tensor:
-    """One colour or factor of colours for everybody, (3, 1, 1), in 0..1, on the device of a tensor."""
+    """One colour, or factor of colours, for everybody.
+
+    Args:
+        like: a tensor on the wanted device.
+        red: in 0..1, as the others.
+        green: in 0..1.
+        blue: in 0..1.
+
+    Returns:
+        (3, 1, 1).
+
+    Example:
+        >>> rgb(torch.zeros(1), 1, 0.5, 0).flatten()
+        tensor([1.0000, 0.5000, 0.0000])
+    """
     return torch.tensor([red, green, blue], device=like.device)[:, None, None]
 
 

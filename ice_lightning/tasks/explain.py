@@ -41,7 +41,7 @@ def explain(cfg: DictConfig) -> Result:
     logger = logger_of(cfg)
     people, controls = at_least("explain.people", cfg.explain.people, 1), ControlSettings(**cfg.explain.controls)
     if cfg.explain.latents is not None:
-        people = len(read_latents(cfg.explain.latents)[0])
+        people = len(read_latents(cfg.explain.latents).u)
     generator = generator_from(cfg)
     faces, classifier = instantiate(cfg.faces), instantiate(cfg.classifier)
     oracles = oracles_from(cfg, generator, classifier)

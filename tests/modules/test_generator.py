@@ -131,7 +131,7 @@ def test_another_module_than_the_subspace_was_found_on_is_refused(found, monkeyp
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    assert re.search("another file by now", capsys.readouterr().err)
+    assert re.search("a subspace of this generator", capsys.readouterr().err)
 
 
 def test_other_face_models_lead_to_another_subspace(compose, generator, faces):
