@@ -153,13 +153,16 @@ def eye_masks(points: Tensor, height: int, width: int) -> Tensor:
     return torch.stack(masks, 1)
 
 
-def gaze_of(image: Tensor, eyes: Tensor, sharpness: float = 6.0) -> dict[str, Tensor]:
+SHARPNESS = 6.0
+"""`gaze_of` weighs a pixel by exp(-SHARPNESS * brightness): white has a four-hundredth of black's weight."""
+
+
+def gaze_of(image: Tensor, eyes: Tensor) -> dict[str, Tensor]:
     """Where the irises lie in their eyes: the centre of what is dark, in eye widths, mean of both eyes.
 
     Args:
         image: (N, 3, H, W) in 0..1.
         eyes: (N, 2, H, W) masks in 0..1.
-        sharpness: of the weight exp(-sharpness * brightness), so that the white of the eye counts little.
 
     Returns:
         gaze_x (right is positive) and gaze_y (down is positive), each (N,).
@@ -171,7 +174,7 @@ def gaze_of(image: Tensor, eyes: Tensor, sharpness: float = 6.0) -> dict[str, Te
         True
     """
     h, w = image.shape[-2:]
-    weight = torch.exp(-sharpness * image.mean(1))[:, None] * eyes
+    weight = torch.exp(-SHARPNESS * image.mean(1))[:, None] * eyes
     weight = weight / weight.sum((2, 3), keepdim=True).clamp_min(1e-12)
     even = eyes / eyes.sum((2, 3), keepdim=True).clamp_min(1e-12)
     xs, ys = (torch.arange(n, dtype=image.dtype, device=image.device) for n in (w, h))

@@ -17,12 +17,11 @@ from ice_lightning.ops import loader
 from ice_lightning.ops.convolution import over_batch
 
 
-def setup_filter(taps: Sequence[float] | Tensor, normalize: bool = True) -> Tensor:
-    """A float32 FIR filter.
+def setup_filter(taps: Sequence[float] | Tensor) -> Tensor:
+    """A float32 FIR filter whose sum is 1.
 
     Args:
         taps: (k,), of which the outer product is taken, or (kh, kw).
-        normalize: to a sum of 1.
 
     Returns:
         (k, k) or (kh, kw).
@@ -39,7 +38,7 @@ def setup_filter(taps: Sequence[float] | Tensor, normalize: bool = True) -> Tens
     if f.ndim not in (1, 2) or f.numel() == 0:
         raise problem("filter taps of one or two axes", tuple(f.shape), "pass for example [1, 3, 3, 1]")
     f = f.outer(f) if f.ndim == 1 else f
-    return f / f.sum() if normalize else f
+    return f / f.sum()
 
 
 def _pads(padding: int | Sequence[int]) -> tuple[int, int, int, int]:

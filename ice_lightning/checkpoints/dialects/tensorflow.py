@@ -88,7 +88,7 @@ def collect(state: Any, prefix: str, variables: dict[str, Stored | Entry], depth
 
 
 def wanted(name: str) -> bool:
-    """Whether a variable is the generator's: others are the losses' and the optimiser's."""
+    """Whether a variable is the mapping's or the synthesis's, or the mean of w."""
     return name.startswith(("mapping/", "synthesis/", "dlatent_avg"))
 
 
