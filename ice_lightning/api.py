@@ -104,7 +104,7 @@ def discover(
     cfg.latents.count, cfg.latents.seed = people, seed
     config, faces = resolved(cfg), _faces(faces, generator)
     if isinstance(criterion, str):
-        criterion, layers = build_criterion(cfg.criterion, faces, generator.img_resolution), layers_of(cfg, generator)
+        criterion, layers = build_criterion(cfg.criterion, faces, generator.resolution), layers_of(cfg, generator)
     else:
         config["criterion"] = {"name": criterion.name}
     chosen = built(cfg.solver) if isinstance(solver, str) else solver
@@ -226,7 +226,7 @@ def explain(
         config = subspace.provenance.get("config", {}).get("criterion", {})
         if "activate" not in config:
             raise problem("the criterion of the subspace", "none", "pass criterion=, as discover took it")
-        criterion = build_criterion(config_of(config), faces, generator.img_resolution)
+        criterion = build_criterion(config_of(config), faces, generator.resolution)
     method, controls, oracles = method or Gradient(), controls or ControlSettings(), dict(oracles or {})
     module = Module(
         generator, network, faces, subspace, method, layer_covariances(generator, subspace.space),
@@ -344,7 +344,7 @@ def invert(
         steps: gradients.
         rate: of Adam, in standard deviations of the population.
     """
-    side = generator.img_resolution
+    side = generator.resolution
     target = pictures if isinstance(pictures, Tensor) else inversion.read_pictures(pictures, side)[1]
     one_of("space", space, generator.spaces)
     between = inversion.through(space, generator.spaces)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -14,6 +15,26 @@ class IceError(ValueError):
 def problem(expected: str, got: object, fix: str) -> IceError:
     """The error that says "expected ..., got ...: fix"; the caller raises it."""
     return IceError(f"expected {expected}, got {got}: {fix}")
+
+
+def exit_status(command: Callable[[], int]) -> int:
+    """Run a command; bad input ends in its sentence on stderr and status 2.
+
+    Args:
+        command: returns an exit status.
+
+    Returns:
+        The command's own status, or 2.
+
+    Example:
+        >>> exit_status(lambda: 0)
+        0
+    """
+    try:
+        return command()
+    except IceError as error:
+        print(f"ice_lightning: {error}", file=sys.stderr)
+        return 2
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

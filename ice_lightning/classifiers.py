@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ice_lightning.checkpoints import ASSETS, load_network, read_weights
+from ice_lightning.checkpoints import ASSETS, load_network, mismatch, read_weights
 from ice_lightning.checks import one_of, problem
 from ice_lightning.modules.classifier import Classifier, Scored
 
 EMBEDDED = ("smiling", "smiling_biased", "narrow_eyes", "glasses")
+"""Names of those that ship with the package."""
 
 
 def embedded_classifier(name: str) -> Classifier:
@@ -46,13 +47,16 @@ def load_classifier(
     Args:
         path: weights (.safetensors, .pt, .pth) for `network`; without one, TorchScript or an exported program (.pt2).
         network: an instance; in a config, its `_target_` and arguments.
-        size: see Scored.
-        mean: see Scored.
-        std: see Scored.
-        kind: see Scored.
-        target: see Scored.
+        size: the resolution that it works at; None for that of the image.
+        mean: of the normalisation, per channel, of values in 0..1.
+        std: of the normalisation, per channel, of values in 0..1.
+        kind: what its output means: binary, multiclass or regression; see Scored.
+        target: the class, from 0, of a multiclass one, or the number from which on a regression's decision is positive.
         name: what reports call it; the configuration carries it.
         trust: that a program may be executed.
+
+    Returns:
+        The classifier.
 
     Raises:
         IceError: for no file, weights that don't fit, a program that isn't trusted, or one that can't be read.
@@ -60,7 +64,7 @@ def load_classifier(
     if path is None or not Path(path).is_file():
         raise problem("a classifier's file (weights, TorchScript or .pt2)", path or "none", "set classifier.path")
     if network is not None:
-        module = filled_with(Path(path), network)
+        module = load_weights(Path(path), network)
     elif Path(path).suffix == ".safetensors":
         raise problem("a network for these weights", "none", "set +classifier.network._target_=MODULE.CLASS")
     elif not trust:
@@ -90,19 +94,38 @@ def program(path: Path) -> nn.Module:
         raise problem(f"{what} at {path}", type(error).__name__, fix) from error
 
 
-def filled_with(path: Path, network: nn.Module) -> nn.Module:
-    """The network with the weights of a file, in eval mode."""
+def load_weights(path: Path, network: nn.Module) -> nn.Module:
+    """Load a file into a network; returns it in eval mode.
+
+    Args:
+        path: a state dict.
+        network: of any class, with its own rules for loading.
+
+    Returns:
+        The network.
+
+    Raises:
+        IceError: for weights that the network refuses.
+    """
     what = f"weights for {type(network).__name__}"
+    state = read_weights(path, what)
     try:
-        network.load_state_dict(read_weights(path, what))
+        network.load_state_dict(state)
     except RuntimeError as error:
-        got = " ".join(str(error).split())
+        got = mismatch(network.state_dict(), state) or " ".join(str(error).split())
         raise problem(f"{what} at {path}", got, "pass the file that it was saved to") from error
     return network.eval()
 
 
 def timm_classifier(model_name: str, num_classes: int = 1) -> nn.Module:
     """A network of the timm library by its name, without weights.
+
+    Args:
+        model_name: as in timm.list_models().
+        num_classes: outputs.
+
+    Returns:
+        The network.
 
     Raises:
         IceError: when timm isn't installed, or doesn't know the name.

@@ -25,6 +25,15 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def user_cache() -> Path:
+    """Our folder in the user's cache: below $XDG_CACHE_HOME or, where that isn't an absolute path, ~/.cache.
+
+    The XDG base directory specification has it so.
+    """
+    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (home if home.is_absolute() else Path.home() / ".cache") / "ice_lightning"
+
+
 def cached(name: str) -> Path:
     """A file of the user's cache: public networks in the form in which `faces=landmarks` looks for them.
 
@@ -32,8 +41,6 @@ def cached(name: str) -> Path:
         name: landmarks, recognition, expression or age_gender, each .safetensors.
 
     Returns:
-        Where it is, or would be, below $XDG_CACHE_HOME or, where that isn't an absolute path, ~/.cache.
+        Where it is, or would be.
     """
-    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    home = home if home.is_absolute() else Path.home() / ".cache"  # as the XDG base directory specification has it
-    return home / "ice_lightning" / "real_faces" / name
+    return user_cache() / "real_faces" / name

@@ -1,4 +1,4 @@
-"""Latents of given pictures: optimised until the generator draws them, by pixels and by what networks see in them."""
+"""Latents of pictures: optimised until the generator draws them, by pixels and by features of networks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ from ice_lightning.checks import problem
 from ice_lightning.ops.sampling import resize
 
 KINDS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+"""Extensions of the pictures that are taken from a folder."""
+SQUARED = 4.0
+"""Weight of squared pixels beside absolute ones in `distance`; ours, not a published one, as is the next."""
+FEATURES = 0.2
+"""Weight of features beside pixels in `distance`."""
+FEW = 8
+"""Images drawn at once where only values are wanted."""
 
 
 class Inverted(NamedTuple):
@@ -31,8 +38,15 @@ class Inverted(NamedTuple):
     psnr: Tensor
 
 
-def read_pictures(path: str | Path, side: int) -> tuple[list[str], Tensor]:
-    """Names and images (N, 3, side, side) in 0..1 of a picture or of a folder's pictures, the middle square of each.
+def read_pictures(path: str | Path, resolution: int) -> tuple[list[str], Tensor]:
+    """A picture, or all of a folder's in the order of their names; the middle square of each.
+
+    Args:
+        path: of a file or folder.
+        resolution: to which they are resized, pixels a side.
+
+    Returns:
+        Names without extensions, and images (N, 3, resolution, resolution) in 0..1.
 
     Raises:
         IceError: where there is no picture, or one can't be read.
@@ -51,26 +65,51 @@ def read_pictures(path: str | Path, side: int) -> tuple[list[str], Tensor]:
         image = image.view(picture.height, picture.width, 3).permute(2, 0, 1)[None] / 255
         edge = min(picture.size)
         top, left = (picture.height - edge) // 2, (picture.width - edge) // 2
-        images.append(resize(image[:, :, top : top + edge, left : left + edge], side).clamp(0, 1))
+        images.append(resize(image[:, :, top : top + edge, left : left + edge], resolution).clamp(0, 1))
     return [file.stem for file in files], torch.cat(images)
 
 
 def through(space: str, spaces: Collection[str]) -> str:
-    """The space in which latents of `space` are looked for: every w+ has its s, not every s a w+."""
+    """The space in which latents are optimised, from which they are converted: every w+ has its s, not every s a w+.
+
+    Args:
+        space: in which they are wanted.
+        spaces: of the generator.
+
+    Returns:
+        w+ for s where there is w+, else `space`.
+
+    Example:
+        >>> through("s", ["z", "w", "w+", "s"]), through("w", ["z", "w"])
+        ('w+', 'w')
+    """
     return "w+" if space == "s" and "w+" in spaces else space
 
 
 def distance(x: Tensor, other: Tensor, features: Callable[[Tensor], Sequence[Tensor]]) -> Tensor:
-    """How far images (N, 3, H, W) are from others, (N,): absolute and squared pixels, and features.
+    """How far images are from others: absolute and squared pixels, and features.
 
-    Features (N, C, h, w) are compared by direction at each place, as LPIPS does (Zhang et al. 2018, eq. 1, unweighted).
+    Features are compared by direction at each place, as LPIPS does (Zhang et al. 2018, eq. 1, unweighted).
+
+    Args:
+        x: (N, 3, H, W).
+        other: (N, 3, H, W).
+        features: images -> maps (N, C, h, w), of any number.
+
+    Returns:
+        (N,), 0 for the same images.
+
+    Example:
+        >>> x = torch.rand(2, 3, 4, 4)
+        >>> distance(x, x, lambda image: [image])
+        tensor([0., 0.])
     """
-    pixels = (x - other).abs().mean((1, 2, 3)) + 4 * (x - other).square().mean((1, 2, 3))
-    seen = [
+    pixels = (x - other).abs().mean((1, 2, 3)) + SQUARED * (x - other).square().mean((1, 2, 3))
+    directions = [
         (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1).mean((1, 2))
         for a, b in zip(features(x), features(other), strict=True)
     ]
-    return pixels + 0.2 * torch.stack(seen).mean(0)
+    return pixels + FEATURES * torch.stack(directions).mean(0)
 
 
 def invert(
@@ -90,16 +129,19 @@ def invert(
     Args:
         draw: latents (N, n) -> images (N, 3, H, W).
         target: (N, 3, H, W) in 0..1.
-        population: (P, n).
+        population: (P, n), among whom each search begins with whoever is nearest.
         features: images -> maps (N, C, h, w), of any number.
-        steps: gradients.
-        rate: of Adam, falling to 0 by a cosine.
+        steps: of Adam.
+        rate: of Adam (its learning rate), in deviations, falling to 0 by a cosine.
         near: weight of the mean square of coordinates, in deviations from the mean.
         tell: called with each step's number and mean loss.
+
+    Returns:
+        Latents, their images and how near these are.
     """
     mean, deviation = population.mean(0), population.std(0).clamp_min(1e-6)
     with torch.no_grad():
-        drawn = torch.cat([draw(part) for part in population.split(8)]).clamp(0, 1)
+        drawn = torch.cat([draw(part) for part in population.split(FEW)]).clamp(0, 1)
         start = torch.stack([distance(drawn, one.expand_as(drawn), features).argmin() for one in target[:, None]])
     p = ((population[start] - mean) / deviation).requires_grad_()
     optimiser = torch.optim.Adam([p], rate)

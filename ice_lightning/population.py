@@ -21,12 +21,14 @@ from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.parallel import one_thread
 
 GEOMETRIES = ("population", "euclidean")
+"""What a length in a latent space may be measured in: this metric, or plain latent units."""
 PEOPLE = 4096
-"""Whose covariance is taken; no search and no explanation draws them."""
+"""How many people the covariance is taken over: eight for each coordinate of a w of 512."""
 SEED = 3_000_000_000
+"""Of the first of them: beyond the seeds of searches and explanations, which draw other people."""
 FLOOR = 1e-4
 """No eigenvalue of a covariance counts as less than this share of the mean one: a direction in which nobody differs
-would cost infinitely much. What other floors would give has been looked at on ten people only."""
+would cost infinitely much. What other floors give has been measured on ten people only."""
 WITHIN = 0.997
 """Share of the population's own coordinates that lie in the ball in which people may be moved: three deviations of one
 normal number."""
@@ -37,8 +39,9 @@ def radius(k: int) -> float:
 
     The ball that holds 99.7 % of the population's own coordinates there, by the chi distribution.
 
-    >>> round(radius(1), 2), round(radius(8), 2)
-    (2.97, 4.83)
+    Example:
+        >>> round(radius(1), 2), round(radius(8), 2)
+        (2.97, 4.83)
     """
     return math.sqrt(float(chi2.ppf(WITHIN, k)))
 
@@ -86,21 +89,46 @@ class Geometry:
 
 
 def _blockwise(blocks: tuple[Tensor, ...], x: Tensor) -> Tensor:
-    """(N, n) times a symmetric block-diagonal matrix."""
+    """The symmetric block-diagonal matrix of blocks (w_l, w_l) times each row of x (N, n), (N, n)."""
     parts = x.split([len(block) for block in blocks], 1)
     return torch.cat([part @ block.to(x) for part, block in zip(parts, blocks, strict=True)], 1)
 
 
 def covariances(U: Tensor, widths: list[int]) -> list[Tensor]:
-    """Covariance of each layer (w_l, w_l) over people U (N, n), in double precision."""
+    """Covariance of each layer over people.
+
+    Args:
+        U: (N, n).
+        widths: of the layers, whose sum is n.
+
+    Returns:
+        (w_l, w_l) float64 for each layer.
+
+    Example:
+        >>> covariances(torch.tensor([[0.0, 1, 5], [2, 3, 5]]), [2, 1])
+        [tensor([[2., 2.],
+                [2., 2.]], dtype=torch.float64), tensor([[0.]], dtype=torch.float64)]
+    """
     return [torch.cov(part.double().T).reshape(part.shape[1], -1) for part in U.split(widths, 1)]
 
 
 def floored(C: Tensor, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
-    """Root and inverse root of a covariance (w, w), its eigenvalues no less than `floor` times their mean.
+    """Root and inverse root of a covariance with small eigenvalues raised.
+
+    Args:
+        C: (w, w), symmetric.
+        floor: an eigenvalue counts as no less than this share of their mean.
+
+    Returns:
+        Both (w, w) and symmetric.
 
     Raises:
         IceError: where nobody differs at all.
+
+    Example:
+        >>> root, inverse = floored(torch.diag(torch.tensor([4.0, 0.0])), floor=0.5)
+        >>> root.diagonal(), inverse.diagonal()
+        (tensor([2., 1.]), tensor([0.5000, 1.0000]))
     """
     values, V = torch.linalg.eigh(C)
     mean = values.clamp_min(0).mean()
@@ -111,24 +139,44 @@ def floored(C: Tensor, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
 
 
 def geometry(blocks: list[Tensor], moving: Tensor | None = None, floor: float = FLOOR) -> Geometry:
-    """The metric of covariances (w_l, w_l), where some layers move.
+    """The population metric by its covariances.
 
     Args:
-        blocks: covariance of each layer.
-        moving: (L,) bool, None for all.
-        floor: see FLOOR.
+        blocks: (w_l, w_l), the covariance of each of L layers.
+        moving: (L,) bool, which layers may move; None for all.
+        floor: share of its layer's mean eigenvalue below which none counts.
+
+    Returns:
+        The metric.
+
+    Raises:
+        IceError: for a layer that moves and is the same in all people.
+
+    Example:
+        >>> metric = geometry([torch.eye(2), 4 * torch.eye(2)])
+        >>> round(float(metric.length(torch.tensor([[1.0, 0, 2, 0]]))), 4)  # a deviation in either of two layers
+        1.0
     """
-    moves = [True] * len(blocks) if moving is None else [bool(each) for each in moving]
-    scale = math.sqrt(sum(moves))
+    may_move = [True] * len(blocks) if moving is None else [bool(each) for each in moving]
+    scale = math.sqrt(sum(may_move))
     with one_thread():
         pairs = [floored(C, floor) if each else (torch.zeros_like(C), torch.zeros_like(C))
-                 for C, each in zip(blocks, moves, strict=True)]  # fmt: skip
+                 for C, each in zip(blocks, may_move, strict=True)]  # fmt: skip
     return Geometry(tuple(T * scale for T, _ in pairs), tuple(inverse / scale for _, inverse in pairs))
 
 
 @torch.no_grad()
 def layer_covariances(generator: AnyGenerator, space: str, people: int = PEOPLE) -> list[Tensor]:
-    """Covariance of each layer of a space over the generator's people; the identity in z."""
+    """Covariance of each layer of a space over a generator's people.
+
+    Args:
+        generator: that draws them.
+        space: one of its spaces.
+        people: how many.
+
+    Returns:
+        (w_l, w_l) float64 for each layer; the identity in z.
+    """
     widths = generator.widths(space)
     if space == "z":
         return [torch.eye(width, dtype=torch.float64) for width in widths]
@@ -138,7 +186,19 @@ def layer_covariances(generator: AnyGenerator, space: str, people: int = PEOPLE)
 
 
 def moving_layers(directions: Tensor, widths: list[int]) -> Tensor:
-    """(L,) bool: the layers in which directions (n, k) have anything."""
+    """The layers in which directions aren't 0.
+
+    Args:
+        directions: (n, k).
+        widths: of the L layers, whose sum is n.
+
+    Returns:
+        (L,) bool.
+
+    Example:
+        >>> moving_layers(torch.tensor([[0.0], [1.0], [0.0]]), [2, 1])
+        tensor([ True, False])
+    """
     return torch.stack([part.abs().amax() > 0 for part in directions.split(widths)])
 
 
@@ -147,12 +207,33 @@ POPULATION = 512
 
 
 def deviations(U: Tensor) -> Tensor:
-    """Standard deviation of each coordinate of a population (N, n), (n,); the smallest other where one doesn't vary."""
+    """Standard deviation of each coordinate of a population (N, n).
+
+    Returns:
+        (n,), above 0: a coordinate that doesn't vary has the smallest deviation of the others, or 1.
+
+    Example:
+        >>> deviations(torch.tensor([[0.0, 7.0], [2.0, 7.0], [4.0, 7.0]]))
+        tensor([2., 2.])
+    """
     std = U.std(0)
     return torch.where(std > 0, std, std[std > 0].min() if (std > 0).any() else torch.ones(()).to(U))
 
 
-def named(directions: Tensor, U: Tensor) -> Tensor:
-    """Directions (n, k), each as long as one standard deviation of a population (N, n) along it."""
+def scaled_to_deviations(directions: Tensor, U: Tensor) -> Tensor:
+    """Directions, each as long as one standard deviation of a population along it.
+
+    Args:
+        directions: (n, k), of unit length.
+        U: (N, n), the population.
+
+    Returns:
+        (n, k).
+
+    Example:
+        >>> scaled_to_deviations(torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0, 7.0], [2.0, 7.0], [4.0, 7.0]]))
+        tensor([[2.],
+                [0.]])
+    """
     V = directions.to(U)
     return V * deviations(U @ V)

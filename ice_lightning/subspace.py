@@ -60,7 +60,7 @@ class Subspace:
         made = self.provenance
         if made.get("generator_sha256") != fingerprint:
             got = f"one of {made.get('generator', 'nobody knows which')} ({made.get('generator_sha256', '')[:12]})"
-            fix = "set generator.checkpoint to that, or find the subspace again"
+            fix = "put that one back, set generator.checkpoint to it, or find the subspace again"
             raise problem(f"a subspace of this generator ({fingerprint[:12]})", got, fix)
 
     def _repr_html_(self) -> str:

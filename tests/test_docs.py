@@ -25,7 +25,7 @@ from ice_lightning.modules.classifier import Classifier
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.run import main
 from ice_lightning.synthetic import factors_from_z, render
-from ice_lightning.synthetic import main as draw
+from ice_lightning.synthetic.__main__ import main as draw
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -264,7 +264,7 @@ class User:
         elif module == "ice_lightning.checkpoints":
             assert convert(arguments) == 0, line
         elif module == "ice_lightning.synthetic":
-            draw(arguments)
+            assert draw(arguments) == 0, line
         else:
             subprocess.run([sys.executable, "-m", module, *arguments], cwd=self.folder, check=True, timeout=100)
 

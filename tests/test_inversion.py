@@ -65,11 +65,11 @@ def test_inverted_people_are_explained_and_discovered_with(compose, pictures, ge
     assert result.metrics["psnr_mean"] > 15
     assert (run_dir / "inversion.png").exists()
     file = run_dir / "latents.safetensors"
-    u, facts = read_latents(file)
-    assert u.shape == (2, 1408)
-    assert facts["names"] == ["a", "b"]
+    saved = read_latents(file)
+    assert saved.u.shape == (2, 1408)
+    assert (saved.space, saved.generator_sha256, saved.names) == ("s", generator.fingerprint, ("a", "b"))
     data = LatentDataModule(generator, "s", count=9, file=str(file))
-    assert torch.equal(data.latents, u)
+    assert torch.equal(data.latents, saved.u)
     with pytest.raises(IceError, match=r"latents in w of this generator .*, got latents in s"):
         LatentDataModule(generator, "w", count=9, file=str(file))
 

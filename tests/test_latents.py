@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ice_lightning.checks import IceError
-from ice_lightning.latents import PADDING, LatentDataModule, People, share_of
+from ice_lightning.latents import PADDING, LatentDataModule, People, shard
 
 
 def test_people_come_in_order_and_follow_the_seed(generator):
@@ -16,7 +16,7 @@ def test_people_come_in_order_and_follow_the_seed(generator):
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4, 7])
 def test_ranks_divide_the_people_in_shares_of_equal_length(ranks):
     people = People(torch.arange(7.0)[:, None])
-    shares = [[int(each["index"]) for each in share_of(people, ranks, rank)] for rank in range(ranks)]
+    shares = [[int(each["index"]) for each in shard(people, ranks, rank)] for rank in range(ranks)]
     assert len({len(share) for share in shares}) == 1
     assert sorted(i for share in shares for i in share if i != PADDING) == list(range(7))
 

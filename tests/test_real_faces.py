@@ -43,8 +43,8 @@ def dcgan(scripts, tmp_path):
 
 
 def test_layers_and_sides(dcgan):
-    assert (dcgan.spaces, dcgan.widths("z"), dcgan.sides("z")) == (("z", "s"), [10], [1])
-    assert (dcgan.widths("s"), dcgan.sides("s")) == ([10, 24, 16, 12, 8], [1, 4, 8, 16, 32])
+    assert (dcgan.spaces, dcgan.widths("z"), dcgan.resolutions("z")) == (("z", "s"), [10], [1])
+    assert (dcgan.widths("s"), dcgan.resolutions("s")) == ([10, 24, 16, 12, 8], [1, 4, 8, 16, 32])
     assert dcgan.dim("s") == 70
     assert not dcgan.training
     assert not any(p.requires_grad for p in dcgan.parameters())
@@ -180,7 +180,7 @@ def test_the_student_learns_goes_on_and_loads(small, dcgan, tmp_path, monkeypatc
     assert [int(row["steps"]) for row in read_curve(tmp_path / "work" / "curve.csv")] == [2, 4, 6, 8, 10, 12]
     assert list((tmp_path / "work" / "sheets").glob("*.png"))
     student = load_generator(tmp_path / "work" / "student.safetensors")
-    assert (student.z_dim, student.img_resolution) == (10, 64)
+    assert (student.z_dim, student.resolution) == (10, 64)
     assert student.mapping.w_avg.abs().max() > 0
 
 

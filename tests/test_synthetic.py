@@ -5,7 +5,8 @@ import torch
 
 from ice_lightning.checks import IceError
 from ice_lightning.labels import REGIONS
-from ice_lightning.synthetic import FACTORS, Z_DIM, factor_index, factors_from_z, main, neutral, render
+from ice_lightning.synthetic import FACTORS, Z_DIM, factor_index, factors_from_z, neutral, render
+from ice_lightning.synthetic.__main__ import main
 
 
 def people(n: int, seed: int = 0) -> torch.Tensor:
@@ -96,5 +97,11 @@ def test_factors_of_a_wrong_shape_or_name_end_in_a_sentence() -> None:
 
 
 def test_the_sheet_is_written(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    main(["--grid", str(tmp_path / "a.png"), "--size", "32", "--factor", "smile"])
+    assert main(["--grid", str(tmp_path / "a.png"), "--size", "32", "--factor", "smile"]) == 0
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["none/a.png", "a.what"])
+def test_a_place_that_cannot_be_written_to_ends_in_a_sentence(name, tmp_path, capsys) -> None:  # type: ignore[no-untyped-def]
+    assert main(["--grid", str(tmp_path / name), "--size", "16", "--factor", "smile"]) == 2
+    assert "ice_lightning: expected a picture that can be written" in capsys.readouterr().err

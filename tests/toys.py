@@ -25,7 +25,7 @@ class Toy(nn.Module):
     def widths(self, space):
         return {"z": [self.inner.z_dim], "s": [self.inner.w_dim] * 2}[space]
 
-    def sides(self, space):
+    def resolutions(self, space):
         return {"z": [128], "s": [16, 64]}[space]
 
     def forward(self, u, space):

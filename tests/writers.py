@@ -220,7 +220,7 @@ def rosinality_names(G):
             s[f"mapping.fc{i}.bias"],
         )
     noise = 0
-    for k, r in enumerate(2**k for k in range(2, int(math.log2(G.img_resolution)) + 1)):
+    for k, r in enumerate(2**k for k in range(2, int(math.log2(G.resolution)) + 1)):
         rgb = "to_rgb1" if k == 0 else f"to_rgbs.{k - 1}"
         convs = [("conv1", "conv1")] if k == 0 else [("conv0", f"convs.{2 * k - 2}"), ("conv1", f"convs.{2 * k - 1}")]
         for ours, theirs in [*convs, ("torgb", rgb)]:
@@ -245,7 +245,7 @@ def rosinality_names(G):
 def rosinality(G, legacy=False, average=True):
     """{"g_ema", "latent_avg"} and what a training run keeps beside."""
     found = {"g": {"input.input": torch.zeros(1)}, "g_ema": rosinality_names(G), "d_optim": {"state": {0: {"step": 3}}}}
-    found["args"] = argparse.Namespace(size=G.img_resolution)
+    found["args"] = argparse.Namespace(size=G.resolution)
     return saved(found | ({"latent_avg": G.mapping.w_avg} if average else {}), legacy)
 
 
@@ -272,7 +272,7 @@ def genforce(G, legacy=False):
             s[f"mapping.fc{i}.weight"],
             s[f"mapping.fc{i}.bias"],
         )
-    for k, r in enumerate(2**k for k in range(2, int(math.log2(G.img_resolution)) + 1)):
+    for k, r in enumerate(2**k for k in range(2, int(math.log2(G.resolution)) + 1)):
         for ours, theirs in (("conv0", f"layer{2 * k - 1}"), ("conv1", f"layer{2 * k}"), ("torgb", f"output{k}")):
             p, q = f"synthesis.b{r}.{ours}.", f"synthesis.{theirs}."
             if f"{p}weight" not in s:

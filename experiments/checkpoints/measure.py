@@ -119,7 +119,7 @@ def large() -> dict[str, Any]:
         "def field(name): return int(status()[name].split()[0]) / 1024\n"
         "before = field('VmRSS'); began = time.perf_counter()\n"
         "G = ice_lightning.load_generator(sys.argv[1])\n"
-        "print(time.perf_counter() - began, field('VmHWM') - before, G.img_resolution)"
+        "print(time.perf_counter() - began, field('VmHWM') - before, G.resolution)"
     )
     names = ["ada", "tensorflow", "rosinality", "rosinality, old file", "e4e", "genforce", "bare"]
     with tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ice_lightning import load_generator
 from ice_lightning.launch import keep_freed_memory
 from ice_lightning.modules.stylegan2 import Generator
-from ice_lightning.ops import bias_act, native, setup_filter, upfirdn2d
+from ice_lightning.ops import bias_act, loader, setup_filter, upfirdn2d
 
 HERE = Path(__file__).parent
 TAPS = setup_filter([1, 3, 3, 1])
@@ -61,7 +61,7 @@ def under(mode: str, work: Work) -> Work:
     """The work with ICE_LIGHTNING_OPS=mode."""
 
     def done() -> None:
-        with native.forced(mode):
+        with loader.forced(mode):
             work()
 
     return done

@@ -51,14 +51,14 @@ class DCGAN(nn.Module):
             ]
         self.main = nn.Sequential(*layers, nn.ConvTranspose2d(*last, 4, 2, 1, bias=False), nn.Tanh())
         self.channels = list(channels)
-        self.z_dim, self.img_resolution = channels[0], 2 ** len(channels)
+        self.z_dim, self.resolution = channels[0], 2 ** len(channels)
 
     def widths(self, space: str) -> list[int]:
         """Widths of the layers of a latent: z, and in s the channels of each hidden layer after it."""
         return self.channels[: {"z": 1, "s": -1}[one_of("space", space, self.spaces)]]
 
-    def sides(self, space: str) -> list[int]:
-        """The image side at which each of them works."""
+    def resolutions(self, space: str) -> list[int]:
+        """The pixels a side at which each of them works."""
         return [1, *(4 * 2**i for i in range(len(self.channels) - 2))][: len(self.widths(space))]
 
     def dim(self, space: str) -> int:

@@ -46,7 +46,7 @@ def main() -> int:
         part.write_bytes(figures.png(figures.rows(pictures, "The first twenty people, drawn by each from the same z")))
     distance, floor = fidelity(student)
     zoo = load_generator("embedded")
-    drawn = fidelity.fitted(lambda z: resize(zoo(z), teacher.img_resolution), zoo.sample(fidelity.people, SEED))
+    drawn = fidelity.fitted(lambda z: resize(zoo(z), teacher.resolution), zoo.sample(fidelity.people, SEED))
     assert fidelity.true is not None
     found = {"student": distance, "teacher": floor, "embedded": float(frechet(fidelity.true, drawn))}
     with atomic_write(HERE / "samples.json") as part:

@@ -80,7 +80,7 @@ def a_person(*settings: str, generator: Generator | None = None, people: int = 1
     with initialize_config_module("ice_lightning.conf", version_base="1.3"):
         cfg = compose("config", [*SKIN, "run_dir=.", *settings])
     G, faces = generator or instantiate(cfg.generator), instantiate(cfg.faces)
-    criterion = build_criterion(cfg.criterion, faces, G.img_resolution)
+    criterion = build_criterion(cfg.criterion, faces, G.resolution)
     module = Discovery(G, faces, criterion, instantiate(cfg.solver), people, cfg.space, layers_of(cfg, G)).eval()
     with torch.no_grad():
         return module, G.convert(G.sample(people, 0), "z", cfg.space)

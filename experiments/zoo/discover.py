@@ -72,7 +72,7 @@ def discover(
         done: gets a preset's name, its finished module and its seconds.
     """
     first = next(iter(configs.values()))
-    criterions = {name: build_criterion(cfg.criterion, faces, G.img_resolution) for name, cfg in configs.items()}
+    criterions = {name: build_criterion(cfg.criterion, faces, G.resolution) for name, cfg in configs.items()}
     u = G.people(first.latents.count, first.latents.seed, first.space)
     with torch.no_grad():
         images = [G(each[None], first.space) for each in u]

@@ -10,9 +10,9 @@ from ice_lightning.checkpoints.face_api import convert_face_api, read_face_api
 from ice_lightning.checkpoints.formats.tfjs import is_manifest, read_manifest
 from ice_lightning.checkpoints.generators import load_generator
 from ice_lightning.checkpoints.networks import ASSETS, load_network, read_network, save_network, sha256
-from ice_lightning.checkpoints.weights import read_weights
+from ice_lightning.checkpoints.weights import mismatch, read_weights
 
 __all__ = [
-    "ASSETS", "convert_face_api", "is_manifest", "load_generator", "load_network", "read_face_api", "read_manifest",
-    "read_network", "read_weights", "save_network", "sha256",
+    "ASSETS", "convert_face_api", "is_manifest", "load_generator", "load_network", "mismatch", "read_face_api",
+    "read_manifest", "read_network", "read_weights", "save_network", "sha256",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ice_lightning.checks import IceError, problem
+from ice_lightning.checks import exit_status, problem
 
 if TYPE_CHECKING:
     from ice_lightning.modules.stylegan2 import Generator
@@ -35,22 +35,40 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--to", choices=("ice_lightning", "ada"), default="ice_lightning", help="whose format")
     parser.add_argument("--verify", action="store_true", help="read OUT again and compare images")
     args = parser.parse_args(arguments)
+    return exit_status(lambda: checked_convert(args))
+
+
+def checked_convert(args: argparse.Namespace) -> int:
+    """Convert what the command line names; returns an exit status.
+
+    Raises:
+        IceError: for a missing or wrong OUT, one that can't be written, or what `convert` refuses.
+    """
+    if args.out is None and (args.verify or args.to == "ada"):
+        raise problem("a path OUT to write to", "none", "name one behind IN")
+    if args.out is not None and args.out.resolve() == Path(args.checkpoint).resolve():
+        raise problem("a path OUT of its own", "that of IN", "name another one")
     try:
-        if args.out is None and (args.verify or args.to == "ada"):
-            raise problem("a path OUT to write to", "none", "name one behind IN")
-        if args.out is not None and args.out.resolve() == Path(args.checkpoint).resolve():
-            raise problem("a path OUT of its own", "that of IN", "name another one")
         return convert(args.checkpoint, args.out, args.to, args.verify)
-    except IceError as error:
-        print(f"ice_lightning: {error}", file=sys.stderr)
-        return 2
     except OSError as error:
-        print(f"ice_lightning: {problem('a place to write to', f'{error}', 'name another OUT')}", file=sys.stderr)
-        return 2
+        raise problem("a place to write to", f"{error}", "name another OUT") from error
 
 
 def convert(checkpoint: str, out: Path | None, to: str, verify: bool) -> int:
-    """Read, say, write, read again; the largest difference of an image decides the exit status."""
+    """Read a checkpoint, print what it is, write it, and read it again.
+
+    Args:
+        checkpoint: a path, or "embedded".
+        out: where to write; None to print only.
+        to: whose format, ice_lightning or ada.
+        verify: whether to read `out` again and to compare images.
+
+    Returns:
+        1 where images of `out` differ by more than 1e-5, else 0.
+
+    Raises:
+        IceError: for what isn't a checkpoint or can't be written in that format.
+    """
     import torch
 
     from ice_lightning.checkpoints import is_manifest, load_generator, save_network
@@ -61,7 +79,7 @@ def convert(checkpoint: str, out: Path | None, to: str, verify: bool) -> int:
             raise problem("a StyleGAN2 checkpoint for --verify and --to ada", "a manifest", "leave them out")
         return convert_manifest(checkpoint, out)
     G = load_generator(checkpoint)
-    for name, value in card(G).items():
+    for name, value in description(G).items():
         print(f"{name:14}{value}")
     if out is None:
         return 0
@@ -91,7 +109,15 @@ def convert(checkpoint: str, out: Path | None, to: str, verify: bool) -> int:
 
 
 def convert_manifest(manifest: str, out: Path | None) -> int:
-    """Read a manifest of face-api, say, write."""
+    """Read a manifest of face-api, print what it is, and write it.
+
+    Args:
+        manifest: the .json.
+        out: a .safetensors file; None to print only.
+
+    Returns:
+        0.
+    """
     from ice_lightning.checkpoints import convert_face_api, read_manifest, sha256
 
     tensors = read_manifest(manifest, "a face-api manifest")
@@ -103,23 +129,23 @@ def convert_manifest(manifest: str, out: Path | None) -> int:
     return 0
 
 
-def card(G: Generator) -> dict[str, str]:
-    """What there is to say of a generator, by headings."""
-    given = G.settings
-    channels = given.get("channels") or f"min({given['channel_base']} / side, {given['channel_max']})"
+def description(G: Generator) -> dict[str, str]:
+    """A generator's facts by headings."""
+    config = G.settings
+    channels = config.get("channels") or f"min({config['channel_base']} / resolution, {config['channel_max']})"
     spaces = ", ".join(f"{space} {G.dim(space):,}" for space in G.spaces)
-    layers, lr = given["mapping_layers"], given["lr_multiplier"]
+    layers, lr = config["mapping_layers"], config["lr_multiplier"]
     return {
         "file": str(G.name),
         "dialect": G.dialect,
         "SHA-256": G.fingerprint,
-        "resolution": f"{G.img_resolution} x {G.img_resolution}, {given['img_channels']} channels",
+        "resolution": f"{G.resolution} x {G.resolution}, {config['img_channels']} channels",
         "spaces": spaces,
         "classes": str(G.c_dim or "none"),
         "mapping": f"{layers} layers, learning rate times {lr:g}",
-        "synthesis": f"{given['architecture']}, channels {channels}",
-        "clamp": "none" if given["conv_clamp"] is None else f"{given['conv_clamp']:g}",
-        "filter": " ".join(f"{tap:g}" for tap in given["resample_filter"]),
+        "synthesis": f"{config['architecture']}, channels {channels}",
+        "clamp": "none" if config["conv_clamp"] is None else f"{config['conv_clamp']:g}",
+        "filter": " ".join(f"{tap:g}" for tap in config["resample_filter"]),
     }
 
 

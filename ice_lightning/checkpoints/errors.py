@@ -1,4 +1,4 @@
-"""What is wrong with a file, in a sentence."""
+"""Errors of files, as sentences."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from ice_lightning.checks import IceError, problem
 
 
 class Refused(Exception):
-    """What is wrong with a file: (what came, what to do)."""
+    """What is wrong with a file, before it is known what was expected there.
+
+    Args:
+        got: what came instead, such as "an empty one".
+        fix: what to do.
+    """
 
     def __init__(self, got: str, fix: str = "fetch or write the file again") -> None:
         super().__init__(got)
@@ -21,7 +26,11 @@ class Refused(Exception):
 
 @contextmanager
 def user_errors(path: Path, what: str) -> Iterator[None]:
-    """Turns whatever a file that is read inside makes go wrong into one sentence.
+    """Turn whatever goes wrong within the block into one sentence about the file.
+
+    Args:
+        path: the file that is read within.
+        what: what is expected there, such as "a StyleGAN2 generator".
 
     Raises:
         IceError: for everything that can be wrong with the file.
@@ -36,6 +45,6 @@ def user_errors(path: Path, what: str) -> Iterator[None]:
         raise problem(f"{what} at {path}", f"one that can't be read ({error.strerror})", "check the path") from error
     except IceError:
         raise
-    except Exception as error:  # what a stranger's file holds can break an assumption that no check names
+    except Exception as error:  # a hostile file can break an assumption that no check names
         got = f"one with parts that don't fit together ({type(error).__name__})"
         raise problem(f"{what} at {path}", got, "fetch or write the file again") from error

@@ -24,21 +24,35 @@ LEAVES = {
     "filters": "weight", "depthwise_filter": "depthwise.weight", "pointwise_filter": "pointwise.weight",
     "weights": "weight", "biases": "bias", "fc": "fc.weight",
 }  # fmt: skip
+"""Last parts of a path in a manifest, and what they are in a state dict."""
 
 
 def rename(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A manifest's tensors as a state dict of `modules.face_api` or `modules.face_recognition`."""
-    found = {}
+    state = {}
     for name, tensor in tensors.items():
         stem, slash, leaf = name.rpartition("/")
         separable = leaf == "bias" and f"{stem}/pointwise_filter" in tensors
         ours = "pointwise.bias" if separable else LEAVES.get(leaf, leaf)
-        found[f"{stem}{slash}{ours}".replace("/", ".")] = laid_out(tensor, leaf == "depthwise_filter")
-    return found
+        state[f"{stem}{slash}{ours}".replace("/", ".")] = to_torch(tensor, leaf == "depthwise_filter")
+    return state
 
 
-def laid_out(tensor: Tensor, depthwise: bool) -> Tensor:
-    """A tensor of TensorFlow in torch's layout, dense."""
+def to_torch(tensor: Tensor, depthwise: bool) -> Tensor:
+    """A tensor of TensorFlow in torch's layout, contiguous.
+
+    Args:
+        tensor: (h, w, in, out), (h, w, channels, 1), (in, out) or (out,).
+        depthwise: whether it is the second of these.
+
+    Returns:
+        (out, in, h, w), (channels, 1, h, w), (out, in) or (out,).
+
+    Example:
+        >>> import torch
+        >>> to_torch(torch.ones(3, 3, 8, 16), False).shape
+        torch.Size([16, 8, 3, 3])
+    """
     if tensor.ndim == 4:
         return tensor.permute(2, 3, 0, 1).contiguous() if depthwise else tensor.permute(3, 2, 0, 1).contiguous()
     return tensor.T.contiguous() if tensor.ndim == 2 else tensor
@@ -50,6 +64,9 @@ def read_face_api(path: str | Path, what: str) -> dict[str, Tensor]:
     Args:
         path: the manifest's .json, or a file by `convert_face_api`.
         what: what is expected there, for the sentence.
+
+    Returns:
+        Tensors by name, float32.
 
     Raises:
         IceError: see `read_manifest` and `read_weights`.

@@ -1,4 +1,4 @@
-"""The door to generators: any StyleGAN2 checkpoint in, our Generator out."""
+"""Any StyleGAN2 checkpoint in, our Generator out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ice_lightning.checkpoints.dialects.detect import detect
 from ice_lightning.checkpoints.errors import Refused
 from ice_lightning.checkpoints.hyperparameters import Hyperparameters, settings
 from ice_lightning.checkpoints.networks import ASSETS, sha256
-from ice_lightning.checkpoints.weights import read_untrusted
+from ice_lightning.checkpoints.weights import mismatch, read_untrusted
 from ice_lightning.checks import finite, problem
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.modules.stylegan2 import Generator
@@ -21,9 +21,9 @@ from ice_lightning.ops import setup_filter
 from ice_lightning.subspace import Subspace
 
 CHECKPOINT = "ice_lightning.checkpoints.load_generator"
-"""What conf/generator/default.yaml names."""
-
+"""What conf/generator/default.yaml names, and provenance of subspaces of checkpoints."""
 WHAT = "a StyleGAN2 generator"
+"""What is expected in a file, for sentences."""
 AVERAGE = 10_000
 """People behind a mean of w that a file doesn't hold; as many as rosinality's own scripts take."""
 
@@ -63,45 +63,51 @@ def load_generator(
 
 
 def build(state: dict[str, Tensor], facts: Hyperparameters) -> Generator:
-    """The generator with these weights, whose settings they tell.
+    """The generator with these weights, in eval mode, frozen.
 
     Args:
-        state: under the names of stylegan2-ada-pytorch.
+        state: under the names of stylegan2-ada-pytorch; what a file may leave out is added to it.
         facts: what the weights can't say.
+
+    Returns:
+        The generator.
 
     Raises:
         Refused: when weights are missing, left over or of another shape.
     """
-    given = settings(state, facts)
+    config = settings(state, facts)
     with torch.device("meta"):
-        generator = Generator(**given)
-    own = generator.state_dict()
-    filters, unused = setup_filter(given["resample_filter"]), setup_filter((1, 3, 3, 1))
-    for name, place in own.items():
+        generator = Generator(**config)
+    wanted = generator.state_dict()
+    filters, unused = setup_filter(config["resample_filter"]), setup_filter((1, 3, 3, 1))
+    for name, place in wanted.items():
         if name.endswith("resample_filter"):
             # Files agree on the filter itself, but not on its scale.
             state[name] = (unused if ".conv1." in name else filters).clone()
         elif name.endswith(("noise_const", "noise_strength")):
             state.setdefault(name, torch.zeros(place.shape))  # a generator without noise
     averaged = "mapping.w_avg" in state
-    state.setdefault("mapping.w_avg", torch.zeros(given["w_dim"]))
-    for wrong, kind in ((own.keys() - state.keys(), "without"), (state.keys() - own.keys(), "with a foreign")):
-        if wrong:
-            raise Refused(f"one {kind} {min(wrong)} ({len(wrong)} such weights)", "pass a StyleGAN2 generator")
-    for name, place in own.items():
-        if state[name].shape != place.shape:
-            got = f"{name} of shape {tuple(state[name].shape)} instead of {tuple(place.shape)}"
-            raise Refused(got, "pass a StyleGAN2 generator")
+    state.setdefault("mapping.w_avg", torch.zeros(config["w_dim"]))
+    if got := mismatch(wanted, state):
+        raise Refused(got, "pass a StyleGAN2 generator")
     generator.load_state_dict({name: t.float() for name, t in state.items()}, assign=True)
     generator = generator.eval().requires_grad_(False)
-    generator.settings, generator.dialect = given, facts.dialect
+    generator.settings, generator.dialect = config, facts.dialect
     if not averaged:
         generator.mapping.w_avg = average(generator)
     return generator
 
 
 def average(generator: Generator, count: int = AVERAGE) -> Tensor:
-    """The mean of w over people, (w_dim,); over all its classes alike for a conditional generator."""
+    """The mean of w over people, over all classes alike for a conditional generator.
+
+    Args:
+        generator: whose mapping is asked.
+        count: people.
+
+    Returns:
+        (w_dim,).
+    """
     z = torch.randn(count, generator.z_dim, generator=torch.Generator().manual_seed(0))
     labels = torch.eye(generator.c_dim)[torch.arange(count) % generator.c_dim] if generator.c_dim else None
     with torch.no_grad():
@@ -109,28 +115,28 @@ def average(generator: Generator, count: int = AVERAGE) -> Tensor:
     return mean
 
 
-def generator_of(subspace: Subspace, own: Callable[[Any], AnyGenerator] | None = None) -> AnyGenerator:
+def generator_of(subspace: Subspace, make: Callable[[Any], AnyGenerator] | None = None) -> AnyGenerator:
     """The generator that a subspace was found on: the checkpoint that its provenance names.
 
     Args:
         subspace: says what it was found on.
-        own: makes a generator of the settings of another kind; without it, one is refused, since a file that somebody
-            shares must not say what code is run.
+        make: makes a generator that isn't a checkpoint of its settings; None refuses such a generator, since a file
+            that somebody shares must not say what code is run.
+
+    Returns:
+        The generator, whose fingerprint is that of the provenance.
 
     Raises:
         IceError: when its file is gone, is another one by now, or no checkpoint.
     """
     provenance = subspace.provenance
-    settings = provenance["config"]["generator"]
-    if settings["_target_"] == CHECKPOINT:
-        G: AnyGenerator = load_generator(provenance["generator"], label=settings.get("label"))
-    elif own is not None:
-        G = own(settings)
+    config = provenance["config"]["generator"]
+    if config["_target_"] == CHECKPOINT:
+        G: AnyGenerator = load_generator(provenance["generator"], label=config.get("label"))
+    elif make is not None:
+        G = make(config)
     else:
-        fix = f"make films of it by task=traverse generator=own generator._target_={settings['_target_']}"
-        raise problem("a subspace of a checkpoint", f"one of {settings['_target_']}", fix)
-    if G.fingerprint != provenance["generator_sha256"]:
-        got = f"another file by now ({G.fingerprint[:12]})"
-        fix = "put the generator back that the subspace was found on, or find the subspace again"
-        raise problem(f"{provenance['generator']} with {provenance['generator_sha256'][:12]}", got, fix)
+        fix = f"make films of it by task=traverse generator=own generator._target_={config['_target_']}"
+        raise problem("a subspace of a checkpoint", f"one of {config['_target_']}", fix)
+    subspace.check_generator(G.fingerprint)
     return G

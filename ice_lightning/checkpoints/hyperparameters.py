@@ -1,4 +1,4 @@
-"""What a generator's weights say of its settings: everything but three numbers is in their names and shapes."""
+"""A generator's settings from its weights: all but three numbers are in their names and shapes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ice_lightning.checkpoints.errors import Refused
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What a dialect knows beyond its weights.
+    """What a file knows beyond its weights.
 
-    Args:
-        dialect: its name, for people.
+    Attributes:
+        dialect: whose file it is, for people.
         lr_multiplier: of the mapping network; None to read it from the size of its weights.
         conv_clamp: limit on activations, None for none.
         taps: resampling filter; None to read it from the weights, or the usual (1, 3, 3, 1).
@@ -33,12 +33,31 @@ class Hyperparameters:
 
 
 def numbers(state: dict[str, Tensor], pattern: str) -> list[int]:
-    """The numbers that a pattern with one group finds in the names, ascending."""
+    r"""The numbers in the names of weights.
+
+    Args:
+        state: weights by name.
+        pattern: a regular expression with one group, of digits.
+
+    Returns:
+        Each once, ascending.
+
+    Example:
+        >>> numbers({"fc0.weight": torch.ones(1), "fc10.bias": torch.ones(1)}, r"fc(\d+)\.")
+        [0, 10]
+    """
     return sorted({int(match[1]) for name in state if (match := re.match(pattern, name))})
 
 
 def settings(state: dict[str, Tensor], facts: Hyperparameters) -> dict[str, Any]:
-    """The arguments of Generator for weights under the names of stylegan2-ada-pytorch.
+    """The arguments of Generator for some weights.
+
+    Args:
+        state: under the names of stylegan2-ada-pytorch.
+        facts: what the weights can't say.
+
+    Returns:
+        Arguments by name.
 
     Raises:
         Refused: when blocks, layers or weights are missing, or a shape is impossible.
@@ -51,56 +70,87 @@ def settings(state: dict[str, Tensor], facts: Hyperparameters) -> dict[str, Any]
             raise Refused(f"{name} of shape {tuple(state[name].shape)}", "pass a StyleGAN2 generator")
         return tuple(state[name].shape)
 
-    sides = numbers(state, r"synthesis\.b(\d+)\.")
-    if not 2 <= len(sides) <= 11 or sides != [4 * 2**i for i in range(len(sides))]:
-        raise Refused(f"blocks of sides {sides}", "pass a StyleGAN2 generator: 4, 8, 16 ... px")
+    blocks = numbers(state, r"synthesis\.b(\d+)\.")
+    if not 2 <= len(blocks) <= 11 or blocks != [4 * 2**i for i in range(len(blocks))]:
+        raise Refused(f"blocks of {', '.join(map(str, blocks)) or 'no'} px", "pass a StyleGAN2 generator: 4, 8, 16 ...")
     layers = numbers(state, r"mapping\.fc(\d+)\.")
     if not layers or layers != list(range(len(layers))):
         raise Refused(f"mapping layers {layers}", "pass the whole generator, mapping and synthesis")
     first, last = shape("mapping.fc0.weight", 2), shape(f"mapping.fc{layers[-1]}.weight", 2)
     embed = shape("mapping.embed.weight", 2) if "mapping.embed.weight" in state else (0, 0)
-    block = f"synthesis.b{sides[-1]}"
+    block = f"synthesis.b{blocks[-1]}"
     skips = any(".skip." in name for name in state)
     torgbs = numbers(state, r"synthesis\.b(\d+)\.torgb\.")
-    channels = [shape(f"synthesis.b{side}.conv1.weight", 4)[0] for side in sides]
+    channels = [shape(f"synthesis.b{pixels}.conv1.weight", 4)[0] for pixels in blocks]
     return {
         "z_dim": first[1] - embed[0],
         "w_dim": last[0],
         "c_dim": embed[1],
-        "img_resolution": sides[-1],
+        "img_resolution": blocks[-1],
         "img_channels": shape(f"{block}.torgb.weight", 4)[0],
         "mapping_layers": len(layers),
         "lr_multiplier": facts.lr_multiplier or lr_multiplier(state["mapping.fc0.weight"]),
         "embed_features": embed[0] or None,
         "layer_features": first[0],
         "label_norm": facts.label_norm,
-        **widths(sides, channels),
+        **widths(blocks, channels),
         "architecture": "resnet" if skips else "skip" if len(torgbs) > 1 else "orig",
         "conv_clamp": facts.conv_clamp,
         "resample_filter": list(facts.taps or taps(state.get(f"{block}.resample_filter"))),
     }
 
 
-def widths(sides: list[int], channels: list[int]) -> dict[str, Any]:
-    """Channels at each side as the usual rule min(base // side, max) where it fits, else as they are."""
+def widths(resolutions: list[int], channels: list[int]) -> dict[str, Any]:
+    """Channels of blocks as the usual rule min(base // resolution, max) where it fits, else as they are.
+
+    Args:
+        resolutions: of the blocks, in pixels.
+        channels: of the blocks.
+
+    Returns:
+        Arguments of Generator by name.
+
+    Example:
+        >>> widths([4, 8, 16], [512, 512, 256])
+        {'channel_base': 4096, 'channel_max': 512}
+    """
     most = max(channels)
-    base = min((c * side for side, c in zip(sides, channels, strict=True) if c < most), default=most * sides[-1])
-    if channels == [min(base // side, most) for side in sides]:
+    products = (c * pixels for pixels, c in zip(resolutions, channels, strict=True) if c < most)
+    base = min(products, default=most * resolutions[-1])
+    if channels == [min(base // pixels, most) for pixels in resolutions]:
         return {"channel_base": base, "channel_max": most}
     return {"channels": channels}
 
 
 def lr_multiplier(weight: Tensor) -> float:
-    """The learning-rate multiplier of a mapping layer: its weights start at a spread of one over it.
+    """The learning-rate multiplier of a mapping layer: its weights start at a deviation of one over it.
 
-    Networks use 0.01 or 1, and training hardly changes the spread, so the nearest power of ten is taken.
+    Networks use 0.01 or 1, and training hardly changes the deviation, so the nearest power of ten is taken.
+
+    Example:
+        >>> lr_multiplier(torch.tensor([-90.0, 80.0, 110.0]))
+        0.01
     """
-    spread = float(weight.double().std()) if weight.numel() > 1 else 1.0
-    return 10.0 ** -round(math.log10(spread)) if 1e-4 < spread < 1e6 else 1.0
+    deviation = float(weight.double().std()) if weight.numel() > 1 else 1.0
+    return 10.0 ** -round(math.log10(deviation)) if 1e-4 < deviation < 1e6 else 1.0
 
 
 def taps(f: Tensor | None) -> tuple[float, ...]:
-    """The taps t behind a filter that is t outer t, in any scale, with the smallest at 1 where that is possible."""
+    """The taps t of a filter that is the outer product t t^T, in any scale.
+
+    Args:
+        f: (k, k) or (k,); None for the usual (1, 3, 3, 1).
+
+    Returns:
+        Whole numbers of which the smallest is 1, where there are such; else numbers that add up to 1.
+
+    Raises:
+        Refused: for a filter that isn't such a product.
+
+    Example:
+        >>> taps(torch.outer(torch.tensor([1.0, 2, 1]), torch.tensor([1.0, 2, 1])) / 16)
+        (1.0, 2.0, 1.0)
+    """
     if f is None:
         return (1, 3, 3, 1)
     f = f.double().squeeze()

@@ -11,14 +11,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ice_lightning.checkpoints.weights import mismatch
 from ice_lightning.checks import finite, problem
 from ice_lightning.files import atomic_write
 
 ASSETS = Path(__file__).parents[1] / "assets"
+"""Networks that ship with the package, trained on the portraits by experiments/embedded_zoo."""
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file."""
+    """SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -43,7 +45,14 @@ def save_network(path: str | Path, module: nn.Module, kind: str, config: dict[st
 
 
 def read_network(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """State dict (floating point as float32) and constructor arguments of a file by `save_network`.
+    """A file by `save_network`.
+
+    Args:
+        path: the file.
+        kind: that it must hold, as it was saved.
+
+    Returns:
+        The state dict, floating-point tensors as float32, and the constructor's arguments.
 
     Raises:
         IceError: for a missing, truncated or foreign file, another kind of network, or NaN weights.
@@ -73,8 +82,22 @@ def read_network(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
 
 
 def load_network(path: str | Path, kind: str, make: type[nn.Module]) -> nn.Module:
-    """A network of class `make` in eval mode, frozen, from a file by `save_network`."""
+    """A network in eval mode, frozen, from a file by `save_network`.
+
+    Args:
+        path: the file.
+        kind: that it must hold, as it was saved.
+        make: the network's class.
+
+    Returns:
+        The network.
+
+    Raises:
+        IceError: as `read_network`, and for weights that aren't those of `make`.
+    """
     state, config = read_network(path, kind)
     module = make(**config)
+    if got := mismatch(module.state_dict(), state):
+        raise problem(f"the weights of a {make.__name__} in {path}", got, "fetch or write the file again")
     module.load_state_dict(state)
     return module.eval().requires_grad_(False)

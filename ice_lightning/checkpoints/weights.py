@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +25,9 @@ def read_untrusted(path: str | Path, what: str, use: Callable[[Any, Budget], T])
         what: what is expected there, for the sentence.
         use: takes what the container holds, and the budget for reading tensors from it.
 
+    Returns:
+        What `use` returns.
+
     Raises:
         IceError: for everything that can be wrong with the file.
     """
@@ -44,6 +47,9 @@ def read_weights(path: str | Path, what: str) -> dict[str, Tensor]:
         path: the file.
         what: what is expected there, for the sentence.
 
+    Returns:
+        Tensors by name, floating-point ones as float32.
+
     Raises:
         IceError: for a missing, broken or hostile file, one without tensors, or NaN weights.
     """
@@ -62,6 +68,33 @@ def read_weights(path: str | Path, what: str) -> dict[str, Tensor]:
     return tensors
 
 
+def mismatch(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """Why a file's weights are not those of a network, in words.
+
+    Args:
+        wanted: the network's state dict. The counters of batch norms, which only training uses, may be missing.
+        state: the file's.
+
+    Returns:
+        What is missing, left over or of another shape, the first by name; "" where the weights fit.
+
+    Example:
+        >>> import torch
+        >>> mismatch({"weight": torch.ones(2), "bias": torch.ones(1)}, {"weight": torch.ones(2)})
+        'one without bias (1 such weights)'
+        >>> mismatch({"weight": torch.ones(2)}, {"weight": torch.ones(3)})
+        'weight of shape (3,) instead of (2,)'
+    """
+    needed = {name for name in wanted if not name.endswith("num_batches_tracked")}
+    for wrong, kind in ((needed - state.keys(), "without"), (state.keys() - wanted.keys(), "with a foreign")):
+        if wrong:
+            return f"one {kind} {min(wrong)} ({len(wrong)} such weights)"
+    for name in sorted(needed):
+        if state[name].shape != wanted[name].shape:
+            return f"{name} of shape {tuple(state[name].shape)} instead of {tuple(wanted[name].shape)}"
+    return ""
+
+
 def flat(tree: Any) -> dict[str, Stored | Entry]:
     """The tensors that a mapping, or a safetensors file, holds under text keys of its own."""
     if isinstance(tree, Record) and tree.name == "safetensors":
@@ -73,6 +106,18 @@ def flat(tree: Any) -> dict[str, Stored | Entry]:
 def read(
     found: dict[str, Stored | Entry], budget: Budget, wanted: Callable[[str], bool] = lambda name: True
 ) -> dict[str, Tensor]:
-    """Copies of the tensors that are wanted, floating-point ones as float32."""
+    """Copies of tensors of a file, floating-point ones as float32.
+
+    Args:
+        found: tensors by name, as they lie in the file.
+        budget: bytes that may be copied.
+        wanted: whether the tensor of a name is to be read.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        Refused: for a tensor that doesn't fit its numbers, or when the budget is used up.
+    """
     tensors = {name: tensor.read(budget) for name, tensor in found.items() if wanted(name)}
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}

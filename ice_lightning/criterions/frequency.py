@@ -1,4 +1,4 @@
-"""Terms over coarse and fine detail: a region's low-pass, and what it leaves."""
+"""Terms over coarse and fine detail: a region's low-pass, and what it leaves (Li et al. 2022)."""
 
 from __future__ import annotations
 
@@ -14,33 +14,57 @@ from ice_lightning.ops.sampling import resize
 
 
 def low_pass(image: Tensor, cutoff: int) -> Tensor:
-    """The image by way of `cutoff` pixels a side, back at its own: (N, C, S, S) -> (N, C, S, S)."""
+    """An image without its fine detail: resized to `cutoff` pixels a side, and back.
+
+    Args:
+        image: (N, C, S, S).
+        cutoff: pixels a side, below S.
+
+    Returns:
+        (N, C, S, S).
+
+    Example:
+        >>> import torch
+        >>> checkerboard = torch.eye(2).repeat(4, 4)[None, None]
+        >>> bool((low_pass(checkerboard, 2) - 0.5).abs().max() < 0.1)
+        True
+    """
     return resize(resize(image, cutoff), image.shape[-1])
 
 
 def high_pass(image: Tensor, cutoff: int, relative: bool = False) -> Tensor:
-    """What the low-pass leaves, or its share of the low-pass, which lighter or darker paint leaves where it is.
+    """An image's fine detail, what its low-pass leaves.
 
     Args:
         image: (N, C, S, S).
-        cutoff: see low_pass.
-        relative: over the low-pass, at least 0.05.
+        cutoff: pixels a side that the low-pass keeps, below S.
+        relative: as contrast, divided by the low-pass (or 0.05 where that is darker): lighter or darker paint with the
+            same texture then has the same detail.
 
     Returns:
         (N, C, S, S).
+
+    Example:
+        >>> import torch
+        >>> image = 0.5 + 0.1 * torch.rand(1, 1, 8, 8)
+        >>> torch.allclose(high_pass(image, 2, True), high_pass(0.8 * image, 2, True), atol=1e-6)
+        True
     """
     low = low_pass(image, cutoff)
     return image / low.clamp_min(0.05) - 1 if relative else image - low
 
 
 class Frequency(Region):
-    """A region's pixels on one side of a cutoff.
+    """A region's pixels, on one side of a cutoff frequency.
 
     Args:
         regions: CelebAMask-HQ names.
         cutoff: pixels a side that the low-pass keeps; 24 in Li et al. 2022.
-        size: side to which the image is resized first.
+        size: pixels a side to which the image is resized first.
         shape: outside, dilate, erode, ring, kernel; see region_mask.
+
+    Raises:
+        IceError: for a cutoff that isn't below the size.
     """
 
     def __init__(self, regions: Sequence[str], cutoff: int = 24, size: int = 128, **shape: Any) -> None:
@@ -63,7 +87,7 @@ class HighFrequency(Frequency):
 
     Args:
         regions: CelebAMask-HQ names.
-        relative: over the low-pass, as contrast: a darker skin with the same freckles keeps it.
+        relative: as contrast, over the low-pass: a darker skin with the same freckles has the same.
         shape: cutoff, size, outside, dilate, erode, ring, kernel; see Frequency.
     """
 

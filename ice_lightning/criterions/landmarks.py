@@ -11,37 +11,90 @@ from torch.nn import functional as F
 from ice_lightning.checks import at_least, one_of, problem
 from ice_lightning.criterions.regions import region_mask
 from ice_lightning.criterions.term import Analysis, Term
+from ice_lightning.labels import (
+    LANDMARKS,
+    LEFT_EYE,
+    LEFT_EYE_CORNER,
+    LEFT_JAW_END,
+    NOSE_TIP,
+    RIGHT_EYE,
+    RIGHT_EYE_CORNER,
+    RIGHT_JAW_END,
+)
 from ice_lightning.ops.sampling import resize
 
-LEFT_EYE, RIGHT_EYE = range(36, 42), range(42, 48)
 POSE_AND_GAZE = ("yaw", "pitch", "roll", "gaze_x", "gaze_y")
+"""What GazeAndPose reads, in the order of its features."""
 
 
 def landmark_ids(indices: str, complement: bool = False) -> list[int]:
-    """Points of a list such as "0-16,27": 0..67, or all the others."""
+    """The points of a list such as "0-16,27".
+
+    Args:
+        indices: numbers and ranges of the iBUG points, counted from 0, both ends included.
+        complement: all points but these.
+
+    Returns:
+        Numbers from 0 to 67, ascending, at least one.
+
+    Raises:
+        IceError: for what isn't such a list, a point that there isn't, or no point at all.
+
+    Example:
+        >>> landmark_ids("0-2,27"), len(landmark_ids("48-67", complement=True))
+        ([0, 1, 2, 27], 48)
+    """
     chosen: set[int] = set()
     for part in str(indices).split(","):
         first, _, last = part.strip().partition("-")
         if not first.isdigit() or (last and not last.isdigit()):
             raise problem("landmark indices such as '48-67' or '0-16,27'", f"'{indices}'", "write numbers and ranges")
         low, high = int(first), int(last or first)
-        if not 0 <= low <= high <= 67:
+        if not 0 <= low <= high < LANDMARKS:
             raise problem("landmark indices from 0 to 67", f"'{part.strip()}'", "the 68 iBUG points are counted from 0")
         chosen |= set(range(low, high + 1))
-    kept = [i for i in range(68) if (i in chosen) != complement]
+    kept = [i for i in range(LANDMARKS) if (i in chosen) != complement]
     at_least("landmarks", len(kept), 1)
     return kept
 
 
-def landmark_positions(points: Tensor, ids: list[int], side: int) -> Tensor:
-    """Chosen points as fractions of the image's side: (N, 68, 2) -> (N, 2 len(ids))."""
-    return points[:, ids].flatten(1) / side
+def landmark_positions(points: Tensor, ids: list[int], resolution: int) -> Tensor:
+    """Where chosen points are.
+
+    Args:
+        points: (N, 68, 2) in pixels.
+        ids: which points.
+        resolution: of the image, in pixels.
+
+    Returns:
+        (N, 2 len(ids)), fractions of the resolution.
+
+    Example:
+        >>> landmark_positions(torch.full((1, 68, 2), 32.0), [30], 128)
+        tensor([[0.2500, 0.2500]])
+    """
+    return points[:, ids].flatten(1) / resolution
 
 
-def relative_positions(points: Tensor, ids: list[int], side: int) -> Tensor:
-    """The same without the chosen points' mean, which carries where they are: (N, 68, 2) -> (N, 2 len(ids))."""
+def relative_positions(points: Tensor, ids: list[int], resolution: int) -> Tensor:
+    """Where chosen points are beside their mean, which carries where they are as a whole.
+
+    Args:
+        points: (N, 68, 2) in pixels.
+        ids: which points.
+        resolution: of the image, in pixels.
+
+    Returns:
+        (N, 2 len(ids)), fractions of the resolution.
+
+    Example:
+        >>> points = torch.zeros(1, 68, 2)
+        >>> points[0, 48, 0], points[0, 54, 0] = 10, 30
+        >>> relative_positions(points, [48, 54], 100)
+        tensor([[-0.1000,  0.0000,  0.1000,  0.0000]])
+    """
     chosen = points[:, ids]
-    return (chosen - chosen.mean(1, keepdim=True)).flatten(1) / side
+    return (chosen - chosen.mean(1, keepdim=True)).flatten(1) / resolution
 
 
 def pose_of(points: Tensor) -> dict[str, Tensor]:
@@ -57,16 +110,17 @@ def pose_of(points: Tensor) -> dict[str, Tensor]:
         roll: the slant of the line between the eyes' outer corners, in radians. Each (N,).
     """
     left, right = points[:, LEFT_EYE].mean(1), points[:, RIGHT_EYE].mean(1)
-    middle, tip, ears = (left + right) / 2, points[:, 30], points[:, [0, 16]].mean(1)
+    middle, tip = (left + right) / 2, points[:, NOSE_TIP]
+    ears = points[:, [LEFT_JAW_END, RIGHT_JAW_END]].mean(1)
     across = right - left
     apart = across.square().sum(1).sqrt()
     unit = across / apart[:, None]
     down = torch.stack([-unit[:, 1], unit[:, 0]], 1)
-    outer = points[:, 45] - points[:, 36]
+    corners = points[:, RIGHT_EYE_CORNER] - points[:, LEFT_EYE_CORNER]
     return {
         "yaw": ((tip - middle) * unit).sum(1) / apart,
         "pitch": ((middle - ears) * down).sum(1) / apart,
-        "roll": torch.atan2(outer[:, 1], outer[:, 0]),
+        "roll": torch.atan2(corners[:, 1], corners[:, 0]),
     }
 
 
@@ -75,11 +129,15 @@ def eye_masks(points: Tensor, height: int, width: int) -> Tensor:
 
     Args:
         points: (N, 68, 2) in pixels.
-        height: of the image.
-        width: of the image.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
 
     Returns:
         (N, 2, height, width) in 0..1; an edge is as soft as half a pixel of 128.
+
+    Example:
+        >>> eye_masks(torch.rand(1, 68, 2), 8, 8).shape
+        torch.Size([1, 2, 8, 8])
     """
     ys = torch.arange(height, dtype=points.dtype, device=points.device)[:, None]
     xs = torch.arange(width, dtype=points.dtype, device=points.device)
@@ -95,41 +153,54 @@ def eye_masks(points: Tensor, height: int, width: int) -> Tensor:
     return torch.stack(masks, 1)
 
 
-def gaze_of(image: Tensor, eyes: Tensor, sharpness: float = 6.0) -> dict[str, Tensor]:
+SHARPNESS = 6.0
+"""`gaze_of` weighs a pixel by exp(-SHARPNESS * brightness): white has a four-hundredth of black's weight."""
+
+
+def gaze_of(image: Tensor, eyes: Tensor) -> dict[str, Tensor]:
     """Where the irises lie in their eyes: the centre of what is dark, in eye widths, mean of both eyes.
 
     Args:
         image: (N, 3, H, W) in 0..1.
-        eyes: (N, 2, H, W) masks.
-        sharpness: of the weight exp(-sharpness * brightness), so that the white of the eye counts little.
+        eyes: (N, 2, H, W) masks in 0..1.
 
     Returns:
         gaze_x (right is positive) and gaze_y (down is positive), each (N,).
+
+    Example:
+        >>> image, eyes = torch.ones(1, 3, 1, 5), torch.ones(1, 2, 1, 5)
+        >>> image[..., 3] = 0  # a black pixel right of the middle
+        >>> bool(gaze_of(image, eyes)["gaze_x"] > 0)
+        True
     """
     h, w = image.shape[-2:]
-    weight = torch.exp(-sharpness * image.mean(1))[:, None] * eyes
+    weight = torch.exp(-SHARPNESS * image.mean(1))[:, None] * eyes
     weight = weight / weight.sum((2, 3), keepdim=True).clamp_min(1e-12)
-    share = eyes / eyes.sum((2, 3), keepdim=True).clamp_min(1e-12)
+    even = eyes / eyes.sum((2, 3), keepdim=True).clamp_min(1e-12)
     xs, ys = (torch.arange(n, dtype=image.dtype, device=image.device) for n in (w, h))
     width = eyes.amax(2).sum(2).clamp_min(1)
-    moved = weight - share
+    off_centre = weight - even
     return {
-        "gaze_x": ((moved.sum(2) * xs).sum(2) / width).mean(1),
-        "gaze_y": ((moved.sum(3) * ys).sum(2) / width).mean(1),
+        "gaze_x": ((off_centre.sum(2) * xs).sum(2) / width).mean(1),
+        "gaze_y": ((off_centre.sum(3) * ys).sum(2) / width).mean(1),
     }
 
 
 NEAR = 0.06
-"""Radius around a landmark within which an image counts as its own, in image sides."""
+"""Radius round a landmark within which `Landmarks.where` says that the term looks, a fraction of the resolution: about
+half the width of an eye in the embedded portraits."""
 
 
 class Landmarks(Term):
-    """Positions of landmarks, in image sides.
+    """Positions of landmarks, as fractions of the resolution.
 
     Args:
         indices: points such as "48-67".
         landmarks: the network, image -> (N, 68, 2) pixels.
         complement: all points but these.
+
+    Raises:
+        IceError: for indices that there aren't.
     """
 
     needs = ("landmarks",)
@@ -143,11 +214,11 @@ class Landmarks(Term):
 
     def where(self, analysis: Analysis) -> Tensor:
         """(N, H, W), 0 or 1: what lies within NEAR of a point."""
-        side = analysis.parse.shape[-1]
-        axis = torch.arange(side, device=analysis.landmarks.device, dtype=analysis.landmarks.dtype)
+        resolution = analysis.parse.shape[-1]
+        axis = torch.arange(resolution, device=analysis.landmarks.device, dtype=analysis.landmarks.dtype)
         x, y = (analysis.landmarks[:, self.ids, i, None] - axis for i in (0, 1))
         distance = x.square()[:, :, None] + y.square()[..., None]
-        return (distance.amin(1) <= (NEAR * side) ** 2).to(axis)
+        return (distance.amin(1) <= (NEAR * resolution) ** 2).to(axis)
 
     def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
         """(N, 3, H, W) -> (N, 2 k)."""
@@ -169,7 +240,7 @@ class LandmarkHeatmaps(Term):
         indices: points such as "48-67".
         landmarks: the network; its `heatmaps(image)` gives (N, 68, h, w), sums of 1.
         complement: all points but these.
-        size: side to which the maps are reduced.
+        size: pixels a side to which the maps are reduced.
 
     Raises:
         IceError: for a network that gives points without maps, as face-api's does.
@@ -200,6 +271,9 @@ class GazeAndPose(Term):
     Args:
         landmarks: the network, image -> (N, 68, 2) pixels.
         parts: out of yaw, pitch, roll, gaze_x, gaze_y.
+
+    Raises:
+        IceError: for no part, or one that there isn't.
     """
 
     needs = ("landmarks",)
@@ -225,7 +299,7 @@ class GazeAndPose(Term):
     def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
         """(N, 3, H, W) -> (N, len(parts))."""
         points = self.landmarks(image)
-        found = pose_of(points)
+        readings = pose_of(points)
         if self.looks_at_eyes:
-            found |= gaze_of(image, eye_masks(points, *image.shape[-2:]))
-        return torch.stack([found[part] for part in self.parts], 1)
+            readings |= gaze_of(image, eye_masks(points, *image.shape[-2:]))
+        return torch.stack([readings[part] for part in self.parts], 1)

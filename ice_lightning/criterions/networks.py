@@ -1,4 +1,4 @@
-"""Terms that are a network's own output: who it is, and what a classifier says."""
+"""Terms that are a network's own output: identity, and what a classifier says."""
 
 from __future__ import annotations
 
@@ -28,10 +28,23 @@ class Identity(Term):
 
 
 def pick_logit(logits: Tensor, index: int) -> Tensor:
-    """One class of a classifier's output: (N,) or (N, K) -> (N, 1).
+    """One class of a classifier's output.
+
+    Args:
+        logits: (N,) or (N, K).
+        index: which of K classes, from 0.
+
+    Returns:
+        (N, 1).
 
     Raises:
         IceError: for an index that the classifier doesn't have.
+
+    Example:
+        >>> import torch
+        >>> pick_logit(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 1)
+        tensor([[2.],
+                [4.]])
     """
     logits = logits.reshape(len(logits), -1)
     if not 0 <= index < logits.shape[1]:
@@ -44,7 +57,10 @@ class ClassifierLogit(Term):
 
     Args:
         classifier: image -> (N,) or (N, K) logits; in a config, `${classifier}` is the one chosen by classifier=NAME.
-        index: which of K classes.
+        index: which of K classes, from 0.
+
+    Raises:
+        IceError: without a classifier.
     """
 
     features = 1

@@ -1,4 +1,4 @@
-"""Terms over image regions: mean colour, everything but it, pixels, area."""
+"""Terms over image regions: mean colour, the image without it, pixels, area."""
 
 from __future__ import annotations
 
@@ -16,12 +16,21 @@ from ice_lightning.ops.sampling import resize
 
 
 def region_ids(regions: Sequence[str]) -> list[int]:
-    """CelebAMask-HQ ids of region names; raises IceError with the nearest name."""
+    """CelebAMask-HQ ids of region names, at least one.
+
+    Raises:
+        IceError: for none, or with the nearest name for one that there isn't.
+
+    Example:
+        >>> region_ids(["hair", "u_lip"])
+        [17, 12]
+    """
     at_least("regions", len(regions), 1)
     return [REGIONS.index(one_of("region", name, REGIONS)) for name in regions]
 
 
 KERNELS = ("disc", "square")
+"""What a region is grown and shrunk by; see region_mask."""
 
 
 def _disc(radius: int, device: torch.device) -> Tensor:
@@ -30,9 +39,13 @@ def _disc(radius: int, device: torch.device) -> Tensor:
 
 
 def _window(mask: Tensor, side: float) -> Tensor:
-    """Largest value under a square of `side` (fraction of the image's), zeros beyond the border: (N, 1, H, W).
+    """Largest value under a square round each pixel, zeros beyond the border.
 
     An even square reaches a pixel farther up and left, as in the kornia that Li et al. 2022 ran.
+
+    Args:
+        mask: (N, 1, H, W).
+        side: of the square, a fraction of the image's.
     """
     pixels = max(1, int(mask.shape[-1] * side))
     before = pixels // 2
@@ -72,15 +85,23 @@ def region_mask(
         parse: (N, H, W) ids.
         regions: names.
         outside: the complement, after growing and shrinking.
-        dilate: size of a dilation, fraction of the side.
-        erode: size of an erosion, fraction of the side.
-        ring: keep only a band of this size around the region and outside it, fraction of the side. (The published ring
-            has the inner side of the edge as well.)
+        dilate: size of a dilation, fraction of the image's side.
+        erode: size of an erosion, fraction of the image's side.
+        ring: keep only a band of this size around the region and outside it, fraction of the image's side. (The
+            published ring has the inner side of the edge as well.)
         kernel: what these sizes are of. "disc": its radius; what lies beyond the border of the image is left out.
-            "square": its side, rounded down, as in Li et al. 2022: half as far; beyond the border there is nothing.
+            "square": its side, rounded down, as in Li et al. 2022, which reaches half as far; what lies beyond the
+            border counts as outside of the region.
 
     Returns:
         (N, H, W) float, 0 or 1.
+
+    Example:
+        >>> parse = torch.tensor([[[0, 1], [17, 1]]])
+        >>> region_mask(parse, ["skin"]), region_mask(parse, ["skin"], outside=True)
+        (tensor([[[0., 1.],
+                 [0., 1.]]]), tensor([[[1., 0.],
+                 [1., 0.]]]))
     """
     mask = torch.isin(parse, torch.tensor(region_ids(regions), device=parse.device)).float()[:, None]
     if dilate:
@@ -93,22 +114,62 @@ def region_mask(
 
 
 def region_color(image: Tensor, weight: Tensor) -> Tensor:
-    """Mean colour under a weight: (N, 3, S, S), (N, S, S) -> (N, 3)."""
+    """Mean colour under a weight.
+
+    Args:
+        image: (N, 3, S, S).
+        weight: (N, S, S), 0 or more.
+
+    Returns:
+        (N, 3).
+
+    Example:
+        >>> image = torch.arange(12.0).view(1, 3, 2, 2)
+        >>> region_color(image, torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]))
+        tensor([[1.5000, 5.5000, 9.5000]])
+    """
     total = weight.sum((1, 2)).clamp_min(1e-6)
     return (image * weight[:, None]).sum((2, 3)) / total[:, None]
 
 
 def region_residual(image: Tensor, weight: Tensor) -> Tensor:
-    """The image without the region's mean colour: texture inside, everything outside; (N, 3 S S), scaled to a mean.
+    """The image without the region's mean colour: texture inside, everything outside.
 
-    What changes only the region's mean colour leaves this where it is.
+    What changes only the region's mean colour leaves this as it is.
+
+    Args:
+        image: (N, 3, S, S).
+        weight: (N, S, S) in 0..1.
+
+    Returns:
+        (N, 3 S S), over S, so that its square sum is three times a mean.
+
+    Example:
+        >>> image, weight = torch.rand(1, 3, 4, 4), torch.ones(1, 4, 4)
+        >>> torch.allclose(region_residual(image, weight), region_residual(image + 0.5, weight), atol=1e-6)
+        True
     """
     rest = image - region_color(image, weight)[:, :, None, None] * weight[:, None]
     return rest.flatten(1) / (image.shape[-1])
 
 
 def region_pixels(image: Tensor, weight: Tensor) -> Tensor:
-    """Pixels under a weight, cropped to the box in which any of the batch's weights is above 0: (N, 3 h w)."""
+    """Pixels under a weight.
+
+    Args:
+        image: (N, 3, S, S).
+        weight: (N, S, S), 0 or more.
+
+    Returns:
+        (N, 3 h w), over the root of the weight's sum; cropped to the box of h by w pixels in which any of the batch's
+        weights is above 0. (N, 1), zeros, where there is none.
+
+    Example:
+        >>> weight = torch.zeros(1, 8, 8)
+        >>> weight[0, 2:4, 5:8] = 1
+        >>> region_pixels(torch.rand(1, 3, 8, 8), weight).shape
+        torch.Size([1, 18])
+    """
     rows, columns = weight.amax((0, 2)).nonzero()[:, 0], weight.amax((0, 1)).nonzero()[:, 0]
     if not len(rows):
         return image.new_zeros(len(image), 1)
@@ -118,16 +179,16 @@ def region_pixels(image: Tensor, weight: Tensor) -> Tensor:
 
 
 class Region(Term):
-    """A term over an image region, at `size` pixels.
+    """A term over an image region, at `size` pixels a side.
 
     Args:
         regions: CelebAMask-HQ names.
-        size: side to which the image is resized before the features are read.
-        outside: see region_mask, as are dilate, erode, ring and kernel.
-        dilate: fraction of the side.
-        erode: fraction of the side.
-        ring: fraction of the side.
-        kernel: disc or square.
+        size: pixels a side to which the image is resized before the features are read.
+        outside: the complement, after growing and shrinking.
+        dilate: size of a dilation, fraction of the image's side.
+        erode: size of an erosion, fraction of the image's side.
+        ring: size of a band around the region, which alone is kept, fraction of the image's side.
+        kernel: disc or square, what these are sizes of; see region_mask.
 
     Raises:
         IceError: for a region or a kernel that there isn't.
@@ -177,11 +238,11 @@ class RegionColor(Region):
 
 
 class RegionColors(Region):
-    """Mean colour of several regions, each on its own; a region that someone lacks counts as still.
+    """Mean colour of several regions, each on its own; one that a person lacks has the features 0, which don't change.
 
     Args:
         regions: CelebAMask-HQ names.
-        size: side to which the image is resized before the features are read.
+        size: pixels a side to which the image is resized before the features are read.
         shape: dilate, erode, kernel; see region_mask.
     """
 
@@ -198,7 +259,7 @@ class RegionColors(Region):
 
 
 class RegionResidual(Region):
-    """Everything but a region's mean colour."""
+    """The image without a region's mean colour; see region_residual."""
 
     @property
     def features(self) -> int:  # type: ignore[override]
@@ -219,7 +280,19 @@ class RegionPixels(Region):
 
 
 def region_area(probabilities: Tensor, ids: list[int]) -> Tensor:
-    """Share of the image that some classes cover: (N, 19 or more, H, W) -> (N, 1)."""
+    """Share of the image that some classes cover.
+
+    Args:
+        probabilities: (N, C, H, W), sums of 1 over the classes.
+        ids: of the classes.
+
+    Returns:
+        (N, 1) in 0..1.
+
+    Example:
+        >>> region_area(torch.full((1, 4, 2, 2), 0.25), [0, 2])
+        tensor([[0.5000]])
+    """
     return probabilities[:, ids].sum(1).mean((1, 2))[:, None]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ice_lightning.checks import at_least, one_of, problem, ratio
 
 PROJECTIONS = ("early", "late", "soft", "mixed")
+"""How suppressed directions are kept out; see Criterion."""
 
 
 class Analysis(NamedTuple):
@@ -36,7 +37,7 @@ class Term(nn.Module):
         needs: face models that the constructor takes, by their names in Faces.
         forward_mode: whether torch.func.jvp goes through; without it, products take two backward passes.
         features: how many, or None where that depends on the person.
-        size: the side at which the image is read, or None where the network decides.
+        size: the resolution at which the image is read, or None where the network decides.
         label: what a table calls the term.
     """
 
@@ -61,7 +62,10 @@ class Activate:
 
     Attributes:
         term: the module.
-        weight: its share in the sum of energies, above 0.
+        weight: factor on its energy in the sum over activated terms, above 0.
+
+    Raises:
+        IceError: for another weight.
     """
 
     term: Term
@@ -79,7 +83,10 @@ class Suppress:
 
     Attributes:
         term: the module.
-        ratio: in (0, 1].
+        ratio: in (0, 1]: a direction may have this share of the term's largest eigenvalue.
+
+    Raises:
+        IceError: for another ratio.
     """
 
     term: Term
@@ -99,10 +106,15 @@ class Criterion:
         description: one line.
         activate: terms whose energy is wanted.
         suppress: terms whose energy isn't.
-        projection: early, late, soft or mixed (DESIGN: the algebra): how suppressed directions are kept out.
+        projection: how suppressed directions are kept out. early: out of the energies, before the search; late: out of
+            the directions found without them (both Li et al. 2022); soft: by their energies as a metric; mixed: some
+            terms early, some late.
         late: with mixed, the names of the suppressed terms that are projected out late; the others are early.
-        activate_ratio: directions above this share of the largest eigenvalue are kept.
+        activate_ratio: in (0, 1]; directions of at least this share of the largest eigenvalue are kept.
         rank: keep at most so many; None for all.
+
+    Raises:
+        IceError: for a criterion that could not give a subspace.
     """
 
     name: str

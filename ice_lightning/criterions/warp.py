@@ -26,16 +26,20 @@ class Mesh(NamedTuple):
 
 
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Where on a side of the image the points of the frame are."""
 FRAME = torch.tensor([[x, y] for x in QUARTERS for y in QUARTERS if {x, y} & {0.0, 1.0}])
-"""(16, 2) points on the border of the image that never move, as fractions of its side."""
+"""(16, 2) points on the border of the image that never move, as fractions of its resolution: five on each side."""
 
 
 def triangulate(landmarks: Tensor, size: int) -> Mesh:
     """Delaunay triangulation of landmarks and frame, and where the pixels of a grid lie in it.
 
     Args:
-        landmarks: (N, 68, 2) as fractions of the side.
-        size: side of the grid, whose points are pixel centres, row by row.
+        landmarks: (N, 68, 2) as fractions of the resolution.
+        size: points a side of the grid, which are pixel centres, row by row.
+
+    Returns:
+        The mesh of size * size points.
     """
     from scipy.spatial import Delaunay
 
@@ -54,7 +58,23 @@ def triangulate(landmarks: Tensor, size: int) -> Mesh:
 
 
 def carry(mesh: Mesh, landmarks: Tensor) -> Tensor:
-    """Where the grid's points are once the landmarks have moved: (N, 68, 2) -> (N, P, 2), fractions of the side."""
+    """Where a mesh's points are once the landmarks have moved.
+
+    Args:
+        mesh: of N people and P points.
+        landmarks: (N, 68, 2) as fractions of the resolution.
+
+    Returns:
+        (N, P, 2), fractions of the resolution.
+
+    Example:
+        >>> landmarks = torch.rand(1, 68, 2) / 2 + 0.25
+        >>> carry(triangulate(landmarks, 2), landmarks)  # landmarks that stay leave the grid where it is
+        tensor([[[0.2500, 0.2500],
+                 [0.7500, 0.2500],
+                 [0.2500, 0.7500],
+                 [0.7500, 0.7500]]])
+    """
     points = torch.cat([landmarks, FRAME.to(landmarks).expand(len(landmarks), -1, -1)], 1)
     n, p, _ = mesh.corners.shape
     index = mesh.corners.flatten(1)[:, :, None].expand(-1, -1, 2)
@@ -71,7 +91,7 @@ class WarpedPixels(Region):
     Args:
         regions: CelebAMask-HQ names.
         landmarks: the network, image -> (N, 68, 2) pixels.
-        size: side of the grid that is carried along.
+        size: points a side of the grid that is carried along.
         shape: outside, dilate, erode, ring, kernel; see region_mask.
     """
 
@@ -84,17 +104,17 @@ class WarpedPixels(Region):
 
     def mesh(self, analysis: Analysis) -> Mesh:
         """The person's triangulation, built once as long as the analysis stays the same object."""
-        kept = self._mesh
-        if kept is None or kept[0] is not analysis:
-            side = analysis.parse.shape[-1]
+        cached = self._mesh
+        if cached is None or cached[0] is not analysis:
+            resolution = analysis.parse.shape[-1]
             # Other people's threads store theirs in between: what is returned is never read back from there.
-            kept = self._mesh = analysis, triangulate((analysis.landmarks + 0.5) / side, self.size)
-        return kept[1]
+            cached = self._mesh = analysis, triangulate((analysis.landmarks + 0.5) / resolution, self.size)
+        return cached[1]
 
     def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
         """(N, 3, H, W) -> (N, 3 h w), the region's bounding box."""
         mesh = self.mesh(analysis)
         points = (self.landmarks(image) + 0.5) / image.shape[-1]
-        moved = carry(Mesh(mesh.corners, mesh.weights.to(image.dtype)), points)
-        pixels = sample_bilinear(resize(image, 2 * self.size), moved)
+        carried = carry(Mesh(mesh.corners, mesh.weights.to(image.dtype)), points)
+        pixels = sample_bilinear(resize(image, 2 * self.size), carried)
         return region_pixels(pixels.unflatten(2, (self.size, self.size)), self.weight(analysis))

@@ -109,7 +109,7 @@ class Explanation(pl.LightningModule):
             measured["cout"] = metrics.COUT(convention)
         if faces.identity is not None:
             with torch.no_grad():
-                features = faces.identity(torch.zeros(1, 3, generator.img_resolution, generator.img_resolution))
+                features = faces.identity(torch.zeros(1, 3, generator.resolution, generator.resolution))
             measured |= {"identity_cosine": metrics.IdentityCosine()}
             measured["frechet"] = metrics.Frechet(features.shape[1], convention)
         self.metrics = nn.ModuleDict(measured)

@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ice_lightning.checks import IceError, at_least, problem
+from ice_lightning.checks import at_least, exit_status, problem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
     from ice_lightning.subspace import Subspace
 
 
-SUBSPACE, LATENTS = "subspace.safetensors", "latents.safetensors"
 ABOUT = """Move people along named directions, and see what changes and what classifiers say.
 
 Answers on 127.0.0.1 only; from another machine: ssh -L 7860:127.0.0.1:7860 HOST."""
 
 
-def arguments(given: Sequence[str] | None) -> argparse.Namespace:
-    """What the user asked for."""
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of the command line; None for those of this process."""
     parser = argparse.ArgumentParser(
         "python -m ice_lightning.explore", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -49,20 +48,26 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         help="let in nobody else (USER alone: type the password, so that no process list shows it); "
         "without, everyone on this machine sees the page",
     )
-    return parser.parse_args(given)
+    return parser.parse_args(argv)
 
 
 def subspace_files(runs: Sequence[Path]) -> list[Path]:
-    """Files of subspaces in run folders and below; without runs, the newest first hereabouts, or the package's own.
+    """Files of subspaces in run folders and below.
+
+    Args:
+        runs: folders; without any, outputs/ and multirun/ of this folder, the newest file first, or where there is
+            nothing, what ships with the package.
 
     Raises:
-        IceError: where there are none.
+        IceError: for a folder that isn't there, or runs without a subspace.
     """
+    from ice_lightning.subspace import FILE
+
     missing = [str(run) for run in runs if not run.is_dir()]
     if missing:
         raise problem("folders of runs", f"no folder at {', '.join(missing)}", "check the path")
     folders = runs or (Path("outputs"), Path("multirun"))
-    files = list(dict.fromkeys(file for folder in folders for file in sorted(folder.rglob(SUBSPACE))))
+    files = list(dict.fromkeys(file for folder in folders for file in sorted(folder.rglob(FILE))))
     if not files and runs:
         got = f"none in {', '.join(map(str, runs))}"
         raise problem("a subspace", got, "run python -m ice_lightning.run criterion=skin_color first")
@@ -73,11 +78,14 @@ def subspace_files(runs: Sequence[Path]) -> list[Path]:
 
 
 def chosen(files: Sequence[Path], newest: bool) -> Iterator[tuple[str, Subspace]]:
-    """Subspaces by unique names, those of the first one's generator and space; says which ones are left out.
+    """Subspaces of the first one's generator and space; prints which files are left out.
 
     Args:
         files: of subspaces.
-        newest: whether the first of each criterion is enough.
+        newest: take only the first of each criterion.
+
+    Yields:
+        A unique name, and the subspace.
     """
     from ice_lightning.subspace import load_subspace
 
@@ -98,35 +106,58 @@ def chosen(files: Sequence[Path], newest: bool) -> Iterator[tuple[str, Subspace]
 
 
 def pictures(files: Sequence[Path], subspace: Subspace) -> dict[str, Tensor]:
-    """Latents (n,) by the names of their pictures, those in the subspace's space; says which files are left out."""
+    """Latents of inverted pictures; prints which files are left out, of another generator or space.
+
+    Args:
+        files: of latents.
+        subspace: in whose space and of whose generator they must be.
+
+    Returns:
+        (n,) by the name of the picture.
+
+    Raises:
+        IceError: for a broken file, latents of another shape, or NaN.
+    """
     from ice_lightning.checks import finite
     from ice_lightning.latents import read_latents
 
     people: dict[str, Tensor] = {}
     for file in files:
-        u, facts = read_latents(file)
-        names, shape = facts["names"], (len(facts["names"]), len(subspace.directions))
-        if (facts["space"], facts["generator_sha256"]) != (subspace.space, subspace.provenance["generator_sha256"]):
-            say(f"left out {file}: it is in {facts['space']} of generator {facts['generator_sha256'][:12]}")
+        saved = read_latents(file)
+        shape = (len(saved.names), len(subspace.directions))
+        if not saved.belongs_to(subspace.provenance["generator_sha256"], subspace.space):
+            say(f"left out {file}: it is in {saved.space} of generator {saved.generator_sha256[:12]}")
             continue
-        if u.shape != shape:
-            raise problem(f"latents of shape {shape} in {file}", tuple(u.shape), "invert the pictures again")
-        for name, latent in zip(names, finite(str(file), u), strict=True):
+        if saved.u.shape != shape:
+            raise problem(f"latents of shape {shape} in {file}", tuple(saved.u.shape), "invert the pictures again")
+        for name, latent in zip(saved.names, finite(str(file), saved.u), strict=True):
             people[name if name not in people else f"{name} ({file.parent})"] = latent
     return people
 
 
 def explorer_of(args: argparse.Namespace, files: Sequence[Path]) -> Explorer:
-    """What the page shows of these files of subspaces, loaded and measured."""
+    """Load what the page shows, and measure how far its sliders go.
+
+    Args:
+        args: of the command line.
+        files: of subspaces.
+
+    Returns:
+        What the page shows.
+
+    Raises:
+        IceError: for a broken file, or a generator that isn't there any more.
+    """
     from ice_lightning.checkpoints.generators import generator_of
     from ice_lightning.classifiers import EMBEDDED, embedded_classifier
     from ice_lightning.explore.model import build
+    from ice_lightning.latents import FILE
 
     at_least("--directions", args.directions, 1)
     subspaces: Mapping[str, Subspace] = dict(chosen(files, newest=not args.runs))
     first = next(iter(subspaces.values()))
     generator = generator_of(first)
-    inverted = [file for run in args.runs for file in sorted(run.rglob(LATENTS))]
+    inverted = [file for run in args.runs for file in sorted(run.rglob(FILE))]
     people = pictures([*inverted, *filter(None, [args.latents])], first)
     classifiers = {name: embedded_classifier(name) for name in EMBEDDED}
 
@@ -137,7 +168,7 @@ def explorer_of(args: argparse.Namespace, files: Sequence[Path]) -> Explorer:
 
 
 def check_free(port: int) -> None:
-    """Refuse a port that can't be had."""
+    """Refuse a port that another program has; raises IceError."""
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -147,40 +178,45 @@ def check_free(port: int) -> None:
 
 
 def threads() -> int:
-    """Half of the cores draw: the browser has to as well, and threads that wait for a busy core make a frame slow."""
+    """How many threads draw: half of the cores, since the browser needs some, and a busy core makes the others wait."""
     return max(1, (os.cpu_count() or 2) // 2)
 
 
 def say(line: str) -> None:
-    """Tell the user, who may send stdout elsewhere."""
+    """Print a line on stderr, since stdout may be sent elsewhere."""
     print(f"ice_lightning: {line}", file=sys.stderr)
 
 
-def main(given: Sequence[str] | None = None) -> int:
-    """Run the explorer until it is interrupted; bad input ends in one sentence and exit status 2."""
-    args = arguments(given)
+def explore(args: argparse.Namespace) -> int:
+    """Serve the explorer until it is interrupted; returns 0.
+
+    Raises:
+        IceError: for an empty password, a port that can't be had, no subspaces, or no gradio.
+    """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+    user, _, password = (args.auth or "").partition(":")
+    if user and not password:
+        password = getpass("password: ")
+    if args.auth is not None and not (user and password):
+        raise problem("--auth USER:PASSWORD or USER", "an empty user or password", "give both")
+    check_free(args.port)
+    files = subspace_files(args.runs)
     try:
-        user, _, password = (args.auth or "").partition(":")
-        if user and not password:
-            password = getpass("password: ")
-        if args.auth is not None and not (user and password):
-            raise problem("--auth USER:PASSWORD or USER", "an empty user or password", "give both")
-        check_free(args.port)
-        files = subspace_files(args.runs)
-        try:
-            import gradio  # noqa: F401
-        except ImportError as error:
-            raise problem("the package gradio", str(error), 'pip install "ice_lightning[ui]"') from error
-        import torch
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise problem("the package gradio", str(error), 'pip install "ice_lightning[ui]"') from error
+    import torch
 
-        torch.set_num_threads(threads())
-        explorer = explorer_of(args, files)
-        from ice_lightning.explore.page import serve
+    torch.set_num_threads(threads())
+    explorer = explorer_of(args, files)
+    from ice_lightning.explore.page import serve
 
-        say(f"http://127.0.0.1:{args.port} shows {len(explorer.sliders)} directions; Ctrl-C ends it")
-        serve(explorer, args.port, (user, password) if args.auth else None)
-    except IceError as error:
-        say(str(error))
-        return 2
+    say(f"http://127.0.0.1:{args.port} shows {len(explorer.sliders)} directions; Ctrl-C ends it")
+    serve(explorer, args.port, (user, password) if args.auth else None)
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns its exit status."""
+    args = arguments(argv)
+    return exit_status(lambda: explore(args))

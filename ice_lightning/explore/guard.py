@@ -1,4 +1,4 @@
-"""What the explorer's server answers: the requests of its own page, and nothing else that Gradio offers."""
+"""A filter before the explorer's server: only requests of its own page pass, of all that Gradio answers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ NEEDED = re.compile(
     r"/|/(login|logout|theme\.css|favicon\.ico|manifest\.json)/?|/(assets|static)/(?!.*\.\.)[\w./@-]+"
     r"|/gradio_api/(info|startup-events|login_check|user|heartbeat/\w+|run/\w+|theme\.css)/?"
 )
-"""Without it: files by path, uploads, fetching of addresses for others, component servers, streams, monitoring."""
+"""Paths that the page asks for. Not among them: files by path, uploads, fetching of addresses for others, component
+servers, streams, monitoring."""
 POLICY = b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
-"""The browser fetches from nowhere else; Gradio's page has scripts and styles in it."""
+"""Content-Security-Policy: the browser fetches from nowhere else; Gradio's page has scripts and styles in it."""
 LARGEST = 1 << 16
-"""Bytes of a call."""
+"""The most bytes that a call may have: room for the values of some thousand sliders."""
 
 
 class Guard:
@@ -33,7 +34,13 @@ class Guard:
         self.app = app
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
+        """Pass a request on, or refuse it.
+
+        Args:
+            scope: type and path of the request (ASGI specification).
+            receive: gives the parts of its body.
+            send: takes the parts of the answer.
+        """
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] != "http" or not NEEDED.fullmatch(scope["path"]):
@@ -47,7 +54,12 @@ class Guard:
 
 
 def plain(body: bytes) -> bool:
-    """Whether a call holds texts and numbers alone: Gradio follows paths and addresses in all else before we see it."""
+    """Whether a call holds texts and numbers alone: in lists and mappings Gradio follows paths and addresses.
+
+    Example:
+        >>> plain(b'{"data": ["", 3, 0.5]}'), plain(b'{"data": [{"path": "/etc/passwd"}]}')
+        (True, False)
+    """
     try:
         call = json.loads(body)
     except (ValueError, RecursionError):
@@ -57,7 +69,7 @@ def plain(body: bytes) -> bool:
 
 
 async def whole_body(receive: Receive) -> bytes:
-    """The body of a request, or what came of it until it was too large."""
+    """The body of a request; empty where it is larger than LARGEST."""
     body, more = b"", True
     while more and len(body) <= LARGEST:
         message = await receive()
@@ -66,7 +78,15 @@ async def whole_body(receive: Receive) -> bytes:
 
 
 def once(body: bytes, receive: Receive) -> Receive:
-    """A body that was read, to be received again; after it, what comes."""
+    """Receive a body once more.
+
+    Args:
+        body: that was read already.
+        receive: what comes after it.
+
+    Returns:
+        Gives the body, then what `receive` gives.
+    """
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:
@@ -76,17 +96,22 @@ def once(body: bytes, receive: Receive) -> Receive:
 
 
 def with_policy(send: Send) -> Send:
-    """The same, with POLICY among the headers."""
+    """Send answers with POLICY among their headers."""
 
-    async def sent(message: Message) -> None:
+    async def add_policy(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message["headers"], (b"content-security-policy", POLICY)]
         await send(message)
 
-    return sent
+    return add_policy
 
 
 async def refuse(send: Send, status: int) -> None:
-    """An answer without content."""
+    """Answer without content.
+
+    Args:
+        send: takes the answer.
+        status: of HTTP.
+    """
     await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body", "body": b""})

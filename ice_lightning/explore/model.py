@@ -1,9 +1,8 @@
-"""What the explorer knows and does, on tensors: people, sliders, pictures and scores. The page is elsewhere."""
+"""The explorer without its page: people, sliders, pictures and scores, as tensors."""
 
 from __future__ import annotations
 
 import io
-import json
 import math
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -14,19 +13,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from ice_lightning.checks import one_of, problem
+from ice_lightning.latents import FILE, SavedLatents
 from ice_lightning.modules.generator import AnyGenerator
-from ice_lightning.population import POPULATION, named, radius
+from ice_lightning.population import POPULATION, radius, scaled_to_deviations
 from ice_lightning.subspace import Subspace
 from ice_lightning.traversal import visible_strength
 
 SEEDS = 2**31
 """People are drawn from seeds below it."""
 FARTHEST = 100.0
-"""No slider goes farther, in standard deviations: what needs more is not to be seen."""
+"""No slider goes farther, in standard deviations: a change that needs more is nowhere to be seen."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +33,10 @@ class Slider:
     """How far to go along one direction, in standard deviations of the population.
 
     Attributes:
-        name: of the subspace and the direction's number.
+        name: of the subspace, and the direction's number.
         subspace: its name.
         visible: where the change is plain to see.
-        limit: farthest to both sides: `visible`, or the bound of counterfactuals where that is farther.
+        limit: farthest either way: `visible`, or the bound of counterfactuals where that is farther, rounded up.
     """
 
     name: str
@@ -54,7 +53,7 @@ class Explorer:
         generator: draws people.
         space: of the subspaces.
         sliders: (k,) of them.
-        spread: (n, k), a direction for each slider, as long as one standard deviation of the population along it.
+        basis: (n, k), a direction for each slider, as long as one standard deviation of the population along it.
         classifiers: by name, image in 0..1 -> (N,) logits.
         people: latents (n,) of inverted pictures, by name.
     """
@@ -62,13 +61,19 @@ class Explorer:
     generator: AnyGenerator
     space: str
     sliders: tuple[Slider, ...]
-    spread: Tensor
+    basis: Tensor
     classifiers: Mapping[str, nn.Module]
     people: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Drawn(NamedTuple):
-    """A person as drawn: latent (1, n), image (3, H, W) in 0..1, the classifiers' probabilities (C,)."""
+    """A person as drawn.
+
+    Attributes:
+        u: (1, n), the latent.
+        image: (3, H, W) in 0..1.
+        scores: (C,), the classifiers' probabilities.
+    """
 
     u: Tensor
     image: Tensor
@@ -89,28 +94,39 @@ def build(
     Args:
         generator: of all of them.
         subspaces: by name, at least one.
-        classifiers: see Explorer.
-        people: see Explorer.
-        directions: of each subspace.
-        tell: is told whose visible strengths are looked for, which takes seconds.
+        classifiers: by name, image in 0..1 -> (N,) logits.
+        people: latents (n,) of inverted pictures, by name.
+        directions: how many of each subspace, the strongest.
+        tell: called with the name of the subspace whose visible strengths are looked for, which takes seconds.
+
+    Returns:
+        The explorer.
     """
     space = next(iter(subspaces.values())).space
     population = generator.people(POPULATION, 0, space)
-    sliders, spreads = [], []
+    sliders, bases = [], []
     for name, subspace in subspaces.items():
         tell(name)
         subspace = subspace.strongest(directions)
-        spread = named(torch.nn.functional.normalize(subspace.directions, dim=0), population)
-        spreads.append(spread)
-        for i, deviation in enumerate(spread.norm(dim=0).tolist()):
+        basis = scaled_to_deviations(torch.nn.functional.normalize(subspace.directions, dim=0), population)
+        bases.append(basis)
+        for i, deviation in enumerate(basis.norm(dim=0).tolist()):
             strength = visible_strength(generator, subspace, population[:2], i)
             visible = min(math.ceil(10 * strength / deviation) / 10, FARTHEST)
             sliders.append(Slider(f"{name} {i}", name, visible, float(max(math.ceil(visible), round(radius(1))))))
-    return Explorer(generator, space, tuple(sliders), torch.cat(spreads, 1), classifiers, people)
+    return Explorer(generator, space, tuple(sliders), torch.cat(bases, 1), classifiers, people)
 
 
-def known(explorer: Explorer, name: Any, seed: Any) -> tuple[str, int]:
-    """A picture's name and 0, or "" and a seed where nothing is named.
+def check_person(explorer: Explorer, name: Any, seed: Any) -> tuple[str, int]:
+    """Who is asked for, checked: the page may send anything.
+
+    Args:
+        explorer: what is shown.
+        name: of a picture, or "" for nobody's.
+        seed: of a person, which only counts without a name.
+
+    Returns:
+        A picture's name and 0, or "" and a seed.
 
     Raises:
         IceError: for a picture that isn't there, or a seed that isn't a whole number in 0..2**31 - 1.
@@ -124,14 +140,31 @@ def known(explorer: Explorer, name: Any, seed: Any) -> tuple[str, int]:
 
 @torch.no_grad()
 def person(explorer: Explorer, name: str, seed: int) -> Tensor:
-    """The latent (1, n) of somebody known."""
+    """The latent of a person.
+
+    Args:
+        explorer: what is shown.
+        name: of a picture, or "".
+        seed: that the person is drawn from, where there is no name.
+
+    Returns:
+        (1, n).
+    """
     if name:
         return explorer.people[name][None]
     return explorer.generator.people(1, seed, explorer.space)
 
 
 def edit(explorer: Explorer, u: Tensor, moves: Sequence[float]) -> Tensor:
-    """People u (N, n), moved by all sliders (k,), each held within its limit; (N, n).
+    """People moved by all sliders.
+
+    Args:
+        explorer: what is shown.
+        u: (N, n).
+        moves: a number for each slider, in standard deviations; beyond its limit the limit counts.
+
+    Returns:
+        (N, n).
 
     Raises:
         IceError: unless there is a finite number for each slider.
@@ -142,12 +175,20 @@ def edit(explorer: Explorer, u: Tensor, moves: Sequence[float]) -> Tensor:
         got = f"{len(numbers)} in {len(moves)} values"
         raise problem(f"{len(limits)} finite numbers, one for each slider", got, "reset the sliders")
     t = torch.tensor([max(-limit, min(limit, move)) for move, limit in zip(moves, limits, strict=True)])
-    return u + t.expand(len(u), -1).to(u) @ explorer.spread.T
+    return u + t.expand(len(u), -1).to(u) @ explorer.basis.T
 
 
 @torch.no_grad()
 def drawn(explorer: Explorer, u: Tensor) -> Drawn:
-    """One person u (1, n), drawn and judged."""
+    """A person's image, and what the classifiers say of it.
+
+    Args:
+        explorer: with the generator and the classifiers.
+        u: (1, n).
+
+    Returns:
+        All three.
+    """
     image = explorer.generator(u, explorer.space).clamp(0, 1)
     logits = [classifier(image) for classifier in explorer.classifiers.values()]
     return Drawn(u, image[0], torch.cat(logits).sigmoid() if logits else torch.empty(0))
@@ -158,23 +199,49 @@ def pixels(image: Tensor) -> NDArray[np.uint8]:
     return (255 * image).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
-def moves_said(explorer: Explorer, moves: Sequence[float]) -> str:
-    """The sliders that aren't at 0, in words."""
+def caption(explorer: Explorer, moves: Sequence[float]) -> str:
+    """The sliders that aren't at 0, in words.
+
+    Args:
+        explorer: with k sliders.
+        moves: (k,), their values.
+
+    Returns:
+        Names and values, "" for none.
+    """
     return ", ".join(f"{s.name} {move:+g}" for s, move in zip(explorer.sliders, moves, strict=True) if move)
 
 
 def encoded(image: NDArray[np.uint8], kind: str, **options: int) -> bytes:
-    """A picture (H, W, 3) as a file of a kind that Pillow writes."""
+    """A picture as the content of a file.
+
+    Args:
+        image: (H, W, 3).
+        kind: a format that Pillow writes, such as PNG.
+        options: of that format.
+
+    Returns:
+        The bytes of the file.
+    """
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def archive(explorer: Explorer, shown: Drawn, name: str) -> bytes:
-    """A zip of edit.png and of latents.safetensors, which explain, traverse and discover take, as one person `name`."""
-    facts = {"space": explorer.space, "generator_sha256": explorer.generator.fingerprint, "names": [name]}
+    """An edit as a zip file: edit.png, and latents.safetensors, which explain, traverse and discover take.
+
+    Args:
+        explorer: what is shown.
+        shown: the person, moved.
+        name: of the person in the latents.
+
+    Returns:
+        The bytes of the zip file.
+    """
+    latents = SavedLatents(shown.u, explorer.space, explorer.generator.fingerprint, (name,))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as packed:
         packed.writestr("edit.png", encoded(pixels(shown.image), "PNG"))
-        packed.writestr("latents.safetensors", save({"u": shown.u.cpu()}, metadata={"latents": json.dumps(facts)}))
+        packed.writestr(FILE, latents.to_bytes())
     return buffer.getvalue()

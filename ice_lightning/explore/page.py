@@ -21,11 +21,11 @@ from ice_lightning.explore.model import (
     Drawn,
     Explorer,
     archive,
+    caption,
+    check_person,
     drawn,
     edit,
     encoded,
-    known,
-    moves_said,
     person,
     pixels,
 )
@@ -64,16 +64,39 @@ THEME = gr.themes.Base(
     primary_hue="orange", spacing_size="sm", radius_size="md", font=["system-ui", "sans-serif"], font_mono=["monospace"]
 ).set(body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_400")  # Gradio's own are too pale
 NO_PRESET = "none"
+"""The preset that leaves all sliders at 0."""
 SAVE = """uri => { const a = document.createElement("a"); a.href = uri; a.download = "edit.zip"; a.click() }"""
+"""JavaScript that offers the zip file of an address for download."""
 
 
 def uri(data: bytes, kind: str) -> str:
-    """A file inside the page."""
+    """An address that holds a whole file (RFC 2397).
+
+    Args:
+        data: the file's content.
+        kind: its media type.
+
+    Returns:
+        data:...
+
+    Example:
+        >>> uri(b"hi", "text/plain")
+        'data:text/plain;base64,aGk='
+    """
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def view(explorer: Explorer, original: Drawn, shown: Drawn) -> str:
-    """Pictures and scores as HTML."""
+    """Pictures and scores as HTML.
+
+    Args:
+        explorer: what is shown.
+        original: a person.
+        shown: the same person, moved.
+
+    Returns:
+        Elements of a page, without its head.
+    """
     pictures = {
         "edit": pixels(shown.image),
         "original": pixels(original.image),
@@ -99,8 +122,8 @@ def view(explorer: Explorer, original: Drawn, shown: Drawn) -> str:
     return f'<div class="pictures">{figures}</div>{table}'
 
 
-def told(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, whose bad input is told on the page in its sentence."""
+def shows_user_errors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, whose IceError is raised as the gr.Error that appears on the page."""
 
     @wraps(function)
     def call(*values: Any) -> Any:
@@ -113,8 +136,8 @@ def told(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def page(explorer: Explorer) -> gr.Blocks:
-    """The page; its endpoint /frame takes a picture's name or "", a seed, and the sliders in their order."""
-    alone = threading.Lock()  # two frames at once take longer than one after the other
+    """The page; its endpoint /frame takes a picture's name or "", a seed, and a value for each slider, in order."""
+    one_at_a_time = threading.Lock()  # two frames at once take longer than one after the other
     presets = _presets(explorer)
     zeros = [0.0] * len(explorer.sliders)
 
@@ -123,37 +146,37 @@ def page(explorer: Explorer) -> gr.Blocks:
         return drawn(explorer, person(explorer, name, seed))
 
     def both(name: Any, seed: Any, moves: Sequence[Any]) -> tuple[Drawn, Drawn]:
-        with alone:
-            before = original(*known(explorer, name, seed))
+        with one_at_a_time:
+            before = original(*check_person(explorer, name, seed))
             return before, drawn(explorer, edit(explorer, before.u, moves))
 
-    @told
+    @shows_user_errors
     def frame(name: Any, seed: Any, *moves: Any) -> str:
         return view(explorer, *both(name, seed, moves))
 
-    @told
+    @shows_user_errors
     def set_all(name: Any, seed: Any, preset: Any) -> list[Any]:
         values = presets[one_of("preset", preset, presets)]
         return [frame(name, seed, *values), *values]
 
-    @told
+    @shows_user_errors
     def clear(name: Any, seed: Any) -> list[Any]:
         return [frame(name, seed, *zeros), NO_PRESET, *zeros]
 
-    @told
+    @shows_user_errors
     def by_seed(seed: Any, *moves: Any) -> tuple[Any, Any]:
         return (gr.skip(), gr.skip()) if seed is None else (frame("", seed, *moves), "")  # None while it is typed
 
-    @told
+    @shows_user_errors
     def following(seed: Any, *moves: Any) -> tuple[str, str, int]:
-        seed = (known(explorer, "", seed)[1] + 1) % SEEDS
+        seed = (check_person(explorer, "", seed)[1] + 1) % SEEDS
         return frame("", seed, *moves), "", seed
 
-    @told
+    @shows_user_errors
     def saved(name: Any, seed: Any, *moves: Any) -> str:
         shown = both(name, seed, moves)[1]
-        said = ", ".join([name or f"seed {seed}", *filter(None, [moves_said(explorer, moves)])])
-        return uri(archive(explorer, shown, said), "application/zip")
+        title = ", ".join([name or f"seed {seed}", *filter(None, [caption(explorer, moves)])])
+        return uri(archive(explorer, shown, title), "application/zip")
 
     # No preprocessing: Gradio's own follows paths and addresses in what it is sent. Each function checks its values.
     quick: Any = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last", "preprocess": False}
@@ -188,7 +211,7 @@ def page(explorer: Explorer) -> gr.Blocks:
 
 
 def _presets(explorer: Explorer) -> dict[str, list[float]]:
-    """Names and values of all sliders: the strongest direction of each subspace, to both sides where it is visible."""
+    """Values of all sliders by name: the strongest direction of each subspace, either way to where it is visible."""
     presets = {NO_PRESET: [0.0] * len(explorer.sliders)}
     for _, group in groupby(enumerate(explorer.sliders), lambda pair: pair[1].subspace):
         i, slider = next(group)
@@ -207,13 +230,16 @@ def _sliders(explorer: Explorer) -> list[gr.Slider]:
 
 
 def serve(explorer: Explorer, port: int, auth: tuple[str, str] | None = None, wait: bool = True) -> gr.Blocks:
-    """Answer on 127.0.0.1 until interrupted, or with `wait` off until the returned blocks are closed.
+    """Serve the page on 127.0.0.1.
 
     Args:
         explorer: what to show.
         port: must be free.
-        auth: user and password that are asked for.
-        wait: see above.
+        auth: user and password that are asked for; None lets in everyone on this machine.
+        wait: until interrupted; else the page is served until the returned blocks are closed.
+
+    Returns:
+        The page, which is served until it is closed.
     """
     blocks = page(explorer)
     blocks.launch(

@@ -35,11 +35,14 @@ IDENTITY = (
 
 
 def landmark_network(path: str | Path, crop: Sequence[float]) -> nn.Module:
-    """Landmarks from a file of face-api or face-alignment, by its content.
+    """A landmark network from a file of face-api or face-alignment, by its content: image -> (N, 68, 2) pixels.
 
     Args:
         path: the file, or "embedded" for the package's own, which look at the whole picture.
-        crop: left, top, right, bottom of the face in pictures, fractions of the side.
+        crop: left, top, right, bottom of the face in images, fractions of the resolution.
+
+    Returns:
+        (N, 3, H, W) in 0..1 -> (N, 68, 2) pixels.
 
     Raises:
         IceError: for a file that holds something else, or a crop for the embedded network.
@@ -57,11 +60,14 @@ def landmark_network(path: str | Path, crop: Sequence[float]) -> nn.Module:
 
 
 def identity_network(path: str | Path, landmarks: nn.Module) -> nn.Module:
-    """An identity network from a file of face-api or insightface, by its content, behind the crop that it expects.
+    """An identity network from a file of face-api or insightface, by its content, with the crop that it expects.
 
     Args:
         path: the file, or "embedded" for the package's own.
         landmarks: by which faces are cropped, image -> (N, 68, 2) pixels.
+
+    Returns:
+        (N, 3, H, W) in 0..1 -> (N, d) unit vectors.
 
     Raises:
         IceError: for a file that holds something else.
@@ -88,7 +94,10 @@ def landmark_faces(
         landmarks: face-api's or FAN's file, or "embedded"; None for landmarks.safetensors in the cache.
         identity: face-api's or ArcFace's file, or "embedded"; None for recognition.safetensors in the cache, and
             where there is none, no identity.
-        crop: left, top, right, bottom of the face in the generator's images, fractions of the side.
+        crop: left, top, right, bottom of the face in the generator's images, fractions of the resolution.
+
+    Returns:
+        The face models.
 
     Raises:
         IceError: for no landmarks, or a file that holds something else.

@@ -7,13 +7,13 @@ Nothing in the files is executed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from ice_lightning.checkpoints import read_weights
+from ice_lightning.checkpoints import mismatch, read_weights
+from ice_lightning.checkpoints.hyperparameters import numbers
 from ice_lightning.checks import problem
 from ice_lightning.modules.bisenet import BiSeNet
 from ice_lightning.modules.cropping import AlignedIdentity, CroppedParser, FaceAlignment
@@ -40,36 +40,29 @@ def load_pretrained(
     make: Callable[[dict[str, Tensor]], nn.Module],
     read: Callable[[str | Path, str], dict[str, Tensor]] = read_weights,
 ) -> nn.Module:
-    """The network that `make` builds for a file's tensors by `read`, with them, in eval mode and frozen.
+    """A network with the weights of a file, in eval mode, frozen.
+
+    Args:
+        path: the file.
+        what: what is expected there, for the sentence.
+        make: builds the network that some weights belong to; a KeyError or IndexError says that there is none.
+        read: reads the weights of a path; the second argument is `what`.
+
+    Returns:
+        The network.
 
     Raises:
-        IceError: when keys are missing, left over or of another shape.
+        IceError: when weights are missing, left over or of another shape.
     """
     state = read(path, what)
     try:
         network = make(state)
     except (KeyError, IndexError) as error:
         raise problem(f"{what} in {path}", f"no key {error}", "pass the path to what it holds") from error
-    own = network.state_dict()
-    counters = {name for name in own if name.endswith("num_batches_tracked")}
-    for wrong, kind in (
-        (own.keys() - counters - state.keys(), "without"),
-        (state.keys() - own.keys(), "with a foreign"),
-    ):
-        if wrong:
-            got = f"a file {kind} '{min(wrong)}' ({len(wrong)} such keys)"
-            raise problem(f"{what} in {path}", got, "pass the path to what it holds")
-    for name in own.keys() - counters:
-        if own[name].shape != state[name].shape:
-            got = f"{name} of shape {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
-            raise problem(f"{what} in {path}", got, "pass the path to what it holds")
-    network.load_state_dict({name: state.get(name, own[name]) for name in own})
+    if got := mismatch(network.state_dict(), state):
+        raise problem(f"{what} in {path}", got, "pass the path to what it holds")
+    network.load_state_dict(network.state_dict() | state)
     return network.float().eval().requires_grad_(False)
-
-
-def count(state: dict[str, Tensor], pattern: str) -> int:
-    """How many numbers n make `pattern` (with one group) a prefix of a key."""
-    return len({match[1] for name in state if (match := re.match(pattern, name))})
 
 
 def make_parser(state: dict[str, Tensor]) -> nn.Module:
@@ -79,7 +72,7 @@ def make_parser(state: dict[str, Tensor]) -> nn.Module:
 
 def make_identity(state: dict[str, Tensor]) -> nn.Module:
     """The iResNet whose blocks the file has."""
-    depths = tuple(count(state, rf"layer{i}\.(\d+)\.conv1") for i in range(1, 5))
+    depths = tuple(len(numbers(state, rf"layer{i}\.(\d+)\.conv1")) for i in range(1, 5))
     return IResNet(depths, dim=state["fc.weight"].shape[0])
 
 
@@ -94,7 +87,7 @@ def make_landmarks(state: dict[str, Tensor]) -> nn.Module:
     except ImportError as error:
         fix = "pip install 'ice_lightning[face]'"
         raise problem("the package face-alignment, for faces.landmarks", "none", fix) from error
-    stages = count(state, r"l(\d+)\.weight")
+    stages = len(numbers(state, r"l(\d+)\.weight"))
     if not stages:
         raise KeyError("l0.weight")
     return FAN(stages)
@@ -113,8 +106,11 @@ def pretrained_faces(
         parser: BiSeNet, `79999_iter.pth`.
         landmarks: FAN, `2DFAN4-11f355bf06.pth.tar`.
         identity: ArcFace iResNet-50 or -100, `backbone.pth`; only criterions that ask for it need it.
-        crop: left, top, right, bottom of the face in the generator's images, fractions of the side.
-        whole_maps: see FaceAlignment.
+        crop: left, top, right, bottom of the face in the generator's images, fractions of the resolution.
+        whole_maps: take landmarks as means under FAN's whole maps, as Li et al. 2022 do, instead of near their maxima.
+
+    Returns:
+        The face models.
 
     Raises:
         IceError: for a path that isn't given, or a file that holds something else.

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ice_lightning.checks import IceError, problem
+from ice_lightning.checks import exit_status, problem
 from ice_lightning.files import atomic_write
 
 if TYPE_CHECKING:
@@ -85,35 +85,40 @@ def specification(made: Workspace) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Save the workspace at Weights & Biases, or its specification into a file."""
+    """Run the command line; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m ice_lightning.loggers.dashboard", description=__doc__)
     parser.add_argument("--entity", default=None, help="a team or your own name; by default that of the account")
     parser.add_argument("--project", default="ice_lightning")
     parser.add_argument("--offline", metavar="FILE", type=Path, help="write the specification there, send nothing")
     args = parser.parse_args()
+    return exit_status(lambda: save(args))
+
+
+def save(args: argparse.Namespace) -> int:
+    """Write the workspace where the command line says; returns 0.
+
+    Raises:
+        IceError: without an account, or where the server can't be reached.
+    """
+    if args.offline is not None:
+        spec = specification(workspace(args.entity or "you", args.project))
+        with atomic_write(args.offline) as part:
+            part.write_text(json.dumps(spec, indent=1) + "\n")
+        print(args.offline)
+        return 0
+    import wandb
+
+    from ice_lightning.loggers.wandb import account
+
+    if not account():
+        fix = "run `wandb login` first, or write the specification with --offline FILE"
+        raise problem("a Weights & Biases account", "none", fix)
     try:
-        if args.offline is not None:
-            spec = specification(workspace(args.entity or "you", args.project))
-            with atomic_write(args.offline) as part:
-                part.write_text(json.dumps(spec, indent=1) + "\n")
-            print(args.offline)
-            return 0
-        import wandb
-
-        from ice_lightning.loggers.wandb import account
-
-        if not account():
-            fix = "run `wandb login` first, or write the specification with --offline FILE"
-            raise problem("a Weights & Biases account", "none", fix)
-        try:
-            entity = args.entity or str(wandb.Api().default_entity)
-            print(workspace(entity, args.project).save().url)
-        except (wandb.Error, OSError) as error:
-            fix = "try again later, or write the specification with --offline FILE"
-            raise problem("an answer of Weights & Biases", " ".join(str(error).split()), fix) from error
-    except IceError as error:
-        print(f"ice_lightning: {error}", file=sys.stderr)
-        return 2
+        entity = args.entity or str(wandb.Api().default_entity)
+        print(workspace(entity, args.project).save().url)
+    except (wandb.Error, OSError) as error:
+        fix = "try again later, or write the specification with --offline FILE"
+        raise problem("an answer of Weights & Biases", " ".join(str(error).split()), fix) from error
     return 0
 
 

@@ -1,1 +1,1 @@
-"""Every nn.Module of the package."""
+"""Networks and what wraps them: generator, face models, classifiers."""

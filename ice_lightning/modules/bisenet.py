@@ -17,7 +17,13 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ConvBNReLU(nn.Module):
-    """Convolution without bias, batch norm, ReLU: (N, c_in, H, W) -> (N, c_out, H / stride, W / stride)."""
+    """Convolution without bias, batch norm, ReLU.
+
+    Args:
+        c_in: channels in.
+        c_out: channels out.
+        kernel: taps a side, odd.
+    """
 
     def __init__(self, c_in: int, c_out: int, kernel: int = 3) -> None:
         super().__init__()
@@ -30,7 +36,13 @@ class ConvBNReLU(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions round a shortcut (He et al. 2016, figure 2)."""
+    """Two 3x3 convolutions round a shortcut (He et al. 2016, figure 2).
+
+    Args:
+        c_in: channels in.
+        c_out: channels out.
+        stride: of the first convolution.
+    """
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
@@ -44,8 +56,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, H / stride, W / stride)."""
-        side = x if self.downsample is None else self.downsample(x)
-        return F.relu(side + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return F.relu(shortcut + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
 
 
 class ResNet18(nn.Module):
@@ -68,7 +80,12 @@ class ResNet18(nn.Module):
 
 
 class AttentionRefinement(nn.Module):
-    """Channel gates from the global mean (Yu et al. 2018, figure 2b)."""
+    """Channel gates from the global mean (Yu et al. 2018, figure 2b).
+
+    Args:
+        c_in: channels in.
+        c_out: channels out.
+    """
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -102,7 +119,12 @@ class ContextPath(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """Spatial and context features, with channel gates (Yu et al. 2018, figure 2c)."""
+    """Spatial and context features, with channel gates (Yu et al. 2018, figure 2c).
+
+    Args:
+        c_in: channels of both together.
+        c_out: channels out.
+    """
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -111,13 +133,27 @@ class FeatureFusion(nn.Module):
         self.conv2 = nn.Conv2d(c_out // 4, c_out, 1, bias=False)
 
     def forward(self, spatial: Tensor, context: Tensor) -> Tensor:
-        """Two (N, c_in / 2, H, W) -> (N, c_out, H, W)."""
+        """Fuse the two.
+
+        Args:
+            spatial: (N, c_in / 2, H, W).
+            context: (N, c_in / 2, H, W).
+
+        Returns:
+            (N, c_out, H, W).
+        """
         x = self.convblk(torch.cat([spatial, context], 1))
         return x + x * self.conv2(F.relu(self.conv1(x.mean((2, 3), keepdim=True)))).sigmoid()
 
 
 class Output(nn.Module):
-    """Features to class scores."""
+    """Features to class scores.
+
+    Args:
+        c_in: channels in.
+        middle: channels between the two convolutions.
+        classes: how many.
+    """
 
     def __init__(self, c_in: int, middle: int, classes: int) -> None:
         super().__init__()
@@ -134,14 +170,14 @@ class BiSeNet(nn.Module):
 
     Args:
         classes: 19 in the public weights.
-        size: the side that the network works at; 512 in the public weights. A multiple of 32.
+        resolution: that the network works at, in pixels, a multiple of 32; 512 for the public weights.
 
     The auxiliary heads `conv_out16` and `conv_out32` are in the public file, and serve in training only.
     """
 
-    def __init__(self, classes: int = 19, size: int = 512) -> None:
+    def __init__(self, classes: int = 19, resolution: int = 512) -> None:
         super().__init__()
-        self.size = size
+        self.resolution = resolution
         self.cp, self.ffm = ContextPath(), FeatureFusion(256, 256)
         self.conv_out = Output(256, 256, classes)
         self.conv_out16, self.conv_out32 = Output(128, 64, classes), Output(128, 64, classes)
@@ -149,6 +185,6 @@ class BiSeNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in 0..1 -> logits (N, classes, H, W)."""
         mean, std = (image.new_tensor(v)[:, None, None] for v in (MEAN, STD))
-        spatial, context = self.cp((resize(image, self.size) - mean) / std)
+        spatial, context = self.cp((resize(image, self.resolution) - mean) / std)
         logits = self.conv_out(self.ffm(spatial, context))
         return F.interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=True)

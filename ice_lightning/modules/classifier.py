@@ -13,13 +13,14 @@ from ice_lightning.modules.layers import Trunk
 from ice_lightning.ops.sampling import resize
 
 KINDS = ("binary", "multiclass", "regression")
+"""What a classifier's output means; see Scored."""
 
 
 class Classifier(nn.Module):
     """Image to a binary logit.
 
     Args:
-        size: the side that the network works at.
+        size: the resolution that the network works at, a multiple of 2^len(widths).
         widths: channels of the encoder's stages.
     """
 
@@ -35,15 +36,19 @@ class Classifier(nn.Module):
 
 
 class Scored(nn.Module):
-    """Anybody's classifier behind its own preprocessing, as one signed score.
+    """A user's own classifier behind its preprocessing, as one signed score.
 
     Args:
         network: (N, 3, size, size), normalised -> (N,) or (N, 1) logits, (N, C) logits or (N,) numbers, by `kind`.
-        size: side at which it works; None for that of the image.
+        size: the resolution that it works at; None for that of the image.
         mean: of the normalisation, per channel, of values in 0..1.
-        std: of the normalisation.
-        kind: binary (the logit), multiclass (the target's logit less the largest other), regression (less the target).
+        std: of the normalisation, per channel, of values in 0..1.
+        kind: binary (the score is the logit), multiclass (the target's logit less the largest other) or regression
+            (the number less the target).
         target: the class, from 0, or the number from which on the decision is positive.
+
+    Raises:
+        IceError: for another kind, a binary classifier with a target, or another one without.
     """
 
     def __init__(
@@ -67,7 +72,7 @@ class Scored(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> Scored:
-        """Nothing: the network stays in the mode in which it was read, and an exported one knows no other."""
+        """Change nothing: the network stays in the mode in which it was read; an exported one has no other."""
         return self
 
     def outputs(self, image: Tensor) -> Tensor:
@@ -76,8 +81,8 @@ class Scored(nn.Module):
         Raises:
             IceError: when C doesn't suit the kind and the target.
         """
-        seen = (resize(image, self.size or image.shape[-1]) - self.mean) / self.std
-        out = self.network(seen).reshape(len(image), -1)
+        normalised = (resize(image, self.size or image.shape[-1]) - self.mean) / self.std
+        out = self.network(normalised).reshape(len(image), -1)
         columns = out.shape[1]
         if self.kind == "multiclass" and not (columns > 1 and 0 <= int(self.target or 0) < columns):
             raise problem(f"a class from 0 to {columns - 1}", self.target, "set classifier.target to one of them")
@@ -96,16 +101,32 @@ class Scored(nn.Module):
 
 
 def index_of(classifier: nn.Module) -> int | None:
-    """The column of `probabilities` that the decision is about; None for a regression, which has none."""
+    """The column of `probabilities` that the decision is about; None for a regression, which has none.
+
+    Example:
+        >>> index_of(Scored(nn.Identity(), kind="multiclass", target=2)), index_of(nn.Identity())
+        (2, 1)
+    """
     if isinstance(classifier, Scored) and classifier.kind != "binary":
         return int(classifier.target or 0) if classifier.kind == "multiclass" else None
     return 1
 
 
 def probabilities(classifier: nn.Module, image: Tensor) -> Tensor:
-    """(N, 3, H, W) in 0..1 -> (N, C), rows that add up to 1.
+    """What a classifier gives each class.
 
     The softmax of a multiclass network's logits; of any other score its sigmoid, column 1, and what is left, column 0.
+
+    Args:
+        classifier: image -> (N,) scores.
+        image: (N, 3, H, W) in 0..1.
+
+    Returns:
+        (N, C) float64, rows that add up to 1.
+
+    Example:
+        >>> probabilities(lambda image: image.mean((1, 2, 3)), torch.zeros(1, 3, 2, 2))
+        tensor([[0.5000, 0.5000]], dtype=torch.float64)
     """
     if isinstance(classifier, Scored) and classifier.kind == "multiclass":
         return classifier.outputs(image).double().softmax(1)
@@ -114,7 +135,20 @@ def probabilities(classifier: nn.Module, image: Tensor) -> Tensor:
 
 
 def identical(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two classifiers decide the same by the same weights, whatever their preprocessing and their names."""
+    """Whether two classifiers decide the same by the same weights, whatever their preprocessing and their names.
+
+    Args:
+        one: image -> (N,) scores.
+        other: image -> (N,) scores.
+
+    Returns:
+        True where their networks' fingerprints, kinds and targets are the same.
+
+    Example:
+        >>> network = nn.Flatten()
+        >>> identical(Scored(network, size=8), Scored(network)), identical(network, nn.Linear(2, 1))
+        (True, False)
+    """
 
     def core(classifier: nn.Module) -> tuple[str, str, float | None]:
         if isinstance(classifier, Scored):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ice_lightning.labels import LEFT_EYE, MOUTH, RIGHT_EYE
 from ice_lightning.modules.cropping import AlignedIdentity
 from ice_lightning.modules.face_api import normalised
 from ice_lightning.ops.sampling import resize, sample_bilinear
@@ -17,11 +18,15 @@ from ice_lightning.ops.sampling import resize, sample_bilinear
 EYES_TO_MOUTH = 0.45
 """How much of the square's side lies between eyes and mouth (face-api's src/classes/FaceLandmarks.ts, alignDlib)."""
 MIDDLE = (0.5, 0.43)
-"""Where in the square the middle of eyes and mouth is, across and down."""
+"""Where in the square the middle of eyes and mouth is, across and down, fractions of its side (there)."""
 
 
 class Scale(nn.Module):
-    """What is left of a batch norm: a factor and a shift for each channel."""
+    """A factor and a shift for each channel, to which dlib reduces a batch norm after training.
+
+    Args:
+        channels: how many.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -33,7 +38,14 @@ class Scale(nn.Module):
 
 
 class ScaledConv(nn.Module):
-    """A convolution and its scale; one with a stride has no padding."""
+    """A convolution and its scale.
+
+    Args:
+        c_in: channels in.
+        c_out: channels out.
+        kernel: taps a side, odd.
+        stride: one above 1 has no padding, as in dlib.
+    """
 
     def __init__(self, c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
@@ -49,6 +61,11 @@ class Residual(nn.Module):
     """Two convolutions added to what came in, or to its 2x2 means where `down` halves the side.
 
     Where the convolutions give a row and a column less than the means, or the means fewer channels, zeros follow.
+
+    Args:
+        c_in: channels in.
+        c_out: channels out.
+        down: whether the side is halved.
     """
 
     def __init__(self, c_in: int, c_out: int, down: bool = False) -> None:
@@ -82,7 +99,7 @@ class Recognition(nn.Module):
     them unit vectors, whose cosines compare.
     """
 
-    side = 150
+    resolution = 150
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +110,7 @@ class Recognition(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in 0..1, square, a face that fills it -> (N, 128)."""
-        x = F.max_pool2d(self.conv32_down(normalised(image, self.side)).relu(), 3, 2)
+        x = F.max_pool2d(self.conv32_down(normalised(image, self.resolution)).relu(), 3, 2)
         for name in BLOCKS:
             x = self.get_submodule(name)(x)
         return self.fc(x.mean((2, 3)))
@@ -104,9 +121,16 @@ def face_square(landmarks: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         landmarks: (N, 68, 2) in any unit, in which the square is given as well.
+
+    Example:
+        >>> landmarks = torch.zeros(1, 68, 2)
+        >>> landmarks[:, LEFT_EYE], landmarks[:, RIGHT_EYE] = torch.tensor([-27.0, 0]), torch.tensor([27.0, 0])
+        >>> landmarks[:, MOUTH] = torch.tensor([0.0, 36])
+        >>> corner, side = face_square(landmarks)
+        >>> corner.round(), side.round()
+        (tensor([[-50., -31.]]), tensor([100.]))
     """
-    parts = (slice(36, 42), slice(42, 48), slice(48, 68))
-    left, right, mouth = (landmarks[:, part].mean(1) for part in parts)
+    left, right, mouth = (landmarks[:, part].mean(1) for part in (LEFT_EYE, RIGHT_EYE, MOUTH))
     apart = ((mouth - left).square().sum(1).sqrt() + (mouth - right).square().sum(1).sqrt()) / 2
     side = apart / EYES_TO_MOUTH
     return (left + right + mouth) / 3 - side[:, None] * side.new_tensor(MIDDLE), side
@@ -120,13 +144,14 @@ class SquaredIdentity(AlignedIdentity):
     Args:
         net: (N, 3, 150, 150) in 0..1 -> (N, d).
         landmarks: image -> (N, 68, 2) pixels.
-        side: images are reduced to this side before the crop is sampled, so that it isn't aliased.
+        resolution: to which images are reduced before the crop is sampled, so that it isn't aliased.
     """
 
     def crop(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, 3, 150, 150)."""
         corner, side = face_square((self.landmarks(image) + 0.5) / image.shape[-1])
-        axis = (torch.arange(Recognition.side, dtype=image.dtype, device=image.device) + 0.5) / Recognition.side
+        wanted = Recognition.resolution
+        axis = (torch.arange(wanted, dtype=image.dtype, device=image.device) + 0.5) / wanted
         grid = torch.cartesian_prod(axis, axis).flip(1)
         points = corner[:, None] + grid * side[:, None, None]
-        return sample_bilinear(resize(image, self.side), points).unflatten(2, (Recognition.side, Recognition.side))
+        return sample_bilinear(resize(image, self.resolution), points).unflatten(2, (wanted, wanted))

@@ -10,9 +10,10 @@ class Faces(nn.Module):
     """Face models under the names that criterion terms ask for.
 
     Args:
-        parser: (N, 3, H, W) in 0..1 -> (N, 19, H, W) logits; a class behind the 19 is of what it can't tell.
-        landmarks: -> (N, 68, 2) pixels.
-        identity: -> (N, d) unit vectors; None where no criterion asks for it.
+        parser: (N, 3, H, W) in 0..1 -> (N, 19, H, W) logits, or (N, 20, H, W), where the last class is for what the
+            parser can't tell.
+        landmarks: (N, 3, H, W) in 0..1 -> (N, 68, 2) pixels, (x, y).
+        identity: (N, 3, H, W) in 0..1 -> (N, d) unit vectors; None where no criterion asks for it.
     """
 
     def __init__(self, parser: nn.Module, landmarks: nn.Module, identity: nn.Module | None) -> None:
@@ -21,6 +22,13 @@ class Faces(nn.Module):
 
     @torch.no_grad()
     def analyse(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Parse map (N, H, W) and landmarks (N, 68, 2) of images in 0..1, without gradient."""
+        """Parse maps and landmarks, without gradient.
+
+        Args:
+            image: (N, 3, H, W), clamped to 0..1.
+
+        Returns:
+            (N, H, W) int64, the likeliest class of each pixel, and (N, 68, 2) pixels.
+        """
         image = image.clamp(0, 1)
         return self.parser(image).argmax(1), self.landmarks(image)

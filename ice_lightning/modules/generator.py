@@ -1,4 +1,4 @@
-"""What the program asks of a generator, and how a module of the user's own comes to answer."""
+"""What the program asks of a generator, and an adapter that makes one of a user's own module."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ice_lightning.parallel import one_thread
 from ice_lightning.spaces import BANDS
 
 DISPLAYED = (-0.5, 1.5)
-"""Images are displayed in 0..1; a generator that leaves this range by so much has another one."""
+"""Images are displayed in 0..1, and a generator's overshoot that by some tenths; what leaves this range has been scaled
+to another one, such as 0..255."""
 
 
 class AnyGenerator(nn.Module):
@@ -23,34 +24,60 @@ class AnyGenerator(nn.Module):
 
     Attributes:
         spaces: names, each convertible to those after it; people are sampled in the first.
-        img_resolution: side of the image.
+        resolution: pixels a side of the images, which are square.
         name: what reports call it.
         fingerprint: hexadecimal, another one for other weights; subspaces and latents are only used with their own.
     """
 
     spaces: tuple[str, ...]
-    img_resolution: int
+    resolution: int
     name: str = ""
     fingerprint: str = ""
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
-        """n people in the first space, (n, dim); person i depends on seed + i alone."""
+        """People in the first space.
+
+        Args:
+            n: how many, at least 1.
+            seed: person i depends on seed + i alone.
+
+        Returns:
+            (n, dim(spaces[0])).
+        """
         raise NotImplementedError
 
     def convert(self, u: Tensor, src: str, dst: str) -> Tensor:
-        """Latents (N, dim(src)) in a later space, (N, dim(dst))."""
+        """Latents in a later space.
+
+        Args:
+            u: (N, dim(src)).
+            src: the space that u lies in.
+            dst: the wanted space, src or one after it.
+
+        Returns:
+            (N, dim(dst)).
+        """
         raise NotImplementedError
 
     def widths(self, space: str) -> list[int]:
         """Widths of the layers of a latent; one where a space has no layers."""
         raise NotImplementedError
 
-    def sides(self, space: str) -> list[int]:
-        """The image side at which each layer of a latent works."""
+    def resolutions(self, space: str) -> list[int]:
+        """The resolution in pixels at which each layer of a latent works."""
         raise NotImplementedError
 
     def people(self, n: int, seed: int, space: str) -> Tensor:
-        """n people in any space, (n, dim(space)); person i depends on seed + i alone."""
+        """People in any space.
+
+        Args:
+            n: how many, at least 1.
+            seed: person i depends on seed + i alone.
+            space: one of `spaces`.
+
+        Returns:
+            (n, dim(space)).
+        """
         with one_thread():
             return self.convert(self.sample(n, seed), self.spaces[0], space)
 
@@ -59,7 +86,15 @@ class AnyGenerator(nn.Module):
         return sum(self.widths(space))
 
     def draw(self, layers: Sequence[Tensor], space: str) -> Tensor:
-        """Images (N, 3, H, W) of latents in layers, one (N, width) each, so that some can be constants."""
+        """Images of latents in layers, each on its own, so that some can be constants.
+
+        Args:
+            layers: one (N, width) for each of `widths(space)`.
+            space: one of `spaces`.
+
+        Returns:
+            (N, 3, H, H).
+        """
         image: Tensor = self(torch.cat(list(layers), 1), space)
         return image
 
@@ -68,9 +103,9 @@ class AnyGenerator(nn.Module):
 
         Args:
             space: any; layers can be told apart in some, in StyleGAN2's w+ (its rows) and s (its styled layers).
-            layers: None for all; numbers counted from 0 such as "4-8" or "0,3"; sides such as "32px-" or "4px-16px";
-                or "coarse" (up to 8 px), "middle" (16 and 32 px) or "fine" (from 64 px on). A row of w+ belongs to
-                the side of its convolution.
+            layers: None for all; numbers counted from 0 such as "4-8" or "0,3"; resolutions such as "32px-" or
+                "4px-16px"; or "coarse" (up to 8 px), "middle" (16 and 32 px) or "fine" (from 64 px on). A row of w+
+                belongs to the resolution of its convolution.
 
         Returns:
             (k,) int64, ascending.
@@ -79,18 +114,18 @@ class AnyGenerator(nn.Module):
             IceError: for layers that don't exist, or a space without layers.
         """
         widths = self.widths(space)
-        everything = torch.arange(sum(widths))
+        indices = torch.arange(sum(widths))
         if layers is None:
-            return everything
+            return indices
         layered = [name for name in self.spaces if len(self.widths(name)) > 1]
         if space not in layered:
             instead = [f"set {' or '.join(f'space={name}' for name in layered)}, or "] if layered else []
             where = f"layers in {' or '.join(layered)}" if layered else "no layers, as this generator has none"
             raise problem(where, f"layers={layers} in {space}", "".join([*instead, "drop layers"]))
         chosen: set[int] = set()
-        if pixels := re.fullmatch(r"(\d+)px-(?:(\d+)px)?", BANDS.get(layers, layers)):
-            low, high = int(pixels[1]), int(pixels[2] or self.img_resolution)
-            chosen = {i for i, side in enumerate(self.sides(space)) if low <= side <= high}
+        if band := re.fullmatch(r"(\d+)px-(?:(\d+)px)?", BANDS.get(layers, layers)):
+            low, high = int(band[1]), int(band[2] or self.resolution)
+            chosen = {i for i, pixels in enumerate(self.resolutions(space)) if low <= pixels <= high}
         elif re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", layers):
             for part in layers.split(","):
                 first, _, last = part.partition("-")
@@ -101,11 +136,11 @@ class AnyGenerator(nn.Module):
         if not chosen or max(chosen) >= len(widths):
             expected = f"layers from 0 to {len(widths) - 1} in {space}"
             raise problem(expected, f"'{layers}'", "this generator has no others")
-        return torch.cat([part for i, part in enumerate(everything.split(widths)) if i in chosen])
+        return torch.cat([part for i, part in enumerate(indices.split(widths)) if i in chosen])
 
 
-class OwnGenerator(AnyGenerator):
-    """Anybody's module as a generator, frozen, in eval mode.
+class GeneratorAdapter(AnyGenerator):
+    """A user's own module as a generator, frozen, in eval mode.
 
     Two people are drawn to learn what it is, and to refuse in a sentence what would fail later.
 
@@ -116,7 +151,7 @@ class OwnGenerator(AnyGenerator):
             - `sample(n, seed)`: n people in the first space, (n, d), person i from seed + i alone;
             - a call `module(u, space)`: (N, d) -> (N, 3, H, H), displayable in 0..1;
             - `convert(u, src, dst)`: latents in a later space, where it has more than one;
-            - `widths(space)` and `sides(space)`, where a space has layers that `layers=` is to tell apart;
+            - `widths(space)` and `resolutions(space)`, where a space has layers that `layers=` is to tell apart;
             - `draw(layers, space)` of latents in these layers, where those that stay are then cheaper.
         name: what reports call it.
 
@@ -129,21 +164,29 @@ class OwnGenerator(AnyGenerator):
         if not isinstance(module, nn.Module):
             fix = "set generator._target_ to a class of one or a function that returns one"
             raise problem("a generator that is an nn.Module", type(module).__name__, fix)
-        given: Any = module.eval().requires_grad_(False)
+        frozen: Any = module.eval().requires_grad_(False)
         for needed in ("spaces", "sample"):
             if not hasattr(module, needed):
-                raise problem(f"a generator with `{needed}`", f"{type(module).__name__} without", "see OwnGenerator")
-        self.spaces = tuple(given.spaces)
+                raise problem(
+                    f"a generator with `{needed}`", f"{type(module).__name__} without", "see GeneratorAdapter"
+                )
+        self.spaces = tuple(frozen.spaces)
         if not self.spaces or (len(self.spaces) > 1 and not hasattr(module, "convert")):
             got = f"{self.spaces} in {type(module).__name__}"
-            raise problem("the names of latent spaces, and `convert` where there are several", got, "see OwnGenerator")
-        self.module: Any = given
+            raise problem(
+                "the names of latent spaces, and `convert` where there are several", got, "see GeneratorAdapter"
+            )
+        self.module: Any = frozen
         self.name, self.fingerprint = name, fingerprint(module)
         with torch.no_grad():
-            self.img_resolution = self.tried()
+            self.resolution = self.check_contract()
 
-    def tried(self) -> int:
-        """The side of the images, once two people have been drawn from every space as the contract says."""
+    def check_contract(self) -> int:
+        """Draw two people from every space; returns the resolution of the images.
+
+        Raises:
+            IceError: where the module breaks what is asked of it.
+        """
         z = self.sample(2, 0)
         first = self.spaces[0]
         if z.ndim != 2 or len(z) != 2:
@@ -162,22 +205,23 @@ class OwnGenerator(AnyGenerator):
             if (image - drawn[first]).abs().max() > 1e-2:
                 fix = "let convert find the latent of the same picture"
                 raise problem(f"the same picture from {first} and {space}", "another one", fix)
-            own, converted = sum(self.widths(space)), self.convert(z, first, space).shape[1]
-            if own != converted or len(self.sides(space)) != len(self.widths(space)):
-                got = f"widths of {own} and {len(self.sides(space))} sides"
-                expected = f"widths and sides of layers of {converted} coordinates in {space}"
+            total, dim = sum(self.widths(space)), self.convert(z, first, space).shape[1]
+            resolutions = self.resolutions(space)
+            if total != dim or len(resolutions) != len(self.widths(space)):
+                got = f"widths of {total} and {len(resolutions)} resolutions"
+                expected = f"widths and resolutions of layers of {dim} coordinates in {space}"
                 raise problem(expected, got, "list each layer once")
         return int(drawn[first].shape[-1])
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
-        """n people in the first space."""
+        """As the module draws them."""
         people: Tensor = self.module.sample(n, seed)
         return people
 
     def convert(self, u: Tensor, src: str, dst: str) -> Tensor:
-        """Latents in a later space; those of the same space as they are."""
-        found: Tensor = u if src == dst else self.module.convert(u, src, dst)
-        return found
+        """As the module converts them; latents of the same space stay as they are."""
+        converted: Tensor = u if src == dst else self.module.convert(u, src, dst)
+        return converted
 
     def widths(self, space: str) -> list[int]:
         """As the module says, else one layer."""
@@ -185,9 +229,11 @@ class OwnGenerator(AnyGenerator):
             return list(self.module.widths(space))
         return [self.convert(self.sample(1), self.spaces[0], space).shape[1]]
 
-    def sides(self, space: str) -> list[int]:
+    def resolutions(self, space: str) -> list[int]:
         """As the module says, else unknown, which is 0."""
-        return list(self.module.sides(space)) if hasattr(self.module, "sides") else [0] * len(self.widths(space))
+        if hasattr(self.module, "resolutions"):
+            return list(self.module.resolutions(space))
+        return [0] * len(self.widths(space))
 
     def draw(self, layers: Sequence[Tensor], space: str) -> Tensor:
         """By the module's own `draw`, where it has one."""

@@ -13,7 +13,7 @@ class IdentityNet(nn.Module):
     """Image to a unit vector whose cosines compare people.
 
     Args:
-        size: the side that the network works at.
+        size: the resolution that the network works at, a multiple of 2^len(widths).
         widths: channels of the encoder's stages.
         dim: length of the embedding.
     """

@@ -9,11 +9,17 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 DEPTHS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
-"""Blocks per stage, by the network's usual name."""
+"""Blocks per stage, by the number of layers in the network's name (`iresnet50`, `iresnet100` there)."""
 
 
 class Block(nn.Module):
-    """Batch norm, convolution, batch norm, PReLU, convolution, batch norm, round a shortcut."""
+    """Batch norm, convolution, batch norm, PReLU, convolution, batch norm, round a shortcut.
+
+    Args:
+        c_in: channels in.
+        c_out: channels out.
+        stride: of the second convolution.
+    """
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
@@ -29,8 +35,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, H / stride, W / stride)."""
-        side = x if self.downsample is None else self.downsample(x)
-        return side + self.bn3(self.conv2(self.prelu(self.bn2(self.conv1(self.bn1(x))))))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return shortcut + self.bn3(self.conv2(self.prelu(self.bn2(self.conv1(self.bn1(x))))))
 
 
 class IResNet(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ice_lightning.labels import LANDMARKS
 from ice_lightning.modules.layers import Decoder, Trunk
 from ice_lightning.ops.sampling import resize
 
@@ -16,7 +17,13 @@ def expected_position(p: Tensor) -> Tensor:
         p: (N, K, H, W), sums of 1.
 
     Returns:
-        (N, K, 2), (x, y) as fractions of the side, pixel centres at (i + 0.5) / side.
+        (N, K, 2), (x, y) as fractions of the maps' width and height, pixel centres at (i + 0.5) / W and (i + 0.5) / H.
+
+    Example:
+        >>> p = torch.zeros(1, 1, 4, 4)
+        >>> p[..., 1, 2] = 1
+        >>> expected_position(p)
+        tensor([[[0.6250, 0.3750]]])
     """
     h, w = p.shape[-2:]
     xs = (torch.arange(w, dtype=p.dtype, device=p.device) + 0.5) / w
@@ -28,7 +35,7 @@ class LandmarkNet(nn.Module):
     """Image to the 68 iBUG points.
 
     Args:
-        size: the side that the network works at; its heatmaps have half of it.
+        size: the resolution that the network works at; its heatmaps have half of it.
         widths: channels of the encoder's stages.
     """
 
@@ -36,7 +43,7 @@ class LandmarkNet(nn.Module):
         super().__init__()
         self.size = size
         self.trunk, self.decoder = Trunk(tuple(widths)), Decoder(tuple(widths))
-        self.head = nn.Conv2d(widths[0], 68, 1)
+        self.head = nn.Conv2d(widths[0], LANDMARKS, 1)
 
     def heatmaps(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in 0..1, square -> (N, 68, size / 2, size / 2), softmax of the logits: sums of 1."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ice_lightning.labels import REGIONS
 from ice_lightning.modules.layers import Decoder, Trunk, cat_up, conv_block
 from ice_lightning.ops.sampling import resize
 
@@ -13,7 +14,7 @@ class Parser(nn.Module):
     """Image to class scores.
 
     Args:
-        size: the side that the network works at; images of another side are resized there and back.
+        size: the resolution that the network works at; other images are resized to it, and the scores back.
         widths: channels of the encoder's stages.
     """
 
@@ -22,7 +23,7 @@ class Parser(nn.Module):
         self.size = size
         self.trunk, self.decoder = Trunk(tuple(widths)), Decoder(tuple(widths))
         self.full = conv_block(3, 12)
-        self.head = nn.Sequential(conv_block(widths[0] + 12, 24), nn.Conv2d(24, 19, 1))
+        self.head = nn.Sequential(conv_block(widths[0] + 12, 24), nn.Conv2d(24, len(REGIONS), 1))
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in 0..1 -> logits (N, 19, H, W)."""

@@ -18,12 +18,34 @@ def conv2d(x: Tensor, weight: Tensor, padding: int = 0) -> Tensor:
         x: (N, I, H, W).
         weight: (O, I, k, k).
         padding: zeros on each side.
+
+    Returns:
+        (N, O, H + 2 padding - k + 1, W + 2 padding - k + 1).
+
+    Example:
+        >>> conv2d(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3), padding=1)
+        tensor([[[[4., 6., 4.],
+                  [6., 9., 6.],
+                  [4., 6., 4.]]]])
     """
     return _convolve(x, weight, 1, padding, False)
 
 
 def conv_transpose2d(x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """torch's conv_transpose2d, see conv2d: x (N, I, H, W), weight (I, O, k, k)."""
+    """torch's conv_transpose2d; where the weight needs no gradient, its derivatives are one convolution each.
+
+    Args:
+        x: (N, I, H, W).
+        weight: (I, O, k, k).
+        stride: pixels of the output from one pixel of x to the next.
+
+    Returns:
+        (N, O, (H - 1) stride + k, (W - 1) stride + k).
+
+    Example:
+        >>> conv_transpose2d(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2), stride=2).shape
+        torch.Size([1, 1, 4, 4])
+    """
     return _convolve(x, weight, stride, 0, True)
 
 
@@ -39,7 +61,7 @@ def _raw_convolve(x: Tensor, weight: Tensor, stride: int, padding: int, transpos
 class _Convolve(torch.autograd.Function):
     """A convolution or its transpose with a constant weight: each is the other's derivative.
 
-    The transpose brings back the side of x where stride is 1 or x was not padded, as in StyleGAN2.
+    The transpose brings back the height and width of x where stride is 1 or x was not padded, as in StyleGAN2.
     """
 
     @staticmethod
@@ -62,12 +84,22 @@ class _Convolve(torch.autograd.Function):
         return x, None, None, None, None
 
     @staticmethod
-    def vmap(info: Any, dims: tuple, x: Tensor, weight: Tensor, *how: Any) -> tuple[Tensor, int]:
+    def vmap(info: Any, dims: tuple, x: Tensor, weight: Tensor, *settings: Any) -> tuple[Tensor, int]:
         """The mapped axis joins the batch; the weight is the same for everyone."""
-        return over_batch(_Convolve, dims[0], x, weight, *how), 0
+        return over_batch(_Convolve, dims[0], x, weight, *settings), 0
 
 
 def over_batch(function: type[torch.autograd.Function], dim: int, x: Tensor, *others: Any) -> Tensor:
-    """The function of x with one more axis `dim`, as a larger batch: (K, N, ...)."""
+    """A function over a mapped axis that joins the batch.
+
+    Args:
+        function: of x (N, ...) and others.
+        dim: the mapped axis of x.
+        x: (N, ...) with one more axis of length K.
+        others: its other arguments, over which nothing is mapped.
+
+    Returns:
+        (K, N, ...).
+    """
     x = x.movedim(dim, 0)
     return function.apply(x.flatten(0, 1), *others).unflatten(0, x.shape[:2])

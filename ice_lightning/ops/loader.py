@@ -19,11 +19,15 @@ import torch
 from torch import Tensor
 
 from ice_lightning.checks import one_of, problem
+from ice_lightning.files import user_cache
 
 MODES = ("auto", "python", "native")
+"""What ICE_LIGHTNING_OPS may be: whichever is faster, torch operations, our own kernels."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What the kernels compute in."""
 SOURCES = Path(__file__).parents[1] / "csrc"
 FLAGS = {"DEFAULT": [], "AVX2": ["-mavx2", "-mfma"], "AVX512": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mfma"]}
+"""Of the C++ compiler, by what torch finds the processor to be capable of; as torch compiles its own kernels."""
 
 
 class Unavailable(Exception):
@@ -32,11 +36,11 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class Kernels:
-    """What is there.
+    """The native kernels of this process.
 
     Attributes:
         file: the library, None where there is none.
-        reason: why not, "" where it is there.
+        reason: why there is none, "" where there is one.
     """
 
     file: Path | None
@@ -44,14 +48,18 @@ class Kernels:
 
 
 def mode() -> str:
-    """ICE_LIGHTNING_OPS: auto unless it is set; raises IceError for anything but auto, python and native."""
+    """ICE_LIGHTNING_OPS, auto unless it is set.
+
+    Raises:
+        IceError: for anything but auto, python and native.
+    """
     chosen = os.environ.get("ICE_LIGHTNING_OPS", "auto")
     return chosen if chosen in MODES else one_of("ICE_LIGHTNING_OPS", chosen, MODES)
 
 
 @contextmanager
 def forced(chosen: str) -> Iterator[None]:
-    """ICE_LIGHTNING_OPS for a while."""
+    """Within the block ICE_LIGHTNING_OPS is `chosen`."""
     before = os.environ.get("ICE_LIGHTNING_OPS")
     os.environ["ICE_LIGHTNING_OPS"] = chosen
     try:
@@ -64,13 +72,20 @@ def forced(chosen: str) -> Iterator[None]:
 
 
 def wanted(x: Tensor, faster: bool) -> bool:
-    """Whether the native kernel is to compute on x; `faster` says what was measured for such shapes.
+    """Whether the native kernel is to compute on a tensor.
+
+    Args:
+        x: the tensor.
+        faster: whether the kernel was measured to be faster on a CPU for tensors of this shape.
+
+    Returns:
+        False where the kernels can't be had, and where torch is to compute.
 
     Raises:
         IceError: where native kernels are asked for by name and can't be had.
     """
     chosen = mode()
-    if chosen == "auto" and not (faster and x.device.type == "cpu"):  # no gain there, experiments/ops
+    if chosen == "auto" and not (faster and x.device.type == "cpu"):  # on CUDA nothing is gained, experiments/ops
         return False
     if chosen == "python" or x.device.type not in ("cpu", "cuda") or x.dtype not in DTYPES:
         return False
@@ -85,7 +100,7 @@ _found: list[Kernels] = []
 
 
 def kernels() -> Kernels:
-    """The kernels, loaded; looked for once in a process. Where auto can't have them it says so on stderr."""
+    """The kernels, loaded; looked for once in a process. Where they can't be had under auto, stderr says why."""
     with _lock:
         if not _found:
             try:
@@ -105,35 +120,38 @@ def load() -> Path:
         OSError: where the cache can't be written, or the library can't be loaded.
     """
     ahead = sorted(SOURCES.parent.glob(f"{ahead_of_time_name()}.*so"))
-    file = ahead[0] if ahead else built()
+    file = ahead[0] if ahead else cached_library()
     torch.ops.load_library(str(file))
     return file
 
 
 def ahead_of_time_name() -> str:
     """The module of a library that was built ahead of time; one for another torch or processor has another name."""
-    told = f"native_torch_{torch.__version__}_{torch.backends.cpu.get_cpu_capability()}"
-    return "".join(c if c.isalnum() else "_" for c in told)
+    name = f"native_torch_{torch.__version__}_{torch.backends.cpu.get_cpu_capability()}"
+    return "".join(c if c.isalnum() else "_" for c in name)
 
 
 def cache() -> Path:
-    """Where libraries are kept: ICE_LIGHTNING_CACHE, or ice_lightning in the user's cache folder."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("ICE_LIGHTNING_CACHE") or home / "ice_lightning")
+    """Where libraries are kept: ICE_LIGHTNING_CACHE, or our folder in the user's cache."""
+    return Path(os.environ.get("ICE_LIGHTNING_CACHE") or user_cache())
 
 
 def compiler() -> str:
-    """The C++ compiler's own description of itself; raises Unavailable where there is none."""
+    """The first line that the C++ compiler prints of itself.
+
+    Raises:
+        Unavailable: where there is none.
+    """
     command = shlex.split(os.environ.get("CXX", "c++"))
     try:
-        told = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
+        version = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise Unavailable(f"the C++ compiler '{' '.join(command)}' doesn't run; set CXX to one that does") from error
-    return told.splitlines()[0] if told else command[0]
+    return version.splitlines()[0] if version else command[0]
 
 
 def flags() -> list[str]:
-    """Of the compiler, for this machine's processor."""
+    """The C++ compiler's flags for this machine's processor."""
     return [
         "-O3",
         "-fopenmp",
@@ -144,13 +162,13 @@ def flags() -> list[str]:
 
 
 def cuda_flags() -> list[str]:
-    """Of nvcc. PyTorch forbids implicit conversions of half and bfloat16, which these kernels read and write by."""
+    """The flags of nvcc: PyTorch forbids implicit conversions of half and bfloat16, which these kernels rely on."""
     forbidden = ("__CUDA_NO_HALF_CONVERSIONS__", "__CUDA_NO_BFLOAT16_CONVERSIONS__")
     return ["-O3", *(f"-U{name}" for name in forbidden)]
 
 
 def sources() -> list[Path]:
-    """What is compiled; headers are included by these. CUDA comes in where torch, a GPU and nvcc are there."""
+    """The files to compile, which include the headers; those of CUDA where torch, a GPU and nvcc are there."""
     found = sorted(SOURCES.glob("*.cpp"))
     if torch.cuda.is_available():
         from torch.utils import cpp_extension  # which takes a second
@@ -160,18 +178,30 @@ def sources() -> list[Path]:
     return [file for file in found if file.stem != "cuda"]
 
 
-def key(described: str) -> str:
-    """What a library depends on: the sources, torch, the compiler, its flags and the GPU."""
+def key(version: str) -> str:
+    """A hash of what a library depends on: the sources, torch, the compiler, its flags and the GPU.
+
+    Args:
+        version: of the compiler, see `compiler`.
+
+    Returns:
+        16 hexadecimal digits.
+    """
     digest = hashlib.sha256()
     for file in [*sources(), *sorted(SOURCES.glob("*.h"))]:
         digest.update(file.read_bytes())
     gpu = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
-    digest.update(repr((torch.__version__, described, flags(), gpu)).encode())
+    digest.update(repr((torch.__version__, version, flags(), gpu)).encode())
     return digest.hexdigest()[:16]
 
 
-def built() -> Path:
-    """The library in the cache. Several processes build it once, and the lock of one that was killed dies with it."""
+def cached_library() -> Path:
+    """The library in the cache, built if need be: by one process, whose lock dies with it, where several ask for it.
+
+    Raises:
+        Unavailable: where it can't be built.
+        OSError: where the cache can't be written.
+    """
     name = key(compiler())
     file = cache() / f"{name}.so"
     if file.exists():
@@ -191,7 +221,11 @@ def built() -> Path:
 
 
 def build(folder: Path) -> Path:
-    """Compile into a folder; raises Unavailable with the compiler's first complaint."""
+    """Compile into a folder; returns the library.
+
+    Raises:
+        Unavailable: without ninja, or with the compiler's first error.
+    """
     from torch.utils import cpp_extension
 
     beside = Path(sys.executable).parent  # where pip puts ninja, which PATH may not have

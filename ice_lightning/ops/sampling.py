@@ -14,10 +14,15 @@ def sample_bilinear(image: Tensor, positions: Tensor) -> Tensor:
 
     Args:
         image: (N, C, H, W).
-        positions: (N, P, 2), (x, y) as fractions of the side, pixel centres at (i + 0.5) / side.
+        positions: (N, P, 2), (x, y) as fractions of W and H, pixel centres at (i + 0.5) / W and (i + 0.5) / H.
 
     Returns:
         (N, C, P); equal to grid_sample with padding_mode="border" and align_corners=False.
+
+    Example:
+        >>> image = torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]])
+        >>> sample_bilinear(image, torch.tensor([[[0.5, 0.5], [0.75, 0.25]]]))
+        tensor([[[1.5000, 1.0000]]])
     """
     c, h, w = image.shape[1:]
     x = (positions[..., 0] * w - 0.5).clamp(0, w - 1)
@@ -36,20 +41,46 @@ def sample_bilinear(image: Tensor, positions: Tensor) -> Tensor:
 
 
 def resize(image: Tensor, size: int) -> Tensor:
-    """Anti-aliased bilinear resize of (N, C, H, W) to side `size`; the image itself where it already has that side.
+    """Anti-aliased bilinear resize to a square.
 
     Rows, then columns, each by a matrix, since torch.func batches the backward pass of a product and loops over
     that of torch's own resize.
+
+    Args:
+        image: (N, C, H, W).
+        size: pixels a side.
+
+    Returns:
+        (N, C, size, size); the image itself where it has that resolution.
+
+    Example:
+        >>> resize(torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]]), 1)
+        tensor([[[[1.5000]]]])
     """
     if image.shape[-2:] == (size, size):
         return image
-    rows, columns = (resizing(side, size).to(image) for side in image.shape[-2:])
+    rows, columns = (resizing(length, size).to(image) for length in image.shape[-2:])
     return rows @ image @ columns.T
 
 
 @cache
-def resizing(side: int, size: int) -> Tensor:
-    """(size, side) float64: what F.interpolate does to the sides of an image, anti-aliased and bilinear."""
+def resizing(length: int, size: int) -> Tensor:
+    """The matrix by which F.interpolate resizes an axis, anti-aliased and bilinear.
+
+    Args:
+        length: of the axis, in pixels.
+        size: of the resized axis, in pixels.
+
+    Returns:
+        (size, length) float64, rows that add up to 1.
+
+    Example:
+        >>> resizing(2, 4)
+        tensor([[1.0000, 0.0000],
+                [0.7500, 0.2500],
+                [0.2500, 0.7500],
+                [0.0000, 1.0000]], dtype=torch.float64)
+    """
     with torch.inference_mode(False):  # it is kept, and what comes later may be differentiated
-        each = torch.eye(side, dtype=torch.float64)[None, None]
-        return F.interpolate(each, (size, side), mode="bilinear", antialias=True, align_corners=False)[0, 0]
+        each = torch.eye(length, dtype=torch.float64)[None, None]
+        return F.interpolate(each, (size, length), mode="bilinear", antialias=True, align_corners=False)[0, 0]

@@ -17,16 +17,32 @@ from ice_lightning.ops import loader
 from ice_lightning.ops.convolution import over_batch
 
 
-def setup_filter(taps: Sequence[float] | Tensor, normalize: bool = True) -> Tensor:
-    """A float32 FIR filter: (k,) taps give the (k, k) outer product, (kh, kw) stay; sum 1 when normalised."""
+def setup_filter(taps: Sequence[float] | Tensor) -> Tensor:
+    """A float32 FIR filter whose sum is 1.
+
+    Args:
+        taps: (k,), of which the outer product is taken, or (kh, kw).
+
+    Returns:
+        (k, k) or (kh, kw).
+
+    Raises:
+        IceError: for taps of another shape, or none.
+
+    Example:
+        >>> setup_filter([1, 1])
+        tensor([[0.2500, 0.2500],
+                [0.2500, 0.2500]])
+    """
     f = torch.as_tensor(taps, dtype=torch.float32)
     if f.ndim not in (1, 2) or f.numel() == 0:
         raise problem("filter taps of one or two axes", tuple(f.shape), "pass for example [1, 3, 3, 1]")
     f = f.outer(f) if f.ndim == 1 else f
-    return f / f.sum() if normalize else f
+    return f / f.sum()
 
 
 def _pads(padding: int | Sequence[int]) -> tuple[int, int, int, int]:
+    """x0, x1, y0, y1 of one number, of (x, y), or of all four."""
     values = [padding] if isinstance(padding, int) else list(padding)
     if len(values) == 1:
         values = values * 4
@@ -51,7 +67,7 @@ def upfirdn2d(
     Args:
         x: (N, C, H, W).
         f: (kh, kw).
-        up: zeros make each side `up` times as long (the sample first, up - 1 zeros after it).
+        up: zeros make height and width `up` times as long (the sample first, up - 1 zeros after it).
         down: stride of the output.
         padding: after the zeros; one integer, (x, y) or (x0, x1, y0, y1); negative values crop.
         flip_filter: False convolves, True correlates.
@@ -59,6 +75,16 @@ def upfirdn2d(
 
     Returns:
         (N, C, (H * up + y0 + y1 - kh) // down + 1, (W * up + x0 + x1 - kw) // down + 1).
+
+    Raises:
+        IceError: for padding of another length.
+
+    Example:
+        >>> upfirdn2d(torch.ones(1, 1, 2, 2), setup_filter([1, 1]), up=2, padding=(1, 0, 1, 0), gain=4)
+        tensor([[[[1., 1., 1., 1.],
+                  [1., 1., 1., 1.],
+                  [1., 1., 1., 1.],
+                  [1., 1., 1., 1.]]]])
     """
     f = f.to(x.dtype) * gain
     f, pads = f if flip_filter else f.flip(0, 1), _pads(padding)
@@ -93,9 +119,9 @@ def _raw(x: Tensor, f: Tensor, up: int, down: int, x0: int, x1: int, y0: int, y1
 @torch.library.register_fake("ice_lightning::upfirdn2d")
 def _fake(x: Tensor, f: Tensor, up: int, down: int, x0: int, x1: int, y0: int, y1: int) -> Tensor:
     n, c, h, w = x.shape
-    sides = (h * up + y0 + y1 - f.shape[0]) // down + 1, (w * up + x0 + x1 - f.shape[1]) // down + 1
+    shape = (h * up + y0 + y1 - f.shape[0]) // down + 1, (w * up + x0 + x1 - f.shape[1]) // down + 1
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return x.new_empty(n, c, *sides).contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    return x.new_empty(n, c, *shape).contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 class _Upfirdn2d(torch.autograd.Function):
@@ -113,7 +139,7 @@ class _Upfirdn2d(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
         x, f, ctx.up, ctx.down, ctx.pads = inputs
-        ctx.sides = x.shape[-2:], output.shape[-2:]
+        ctx.lengths = x.shape[-2:], output.shape[-2:]
         ctx.save_for_backward(f)
         ctx.save_for_forward(f)
 
@@ -124,12 +150,12 @@ class _Upfirdn2d(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, y: Tensor) -> tuple[Tensor, None, None, None, None]:
-        """Up and down change places, the filter turns, and the pads are what brings back the sides of x."""
+        """Up and down change places, the filter turns, and the pads are what brings back height and width of x."""
         (f,) = ctx.saved_tensors
         pads = []
-        for size, out, before, taps in zip(*ctx.sides, (ctx.pads[2], ctx.pads[0]), f.shape, strict=True):
+        for length, out, before, taps in zip(*ctx.lengths, (ctx.pads[2], ctx.pads[0]), f.shape, strict=True):
             first = taps - 1 - before
-            pads.append((first, size * ctx.up + taps - 1 - out * ctx.down - first))
+            pads.append((first, length * ctx.up + taps - 1 - out * ctx.down - first))
         (y0, y1), (x0, x1) = pads
         return _Upfirdn2d.apply(y, f.flip(0, 1), ctx.down, ctx.up, (x0, x1, y0, y1)), None, None, None, None
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ice_lightning.files import atomic_write
 from ice_lightning.inversion import Inverted
+from ice_lightning.latents import FILE, SavedLatents
 from ice_lightning.reports import figures
 
 
@@ -30,9 +30,7 @@ def write_inversion(
         fingerprint: SHA-256 of the generator.
         shown: pictures in the picture.
     """
-    facts = {"space": space, "generator_sha256": fingerprint, "names": list(names)}
-    with atomic_write(folder / "latents.safetensors") as part:
-        save_file({"u": found.u.contiguous()}, part, metadata={"latents": json.dumps(facts)})
+    SavedLatents(found.u, space, fingerprint, tuple(names)).save(folder / FILE)
     psnr = dict(zip(names, found.psnr.tolist(), strict=True))
     metrics = {"psnr": psnr, "psnr_mean": float(found.psnr.mean()), "space": space}
     with atomic_write(folder / "metrics.json") as part:

@@ -87,10 +87,12 @@ def logger_of(cfg: DictConfig) -> Any:
 
 def generator_from(cfg: DictConfig) -> AnyGenerator:
     """The generator of the settings: a checkpoint's, or a module of the user's own."""
-    from ice_lightning.modules.generator import AnyGenerator, OwnGenerator
+    from ice_lightning.modules.generator import AnyGenerator, GeneratorAdapter
 
     made = instantiate(cfg.generator)
-    return made if isinstance(made, AnyGenerator) and made.fingerprint else OwnGenerator(made, cfg.generator._target_)
+    return (
+        made if isinstance(made, AnyGenerator) and made.fingerprint else GeneratorAdapter(made, cfg.generator._target_)
+    )
 
 
 def layers_of(cfg: DictConfig, generator: AnyGenerator) -> str | None:

@@ -36,7 +36,7 @@ def discover(cfg: DictConfig, command: str = "") -> Result:
     logger = logger_of(cfg)
     generator = generator_from(cfg)
     faces = instantiate(cfg.faces)
-    criterion = build_criterion(cfg.criterion, faces, generator.img_resolution)
+    criterion = build_criterion(cfg.criterion, faces, generator.resolution)
     layers, decisive = layers_of(cfg, generator), settings(cfg)
     decisive |= weights_of(generator, faces=faces)
     data = instantiate(cfg.latents, _partial_=True)(generator=generator, space=cfg.space)

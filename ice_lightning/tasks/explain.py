@@ -41,7 +41,7 @@ def explain(cfg: DictConfig) -> Result:
     logger = logger_of(cfg)
     people, controls = at_least("explain.people", cfg.explain.people, 1), ControlSettings(**cfg.explain.controls)
     if cfg.explain.latents is not None:
-        people = len(read_latents(cfg.explain.latents)[0])
+        people = len(read_latents(cfg.explain.latents).u)
     generator = generator_from(cfg)
     faces, classifier = instantiate(cfg.faces), instantiate(cfg.classifier)
     oracles = oracles_from(cfg, generator, classifier)
@@ -71,7 +71,7 @@ def explain(cfg: DictConfig) -> Result:
     done = {number: row for number, row in finished(folder, decisive).items() if number < people}
     if not (folder / "metrics.json").exists() or len(done) < people:
         named = OmegaConf.create(subspace.provenance["config"]["criterion"])
-        criterion = build_criterion(named, faces, generator.img_resolution)
+        criterion = build_criterion(named, faces, generator.resolution)
         population = generator.people(POPULATION, cfg.explain.seed, subspace.space)
         method = instantiate(cfg.counterfactual)
         covariances = layer_covariances(generator, subspace.space)

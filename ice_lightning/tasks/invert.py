@@ -25,7 +25,7 @@ def invert(cfg: DictConfig) -> Result:
     if cfg.image is None:
         raise problem(f"a picture or a folder of pictures ({', '.join(KINDS)})", "none", "set image=PATH")
     generator = generator_from(cfg)
-    names, target = read_pictures(cfg.image, generator.img_resolution)
+    names, target = read_pictures(cfg.image, generator.resolution)
     one_of("space", cfg.space, generator.spaces)
     between = through(cfg.space, generator.spaces)
     with torch.no_grad():

@@ -23,7 +23,7 @@ def traverse(cfg: DictConfig) -> Result:
     if cfg.subspace is None:
         raise problem("the run folder of a discovery", "none", "set subspace=DIR")
     folder, subspace = writable(Path(cfg.run_dir)), load_subspace(cfg.subspace)
-    G, given = generator_of(subspace, own=lambda _: generator_from(cfg)), cfg.traverse
+    G, given = generator_of(subspace, make=lambda _: generator_from(cfg)), cfg.traverse
     u = LatentDataModule(G, subspace.space, given.people, given.seed, file=given.latents).latents
     count = min(at_least("traverse.directions", given.directions, 1), subspace.directions.shape[1])
 

@@ -3,7 +3,15 @@ import torch
 import writers
 from safetensors.torch import save_file
 
-from ice_lightning.checkpoints import ASSETS, load_generator, read_network, read_weights, save_network
+from ice_lightning.checkpoints import (
+    ASSETS,
+    load_generator,
+    load_network,
+    mismatch,
+    read_network,
+    read_weights,
+    save_network,
+)
 from ice_lightning.checks import IceError
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.run import run
@@ -208,6 +216,21 @@ def test_a_missing_and_a_foreign_weight(tmp_path):
         load_generator(tmp_path / "g")
 
 
+def test_counters_of_batch_norms_may_be_missing_and_nothing_else():
+    wanted = torch.nn.BatchNorm2d(4).state_dict()
+    counter = {"num_batches_tracked"}
+    assert mismatch(wanted, {k: v for k, v in wanted.items() if k not in counter}) == ""
+    assert mismatch(wanted, {k: v for k, v in wanted.items() if k != "running_mean"}).startswith(
+        "one without running_mean"
+    )
+
+
+def test_a_file_of_ours_with_the_weights_of_another_network_is_told(tmp_path):
+    save_network(tmp_path / "a.safetensors", torch.nn.Linear(3, 1), "parser", {"in_features": 2, "out_features": 1})
+    with pytest.raises(IceError, match=r"weights of a Linear in .*, got weight of shape \(1, 3\) instead of \(1, 2\)"):
+        load_network(tmp_path / "a.safetensors", "parser", torch.nn.Linear)
+
+
 # Our own files
 
 
@@ -246,7 +269,7 @@ def test_a_truncated_asset(tmp_path):
 
 def test_a_header_that_lies_builds_nothing(tmp_path):
     write(tmp_path / "g.safetensors", img_resolution=2**20, mapping_layers=10**9)
-    assert load_generator(tmp_path / "g.safetensors").img_resolution == 16
+    assert load_generator(tmp_path / "g.safetensors").resolution == 16
 
 
 def test_another_kind_of_network():

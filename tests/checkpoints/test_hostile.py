@@ -197,7 +197,7 @@ def test_arrays_that_lie_are_refused(tmp_path):
 def test_links(tmp_path, fixtures):
     (tmp_path / "real").write_bytes(fixtures["ada"])
     (tmp_path / "link").symlink_to("real")
-    assert load_generator(tmp_path / "link").img_resolution == 16
+    assert load_generator(tmp_path / "link").resolution == 16
     (tmp_path / "nowhere").symlink_to("missing")
     refuse(tmp_path / "nowhere", "got none")
     (tmp_path / "circle").symlink_to("circle")

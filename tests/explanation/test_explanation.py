@@ -18,7 +18,7 @@ from ice_lightning.explanation import module as explanation
 from ice_lightning.explanation.module import Explanation
 from ice_lightning.explanation.rows import load_explained
 from ice_lightning.modules.classifier import Classifier, Scored
-from ice_lightning.modules.generator import OwnGenerator
+from ice_lightning.modules.generator import GeneratorAdapter
 from ice_lightning.population import geometry, layer_covariances, radius
 from ice_lightning.run import run
 from ice_lightning.subspace import Subspace, load_subspace
@@ -196,7 +196,7 @@ def test_other_generators_have_no_oracles_but_those_that_are_set(compose, capsys
 
     settings = f"explain.oracles=[narrow_eyes,{SMILING},{NET},glasses]"
     cfg = compose("task=explain", "classifier=smiling_biased", settings)
-    found = oracles_from(cfg, OwnGenerator(Toy(), "toy"), embedded_classifier("smiling_biased"))
+    found = oracles_from(cfg, GeneratorAdapter(Toy(), "toy"), embedded_classifier("smiling_biased"))
     assert list(found) == ["mine"]
     assert isinstance(found["mine"], Scored)
     assert isinstance(found["mine"].network, Classifier)

@@ -22,7 +22,7 @@ from ice_lightning.checks import IceError
 from ice_lightning.classifiers import embedded_classifier
 from ice_lightning.explore import cli as explore
 from ice_lightning.explore.cli import arguments, chosen, explorer_of, main, pictures, subspace_files
-from ice_lightning.explore.model import archive, drawn, edit, known, person, pixels
+from ice_lightning.explore.model import archive, check_person, drawn, edit, person, pixels
 from ice_lightning.latents import LatentDataModule, read_latents
 from ice_lightning.population import POPULATION
 from ice_lightning.reports.figures import difference
@@ -63,8 +63,8 @@ def test_what_the_runs_hold_is_shown(explorer, run):
     assert list(explorer.people) == ["ada", "../<i>"]
     assert set(explorer.classifiers) == {"smiling", "smiling_biased", "narrow_eyes", "glasses"}
     assert all(slider.limit >= max(slider.visible, 3) for slider in explorer.sliders)
-    u, _ = read_latents(run / "inverted" / "latents.safetensors")
-    assert torch.equal(person(explorer, "../<i>", 0), u[1:])
+    saved = read_latents(run / "inverted" / "latents.safetensors")
+    assert torch.equal(person(explorer, "../<i>", 0), saved.u[1:])
 
 
 @torch.no_grad()
@@ -102,7 +102,7 @@ def test_other_than_a_finite_number_for_each_slider_is_refused(explorer, moves):
 @pytest.mark.parametrize("seed", [-1, 2**31, 0.5, None, "1", [1]])
 def test_other_than_a_seed_is_refused(explorer, seed):
     with pytest.raises(IceError, match=r"expected a seed from 0 to 2147483647, got .*: type a whole number"):
-        known(explorer, "", seed)
+        check_person(explorer, "", seed)
 
 
 def test_a_person_at_rest_is_the_original(explorer, generator):
@@ -123,10 +123,10 @@ def test_an_edit_is_saved_for_the_other_tasks(explorer, generator, tmp_path):
     shown = drawn(explorer, edit(explorer, person(explorer, "ada", 0), [1, -2]))
     with zipfile.ZipFile(io.BytesIO(archive(explorer, shown, "ada, moved"))) as packed:
         packed.extractall(tmp_path)
-    u, facts = read_latents(tmp_path / "latents.safetensors")
-    assert torch.equal(u, shown.u)
-    assert facts == {"space": "s", "generator_sha256": generator.fingerprint, "names": ["ada, moved"]}
-    assert torch.equal(LatentDataModule(generator, "s", 1, file=tmp_path / "latents.safetensors").latents, u)
+    saved = read_latents(tmp_path / "latents.safetensors")
+    assert torch.equal(saved.u, shown.u)
+    assert (saved.space, saved.generator_sha256, saved.names) == ("s", generator.fingerprint, ("ada, moved",))
+    assert torch.equal(LatentDataModule(generator, "s", 1, file=tmp_path / "latents.safetensors").latents, shown.u)
     with Image.open(tmp_path / "edit.png") as picture:
         assert np.array_equal(np.asarray(picture), pixels(shown.image))
 

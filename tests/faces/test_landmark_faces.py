@@ -143,7 +143,7 @@ def moving(points, image):
 
 def test_forward_mode_goes_through_the_drawing(points64):
     image = torch.zeros(1, 3, 16, 16, dtype=torch.float64)
-    parser = LandmarkRegions(moving(points64, image), side=32)
+    parser = LandmarkRegions(moving(points64, image), resolution=32)
     direction = torch.randn(image.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     names = [[name] for name in ("skin", "l_brow", "r_eye", "nose", "mouth", "u_lip", "l_lip", "background")]
 
@@ -242,11 +242,9 @@ def test_the_embedded_networks_and_a_fan_will_do(tmp_path):
 
 
 def test_sentences_on_files(files, tmp_path):
-    with pytest.raises(
-        IceError, match=r"a landmark network .*recognition.json, got a file without 'dense0.conv0.bias'"
-    ):
+    with pytest.raises(IceError, match=r"a landmark network .*recognition.json, got one without dense0.conv0.bias"):
         landmark_faces(files / "recognition.json")
-    with pytest.raises(IceError, match=r"an identity network .*landmarks.json, got a file without 'conv128_1"):
+    with pytest.raises(IceError, match=r"an identity network .*landmarks.json, got one without conv128_1"):
         landmark_faces("embedded", files / "landmarks.json")
     with pytest.raises(IceError, match=r"a landmark network .* at .*none.json, got none: check the path"):
         landmark_faces(tmp_path / "none.json")

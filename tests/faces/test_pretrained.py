@@ -113,7 +113,7 @@ def iresnet_by_hand(s, crop, depths):
 
 
 def test_bisenet_equals_its_forward_by_hand():
-    net = randomised(BiSeNet(size=64)).double()
+    net = randomised(BiSeNet(resolution=64)).double()
     image = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     expected = bisenet_by_hand(net.state_dict(), image, 64)
     torch.testing.assert_close(net(image), expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
@@ -156,7 +156,7 @@ def test_an_aligned_face_is_cropped_as_it_is():
         points[:, list(ids)] = at
     torch.testing.assert_close(five_points(points)[0], TEMPLATE)
     image = torch.rand(1, 3, 112, 112)
-    net = AlignedIdentity(torch.nn.Identity(), lambda x: points, side=112)
+    net = AlignedIdentity(torch.nn.Identity(), lambda x: points, resolution=112)
     torch.testing.assert_close(net.crop(image), image, rtol=0, atol=1e-4)
 
 
@@ -266,7 +266,7 @@ def test_sentences(tmp_path):
     state = BiSeNet().state_dict()
     first = state.pop("cp.resnet.conv1.weight")
     torch.save(state, tmp_path / "p.pth")
-    with pytest.raises(IceError, match=re.escape("a file without 'cp.resnet.conv1.weight' (1 such keys)")):
+    with pytest.raises(IceError, match=re.escape("one without cp.resnet.conv1.weight (1 such weights)")):
         load_pretrained(tmp_path / "p.pth", PARSER, make_parser)
     torch.save(state | {"cp.resnet.conv1.weight": first[:32]}, tmp_path / "p.pth")
     with pytest.raises(IceError, match=r"cp.resnet.conv1.weight of shape \(32, 3, 7, 7\) instead of \(64, 3, 7, 7\)"):

@@ -198,7 +198,7 @@ def test_padding_same_is_tensorflows(side, kernel, stride):
 @pytest.mark.parametrize("which", NETWORKS)
 def test_a_network_equals_its_forward_by_hand(files, which):
     net = network(files, which)
-    image = picture(net.side)
+    image = picture(net.resolution)
     found = net(image)[0]
     if which == "landmarks":
         found = (found.flatten() + 0.5) / 112
@@ -274,7 +274,7 @@ def test_identity_is_a_unit_vector_of_the_face_in_its_square(files):
     points = torch.full((1, 68, 2), 150 + 150 * 0.5 - 0.5, dtype=torch.float64)
     points[:, 36:48, 1], points[:, 48:68, 1] = (150 + 150 * (0.43 + part) - 0.5 for part in (-0.15, 0.3))
     net, image = network(files, "recognition"), picture(300)
-    identity = SquaredIdentity(net, lambda x: points, side=300)
+    identity = SquaredIdentity(net, lambda x: points, resolution=300)
     torch.testing.assert_close(identity.crop(image), image[:, :, 150:, 150:])
     found, alone = identity(image), net(image[:, :, 150:, 150:])
     torch.testing.assert_close(found.norm(dim=1), torch.ones(1, dtype=torch.float64))
@@ -298,5 +298,5 @@ def test_expression_and_age_are_classifiers_of_ones_own(files, tmp_path):
     check_explainable(years, image)
     with pytest.raises(IceError, match="output of AgeGender out of age, gender"):
         AgeGender("years")
-    with pytest.raises(IceError, match=r"weights for AgeGender at .*expression.safetensors, got Error"):
+    with pytest.raises(IceError, match=r"weights for AgeGender at .*expression.safetensors, got one without entry_flow"):
         load_classifier(tmp_path / "expression.safetensors", AgeGender(), kind="multiclass", target=0)

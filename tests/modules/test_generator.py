@@ -12,7 +12,7 @@ from toys import Toy
 
 from ice_lightning.checkpoints.generators import generator_of
 from ice_lightning.checks import IceError
-from ice_lightning.modules.generator import OwnGenerator
+from ice_lightning.modules.generator import GeneratorAdapter
 from ice_lightning.run import main, run
 from ice_lightning.tasks.subspace_cache import place_of
 
@@ -37,8 +37,8 @@ NONE = "explain.controls={subspaces: 0, weights: false, unrestricted: false}"
 
 
 def test_what_is_learnt_of_a_module():
-    own, plain = OwnGenerator(Toy(), "toy"), OwnGenerator(Plain(), "plain")
-    assert (own.img_resolution, own.spaces, own.name) == (128, ("z", "s"), "toy")
+    own, plain = GeneratorAdapter(Toy(), "toy"), GeneratorAdapter(Plain(), "plain")
+    assert (own.resolution, own.spaces, own.name) == (128, ("z", "s"), "toy")
     assert (own.dim("z"), own.dim("s")) == (48, 192)
     assert own.coordinates("s", "64px-").tolist() == list(range(96, 192))
     assert torch.equal(own.coordinates("s", "1"), own.coordinates("s", "fine"))
@@ -48,8 +48,8 @@ def test_what_is_learnt_of_a_module():
 
 
 def test_the_fingerprint_follows_the_weights():
-    assert OwnGenerator(Toy(), "a").fingerprint == OwnGenerator(Toy(), "b").fingerprint
-    assert OwnGenerator(Toy(), "a").fingerprint != OwnGenerator(Toy(0.01), "a").fingerprint
+    assert GeneratorAdapter(Toy(), "a").fingerprint == GeneratorAdapter(Toy(), "b").fingerprint
+    assert GeneratorAdapter(Toy(), "a").fingerprint != GeneratorAdapter(Toy(0.01), "a").fingerprint
 
 
 def broken(**parts):
@@ -68,19 +68,21 @@ SENTENCES = {
     r"displayed in 0\.\.1, got values from .* to 9": lambda: broken(forward=lambda u, space: Toy()(u, space) + 8.5),
     r"square images .* got \(2, 3, 128, 64\)": lambda: broken(forward=lambda u, space: Toy()(u, space)[..., :64]),
     "the same picture from z and s": lambda: broken(convert=lambda u, src, dst: 2 * Toy().convert(u, src, dst)),
-    "widths and sides of layers of 192 coordinates in s, got widths of 48": lambda: broken(widths=lambda space: [48]),
+    "widths and resolutions of layers of 192 coordinates in s, got widths of 48": lambda: broken(
+        widths=lambda space: [48]
+    ),
 }
 
 
 @pytest.mark.parametrize("sentence", SENTENCES)
 def test_what_breaks_the_contract_is_told(sentence):
     with pytest.raises(IceError, match=sentence):
-        OwnGenerator(SENTENCES[sentence](), "broken")
+        GeneratorAdapter(SENTENCES[sentence](), "broken")
 
 
 def test_layers_of_a_module_without_any_are_refused():
     with pytest.raises(IceError, match=r"no layers, as this generator has none, got layers=32px- in w: drop layers"):
-        OwnGenerator(Plain(), "plain").coordinates("w", "32px-")
+        GeneratorAdapter(Plain(), "plain").coordinates("w", "32px-")
 
 
 OWN = ("generator=own", "generator._target_=toys.Toy", "logger=none", "latents.count=2")
@@ -129,7 +131,7 @@ def test_another_module_than_the_subspace_was_found_on_is_refused(found, monkeyp
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    assert re.search("another file by now", capsys.readouterr().err)
+    assert re.search("a subspace of this generator", capsys.readouterr().err)
 
 
 def test_other_face_models_lead_to_another_subspace(compose, generator, faces):

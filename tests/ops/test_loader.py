@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from ice_lightning.ops import loader
+from ice_lightning.ops.__main__ import main
 
 DRAW = "from ice_lightning.ops import bias_act; print(bias_act(torch.ones(1, 1, 512, 512), act='relu').sum())"
 INSISTING = "import os; os.environ['ICE_LIGHTNING_OPS'] = 'native'; " + DRAW
@@ -109,6 +110,24 @@ def test_another_torch_compiler_or_source_has_another_library(monkeypatch, tmp_p
     assert loader.key("gcc 13") != here[0]
     monkeypatch.setattr(torch, "__version__", "2.6.0")
     assert loader.key("gcc 12") != here[0] and loader.ahead_of_time_name() != here[1]
+
+
+def test_a_relative_cache_folder_is_ignored_as_the_xdg_specification_has_it(monkeypatch, tmp_path):
+    monkeypatch.delenv("ICE_LIGHTNING_CACHE", raising=False)
+    monkeypatch.setenv("HOME", "/home/someone")
+    for value in ("relative", ""):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert loader.cache() == Path("/home/someone/.cache/ice_lightning")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert loader.cache() == tmp_path / "ice_lightning"
+
+
+def test_a_wrong_mode_ends_the_command_in_a_sentence(monkeypatch, capsys):
+    monkeypatch.setenv("ICE_LIGHTNING_OPS", "nativ")
+    assert main() == 2
+    assert "ice_lightning: expected a ICE_LIGHTNING_OPS out of auto, python, native, got 'nativ': did you mean" in (
+        capsys.readouterr().err
+    )
 
 
 NVCC = shutil.which("nvcc")

@@ -1,4 +1,4 @@
-"""Which dialect a checkpoint speaks, told by what is in it."""
+"""Which dialect a checkpoint speaks, by what is in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ice_lightning.checks import one_of
 AVERAGED = ("g_ema", "G_ema", "generator_smooth", "generator_ema", "params_ema", "ema")
 """Keys of the averaged generator, which is the one to draw with, where several are in a file."""
 PLAIN = ("generator", "g", "G", "state_dict", "model", "models", "netG")
-"""Keys under which there may be one."""
+"""Keys under which there may be a generator, in projects that keep no average."""
 
 
 def detect(tree: Any, budget: Budget) -> tuple[dict[str, Tensor], Hyperparameters]:
@@ -30,27 +30,32 @@ def detect(tree: Any, budget: Budget) -> tuple[dict[str, Tensor], Hyperparameter
         tree: what a container holds.
         budget: bytes that may be copied.
 
+    Returns:
+        Weights by name, and what they don't say.
+
     Raises:
         Refused: for what isn't a StyleGAN2 generator, named where it is well known.
     """
     if isinstance(tree, Record) and tree.name == "safetensors" and "ice_lightning" in tree.args[0]:
         return read(tree.state, budget), header(tree.args[0]["ice_lightning"])
-    if (given := nvidia.read(tree)) is not None:
-        return read(given[0], budget, lambda name: name.startswith(("mapping.", "synthesis."))), given[1]
-    if (given := tensorflow.read(tree)) is not None:
-        return renamed(read(given[0], budget, tensorflow.wanted), tensorflow.rename), given[1]
-    found = state_dict(tree)
-    names = set(found)
-    if rosinality.complete(names):
+    if (network := nvidia.read(tree)) is not None:
+        tensors, facts = network
+        return read(tensors, budget, lambda name: name.startswith(("mapping.", "synthesis."))), facts
+    if (network := tensorflow.read(tree)) is not None:
+        tensors, facts = network
+        return renamed(read(tensors, budget, tensorflow.wanted), tensorflow.rename), facts
+    tensors = state_dict(tree)
+    names = set(tensors)
+    if rosinality.matches(names):
         outer = tree.get("state_dict", tree) if isinstance(tree, dict) else {}
         wrapped = any(name.startswith("decoder.") for name in flat(outer))
         dialect = "e4e or pSp, a rosinality decoder" if wrapped else "rosinality"
-        return renamed(read(found, budget), rosinality.rename), Hyperparameters(dialect)
-    if genforce.complete(names):
+        return renamed(read(tensors, budget), rosinality.rename), Hyperparameters(dialect)
+    if genforce.matches(names):
         joint = "joint" if "mapping.label_weight" in names else "apart"
-        return renamed(read(found, budget), genforce.rename), Hyperparameters("genforce", label_norm=joint)
+        return renamed(read(tensors, budget), genforce.rename), Hyperparameters("genforce", label_norm=joint)
     check_names(names)
-    return read(found, budget), Hyperparameters("weights under ADA's names")
+    return read(tensors, budget), Hyperparameters("weights under ADA's names")
 
 
 def header(text: str) -> Hyperparameters:
@@ -60,8 +65,8 @@ def header(text: str) -> Hyperparameters:
         Refused: for another kind of network, or a broken header.
     """
     try:
-        given = json.loads(text)
-        kind, config = given["kind"], given["config"]
+        content = json.loads(text)
+        kind, config = content["kind"], content["config"]
         clamp, taps = config.get("conv_clamp"), config.get("resample_filter", (1, 3, 3, 1))
         facts = Hyperparameters(
             "ice_lightning",
@@ -78,7 +83,15 @@ def header(text: str) -> Hyperparameters:
 
 
 def state_dict(tree: Any, depth: int = 0) -> dict[str, Stored | Entry]:
-    """The tensors of the generator in nested mappings, without prefixes of wrappers; empty where there are none."""
+    """The tensors of the generator in nested mappings.
+
+    Args:
+        tree: what a container holds.
+        depth: how many mappings are round it.
+
+    Returns:
+        Tensors by their names without prefixes of wrappers; none where there are none.
+    """
     if not isinstance(tree, dict) or depth > 4:
         return flat(tree)
     inner = next((tree[name] for name in (*AVERAGED, *PLAIN) if isinstance(tree.get(name), dict) and tree[name]), None)
@@ -91,10 +104,17 @@ def state_dict(tree: Any, depth: int = 0) -> dict[str, Stored | Entry]:
 
 
 def renamed(tensors: dict[str, Tensor], rename: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """What `rename` makes of the tensors, dense.
+    """Tensors under the names of stylegan2-ada-pytorch, contiguous.
+
+    Args:
+        tensors: under the names of a dialect.
+        rename: the dialect's.
+
+    Returns:
+        Tensors by name.
 
     Raises:
-        Refused: when one is missing, or has another number of sides.
+        Refused: when one is missing, or has another number of axes.
     """
     try:
         return {name: t.contiguous() for name, t in rename(tensors).items()}

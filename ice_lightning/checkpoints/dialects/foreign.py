@@ -16,9 +16,10 @@ OTHERS = {
     r"encoder\.(input_layer|body)\.": "an encoder without its decoder",
     r"(S|GE|G)\.(net|blocks|to_initial_block)": "a generator of lucidrains' stylegan2-pytorch",
 }
-"""What other networks are called by their weights' names."""
+"""Other networks by the names of their weights: a pattern, and what it is."""
 
 ADA = {"synthesis.b4.const", "synthesis.b4.conv1.weight", "mapping.fc0.weight"}
+"""Names that every StyleGAN2 has in stylegan2-ada-pytorch."""
 
 
 def check_names(names: set[str]) -> None:

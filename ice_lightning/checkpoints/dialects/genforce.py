@@ -1,4 +1,4 @@
-"""genforce's StyleGAN2 and StyleGAN2-ADA.
+"""Checkpoints of genforce/genforce: StyleGAN2 and StyleGAN2-ADA.
 
 Format (models/stylegan2_generator.py there): `generator_smooth` with mapping.denseN, truncation.w_avg,
 synthesis.early_layer, synthesis.layerN (its noise beside its weights) and synthesis.outputN. Convolutions that upsample
@@ -21,38 +21,38 @@ def rename(v: dict[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         KeyError: when one is missing.
     """
-    found: dict[str, Tensor] = {"synthesis.b4.const": v["synthesis.early_layer.const"][0]}
+    state: dict[str, Tensor] = {"synthesis.b4.const": v["synthesis.early_layer.const"][0]}
     width = v["synthesis.layer0.style.weight"].shape[1]
     if "truncation.w_avg" in v:
-        found["mapping.w_avg"] = v["truncation.w_avg"].reshape(-1, width).mean(0)
+        state["mapping.w_avg"] = v["truncation.w_avg"].reshape(-1, width).mean(0)
     if "mapping.label_weight" in v:
         table = v["mapping.label_weight"]
-        found["mapping.embed.weight"] = table.T * math.sqrt(table.shape[0])
-        found["mapping.embed.bias"] = torch.zeros(table.shape[1])
+        state["mapping.embed.weight"] = table.T * math.sqrt(table.shape[0])
+        state["mapping.embed.bias"] = torch.zeros(table.shape[1])
     elif "mapping.LabelEmbed.weight" in v:
-        found["mapping.embed.weight"] = v["mapping.LabelEmbed.weight"]
-        found["mapping.embed.bias"] = v["mapping.LabelEmbed.bias"]
+        state["mapping.embed.weight"] = v["mapping.LabelEmbed.weight"]
+        state["mapping.embed.bias"] = v["mapping.LabelEmbed.bias"]
     for i in numbers(v, r"mapping\.dense(\d+)\."):
-        found[f"mapping.fc{i}.weight"] = v[f"mapping.dense{i}.weight"]
-        found[f"mapping.fc{i}.bias"] = v[f"mapping.dense{i}.bias"]
+        state[f"mapping.fc{i}.weight"] = v[f"mapping.dense{i}.weight"]
+        state[f"mapping.fc{i}.bias"] = v[f"mapping.dense{i}.bias"]
     layers = [(f"layer{i}", 4 * 2 ** ((i + 1) // 2), f"conv{1 if i == 0 else (i + 1) % 2}")
               for i in numbers(v, r"synthesis\.layer(\d+)\.")]  # fmt: skip
     layers += [(f"output{i}", 4 * 2**i, "torgb") for i in numbers(v, r"synthesis\.output(\d+)\.")]
-    for theirs, side, ours in layers:
-        layer, new = f"synthesis.{theirs}.", f"synthesis.b{side}.{ours}."
+    for theirs, pixels, ours in layers:
+        layer, new = f"synthesis.{theirs}.", f"synthesis.b{pixels}.{ours}."
         weight = v[f"{layer}weight"]
-        found[f"{new}weight"] = weight.flip(2, 3) if ours == "conv0" else weight
-        found[f"{new}bias"] = v[f"{layer}bias"]
-        found[f"{new}affine.weight"] = v[f"{layer}style.weight"]
-        found[f"{new}affine.bias"] = v[f"{layer}style.bias"] + 1
+        state[f"{new}weight"] = weight.flip(2, 3) if ours == "conv0" else weight
+        state[f"{new}bias"] = v[f"{layer}bias"]
+        state[f"{new}affine.weight"] = v[f"{layer}style.weight"]
+        state[f"{new}affine.bias"] = v[f"{layer}style.bias"] + 1
         if ours != "torgb":
-            found[f"{new}noise_const"] = v[f"{layer}noise"][0, 0]
-            found[f"{new}noise_strength"] = v[f"{layer}noise_strength"].reshape(())
+            state[f"{new}noise_const"] = v[f"{layer}noise"][0, 0]
+            state[f"{new}noise_strength"] = v[f"{layer}noise_strength"].reshape(())
         if (kernel := v.get(f"{layer}filter.kernel")) is not None:
-            found[f"synthesis.b{side}.resample_filter"] = kernel[0, 0] / kernel.sum()
-    return found
+            state[f"synthesis.b{pixels}.resample_filter"] = kernel[0, 0] / kernel.sum()
+    return state
 
 
-def complete(names: set[str]) -> bool:
+def matches(names: set[str]) -> bool:
     """Whether these are the names of this dialect."""
     return {"synthesis.early_layer.const", "synthesis.layer0.noise_strength", "synthesis.layer0.style.weight"} <= names

@@ -1,4 +1,4 @@
-"""NVIDIA's PyTorch pickles: stylegan2-ada-pytorch and the StyleGAN2 of stylegan3's repository.
+"""NVIDIA's PyTorch pickles: NVlabs/stylegan2-ada-pytorch and the StyleGAN2 of NVlabs/stylegan3.
 
 Format: a dict with the module G_ema; each module is a call of torch_utils.persistence's `_reconstruct_persistent_obj`
 with a dict of the class's name, its source code and its state. The state is read, the source code never is.
@@ -28,7 +28,7 @@ def read(tree: Any) -> tuple[dict[str, Stored | Entry], Hyperparameters] | None:
         tree = tree.get("G_ema") or tree["G"]
     if not (isinstance(tree, Record) and tree.name.endswith("_reconstruct_persistent_obj")):
         return None
-    found: dict[str, Stored | Entry] = {}
+    tensors: dict[str, Stored | Entry] = {}
     attributes: dict[str, dict[str, Any]] = {}
     waiting = [("", tree)]
     while waiting:
@@ -41,12 +41,12 @@ def read(tree: Any) -> tuple[dict[str, Stored | Entry], Hyperparameters] | None:
             pairs = state.get(part)
             for name, value in (pairs if isinstance(pairs, dict) else {}).items():
                 if (tensor := stored(value)) is not None:
-                    found[f"{prefix}{name}"] = tensor
+                    tensors[f"{prefix}{name}"] = tensor
         children = state.get("_modules")
         for name, child in (children if isinstance(children, dict) else {}).items():
             if child is not None:
                 waiting.append((f"{prefix}{name}.", child))
-    check_names(set(found))
+    check_names(set(tensors))
     for prefix, state in attributes.items():
         usual = "linear" if prefix.endswith((".affine.", ".embed.", ".skip.")) else "lrelu"
         if prefix.startswith(("mapping.fc", "synthesis.")) and state.get("activation", usual) != usual:
@@ -55,11 +55,11 @@ def read(tree: Any) -> tuple[dict[str, Stored | Entry], Hyperparameters] | None:
     if len(clamps) > 1:
         raise Refused("layers clamped at different values", "pass a StyleGAN2 generator")
     lr = number(attributes.get("mapping.fc0.", {}).get("bias_gain"))
-    return found, Hyperparameters("NVIDIA PyTorch pickle", lr, clamps.pop() if clamps else None)
+    return tensors, Hyperparameters("NVIDIA PyTorch pickle", lr, clamps.pop() if clamps else None)
 
 
 def state_of(module: Any) -> dict[str, Any]:
-    """The attributes of a persistent object."""
+    """The attributes of a persistent object; raises Refused where it has none."""
     meta = module.args[0] if isinstance(module, Record) and module.args else None
     if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict):
         raise Refused("a module without a state")

@@ -1,4 +1,4 @@
-"""rosinality/stylegan2-pytorch, and what wraps it: e4e, pSp, StyleCLIP, StyleGAN-NADA.
+"""Checkpoints of rosinality/stylegan2-pytorch, and what wraps it: e4e, pSp, StyleCLIP, StyleGAN-NADA.
 
 Format (model.py there): `g_ema` with style.N, input.input, conv1, convs.N, to_rgb1, to_rgbs.N and noises.noise_N;
 wrappers put the same under `decoder.`, with `latent_avg` beside. Convolutions have a leading axis of one.
@@ -17,32 +17,32 @@ def rename(v: dict[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         KeyError: when one is missing.
     """
-    found: dict[str, Tensor] = {"synthesis.b4.const": v["input.input"][0]}
+    state: dict[str, Tensor] = {"synthesis.b4.const": v["input.input"][0]}
     for row, i in enumerate(numbers(v, r"style\.(\d+)\.weight")):
-        found[f"mapping.fc{row}.weight"], found[f"mapping.fc{row}.bias"] = v[f"style.{i}.weight"], v[f"style.{i}.bias"]
+        state[f"mapping.fc{row}.weight"], state[f"mapping.fc{row}.bias"] = v[f"style.{i}.weight"], v[f"style.{i}.bias"]
     layers = [("conv1", "b4.conv1"), ("to_rgb1", "b4.torgb")]
     layers += [(f"convs.{i}", f"b{8 * 2 ** (i // 2)}.conv{i % 2}") for i in numbers(v, r"convs\.(\d+)\.")]
     layers += [(f"to_rgbs.{i}", f"b{8 * 2**i}.torgb") for i in numbers(v, r"to_rgbs\.(\d+)\.")]
     for theirs, ours in layers:
         new = f"synthesis.{ours}."
-        found[f"{new}weight"] = v[f"{theirs}.conv.weight"][0]
-        found[f"{new}affine.weight"] = v[f"{theirs}.conv.modulation.weight"]
-        found[f"{new}affine.bias"] = v[f"{theirs}.conv.modulation.bias"]
+        state[f"{new}weight"] = v[f"{theirs}.conv.weight"][0]
+        state[f"{new}affine.weight"] = v[f"{theirs}.conv.modulation.weight"]
+        state[f"{new}affine.bias"] = v[f"{theirs}.conv.modulation.bias"]
         if ours.endswith("torgb"):
-            found[f"{new}bias"] = v[f"{theirs}.bias"].flatten()
+            state[f"{new}bias"] = v[f"{theirs}.bias"].flatten()
         else:
-            found[f"{new}bias"] = v[f"{theirs}.activate.bias"]
-            found[f"{new}noise_strength"] = v[f"{theirs}.noise.weight"].squeeze()
+            state[f"{new}bias"] = v[f"{theirs}.activate.bias"]
+            state[f"{new}noise_strength"] = v[f"{theirs}.noise.weight"].squeeze()
         if (blur := v.get(f"{theirs}.conv.blur.kernel")) is not None:
-            found[f"synthesis.{ours.split('.')[0]}.resample_filter"] = blur / blur.sum()
+            state[f"synthesis.{ours.split('.')[0]}.resample_filter"] = blur / blur.sum()
     for i in numbers(v, r"noises\.noise_(\d+)"):
         noise = v[f"noises.noise_{i}"][0, 0]
-        found[f"synthesis.b{noise.shape[-1]}.conv{1 if i == 0 else (i + 1) % 2}.noise_const"] = noise
+        state[f"synthesis.b{noise.shape[-1]}.conv{1 if i == 0 else (i + 1) % 2}.noise_const"] = noise
     if (average := v.get("latent_avg")) is not None:
-        found["mapping.w_avg"] = average.reshape(-1, average.shape[-1]).mean(0)
-    return found
+        state["mapping.w_avg"] = average.reshape(-1, average.shape[-1]).mean(0)
+    return state
 
 
-def complete(names: set[str]) -> bool:
+def matches(names: set[str]) -> bool:
     """Whether these are the names of this dialect."""
     return {"input.input", "conv1.conv.weight", "to_rgb1.conv.weight"} <= names

@@ -23,7 +23,8 @@ from ice_lightning.checkpoints.formats.tensors import KNOWN, Entry, Storage, sto
 MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 """How torch's files before version 1.6 begin: a pickle of the number 0x1950a86a20f9469cfc6c."""
 DIRECTORY = 2**24
-"""The largest list of members, in bytes, that a zip file may have: a hundred thousand of them."""
+"""The largest list of members, in bytes, that a zip file may have: about a hundred thousand of them. Also
+the largest header of a safetensors file, and the largest manifest."""
 
 
 def mapped(path: Path) -> memoryview:
@@ -39,7 +40,15 @@ def mapped(path: Path) -> memoryview:
 
 
 def tree(path: Path, data: memoryview, budget: Budget) -> Any:
-    """What the file holds, as containers, records and `Stored` tensors that are read from `data` on demand.
+    """What a file holds, as containers, records and `Stored` tensors that are read from `data` on demand.
+
+    Args:
+        path: the file.
+        data: its bytes.
+        budget: opcodes that may be executed and bytes that may be copied.
+
+    Returns:
+        Mappings, lists, Records and tensors that are still in the file.
 
     Raises:
         Refused: for any other content, named where it is well known.
@@ -59,7 +68,12 @@ def tree(path: Path, data: memoryview, budget: Budget) -> Any:
 
 
 def foreign(head: bytes) -> tuple[str, str]:
-    """What a file that isn't a checkpoint begins like, and what to do."""
+    """What a file that isn't a checkpoint is by its first bytes, and what to do.
+
+    Example:
+        >>> foreign(b"<!DOCTYPE html><html>")[1]
+        'fetch the file itself'
+    """
     text = head.lstrip().lower()
     if text.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, which stands for the file", "fetch the file itself (git lfs pull)"
@@ -88,6 +102,13 @@ class _Bounded:
 def members(file: IO[bytes], data: memoryview) -> dict[str, memoryview]:
     """The members of a zip file by name, in place.
 
+    Args:
+        file: the zip file, open.
+        data: its bytes.
+
+    Returns:
+        Views of `data` by name.
+
     Raises:
         Refused: for a broken file, compression, encryption, two members of one name, or sizes that lie.
     """
@@ -111,7 +132,19 @@ def members(file: IO[bytes], data: memoryview) -> dict[str, memoryview]:
 
 
 def zipped(file: IO[bytes], data: memoryview, budget: Budget) -> Any:
-    """What a file by torch.save (1.6 or later) holds."""
+    """What a file by torch.save (1.6 or later) holds.
+
+    Args:
+        file: the zip file, open.
+        data: its bytes.
+        budget: opcodes that may be executed and bytes that may be copied.
+
+    Returns:
+        As `tree`.
+
+    Raises:
+        Refused: for a program, a zip file of another kind, or storages that lack numbers.
+    """
     found = members(file, data)
     roots = [name.removesuffix("data.pkl") for name in found if name.split("/")[-1] == "data.pkl"]
     if any("/code/" in name for name in found):
@@ -135,7 +168,7 @@ def zipped(file: IO[bytes], data: memoryview, budget: Budget) -> Any:
 
 
 def storage_id(pid: Any) -> tuple[str, torch.dtype, int]:
-    """Key, type and count of a persistent id ("storage", class, key, device, count, ...)."""
+    """Key, type and count of a persistent id ("storage", class, key, device, count); raises Refused for another."""
     if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage" and isinstance(pid[1], Name)):
         raise Refused("a torch file whose parts aren't storages")
     if type(pid[4]) is not int or pid[4] < 0 or any(part is not None for part in pid[5:]):
@@ -144,24 +177,36 @@ def storage_id(pid: Any) -> tuple[str, torch.dtype, int]:
 
 
 def legacy(data: memoryview, budget: Budget, start: int = 0) -> tuple[Any, int]:
-    """What a file by torch.save before 1.6 holds, and where it ends: the numbers follow the pickle."""
+    """What a file by torch.save before 1.6 holds: five pickles, behind which the numbers follow.
+
+    Args:
+        data: bytes of a file, or of a storage inside a pickle.
+        budget: opcodes that may be executed and bytes that may be copied.
+        start: where the first pickle begins.
+
+    Returns:
+        The content, and where its numbers' pickles end.
+
+    Raises:
+        Refused: for big-endian numbers, and storages that are missing or that nothing asks for.
+    """
     at = start
     for what in ("magic number", "protocol", "system"):
         value, at = load(data, KNOWN, budget, start=at)
         if what == "system" and not (isinstance(value, dict) and value.get("little_endian") is True):
             raise Refused("big-endian numbers", "write it on a little-endian machine")
-    begin, sizes = at, {}
+    begin, expected = at, {}
 
     def note(pid: Any) -> Storage:
         name, dtype, numel = storage_id(pid)
-        sizes[name] = (dtype, numel)
+        expected[name] = (dtype, numel)
         return Storage(None, dtype)
 
     _, at = load(data, KNOWN, budget, note, begin)
     order, at = load(data, KNOWN, budget, start=at)
     storages: dict[str, Storage] = {}
     for name in order if isinstance(order, list) else []:
-        dtype, numel = sizes.get(str(name), (None, 0))
+        dtype, numel = expected.get(str(name), (None, 0))
         if dtype is None or len(data) < at + 8 or struct.unpack("<q", data[at : at + 8])[0] != numel:
             raise Refused("a torch file with storages that nothing asks for")
         end = at + 8 + numel * dtype.itemsize
@@ -179,7 +224,18 @@ def legacy(data: memoryview, budget: Budget, start: int = 0) -> tuple[Any, int]:
 
 
 def nested(machine: Any, data: Any) -> Any:
-    """A storage inside a plain pickle: torch writes a whole old file for each."""
+    """A storage inside a plain pickle: torch writes a whole file of its older format for each.
+
+    Args:
+        machine: that reads the pickle.
+        data: the bytes of that file, or it is wrong.
+
+    Returns:
+        The storage.
+
+    Raises:
+        TypeError: for anything but bytes.
+    """
     if not isinstance(data, (bytes, memoryview)):
         raise TypeError("a storage that isn't bytes")
     return legacy(memoryview(data), machine.budget)[0]

@@ -16,21 +16,31 @@ from typing import Any
 from ice_lightning.checkpoints.errors import Refused
 
 OPCODES = 300_000
-"""What one file may spend; a generator in one of NVIDIA's pickles takes 24,000, a snapshot of three networks 80,000."""
+"""A file's limit; a generator in one of NVIDIA's pickles has 24,000, a snapshot of three networks 80,000."""
 LONG = 4096
 """From this length on, bytes are handed out as views of the file instead of copies."""
 
 
 @dataclass(slots=True)
 class Name:
-    """A global that the file names, never imported."""
+    """A global that the file names, never imported.
+
+    Attributes:
+        full: its module and name, with dots.
+    """
 
     full: str
 
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """What the file would have constructed: the class or function, its arguments, and the state set afterwards."""
+    """What the file would have constructed.
+
+    Attributes:
+        name: of the class or function, with its module.
+        args: that it would have been called with.
+        state: set afterwards.
+    """
 
     name: str
     args: tuple[Any, ...]
@@ -38,13 +48,25 @@ class Record:
 
 
 class Budget:
-    """Opcodes that may still be executed, and bytes that may still be copied."""
+    """Opcodes that may still be executed, and bytes that may still be copied.
+
+    Args:
+        size: of the file, in bytes: it may be copied once, and a megabyte more.
+    """
 
     def __init__(self, size: int) -> None:
         self.opcodes, self.bytes = OPCODES, size + 2**20
 
     def spend(self, opcodes: int = 0, copied: int = 0) -> None:
-        """Raises Refused when there is nothing left."""
+        """Count what is about to be done.
+
+        Args:
+            opcodes: to execute.
+            copied: bytes to copy.
+
+        Raises:
+            Refused: when more than is left.
+        """
         self.opcodes -= opcodes
         self.bytes -= copied
         if self.opcodes < 0 or self.bytes < 0:
@@ -121,7 +143,13 @@ def load(
 
 
 class Machine:
-    """Stack and memo of one pickle."""
+    """Stack and memo of one pickle (Lib/pickletools.py describes the opcodes).
+
+    Args:
+        known: which globals it may name.
+        budget: shared by everything that is read from one file.
+        persistent: what a persistent id stands for; None refuses them.
+    """
 
     def __init__(self, known: Known, budget: Budget, persistent: Callable[[Any], Any] | None) -> None:
         self.known, self.budget, self.persistent = known, budget, persistent
@@ -138,7 +166,12 @@ class Machine:
         raise ValueError("no mark")
 
     def step(self, name: str, argument: Any) -> None:
-        """Execute one opcode; raises whatever a wrong one leads to."""
+        """Execute one opcode; a wrong one may raise anything.
+
+        Args:
+            name: of the opcode.
+            argument: that follows it in the file.
+        """
         stack = self.stack
         if name in _PUSH_ARGUMENT:
             stack.append(argument)
@@ -208,17 +241,30 @@ class Machine:
         return Name(full)
 
     def call(self, called: Any, arguments: Any) -> Any:
-        """What a known global stands for with these arguments."""
+        """What a call of a global stands for.
+
+        Args:
+            called: what the file calls; a Name, or it is wrong.
+            arguments: a tuple, or it is wrong.
+
+        Returns:
+            What our own function for that name returns, or a Record.
+        """
         if not isinstance(called, Name) or not isinstance(arguments, tuple):
             raise TypeError("a call of what isn't a name")
-        build = self.known[called.full]
-        if build is None:
+        function = self.known[called.full]
+        if function is None:
             return Record(called.full, arguments)
         self.budget.spend(opcodes=sum(len(a) for a in arguments if isinstance(a, (list, dict, set, tuple))))
-        return build(self, *arguments)
+        return function(self, *arguments)
 
     def build(self, target: Any, state: Any) -> None:
-        """State for a record; a mapping's own attributes (torch keeps `_metadata` there) are dropped."""
+        """Give a record its state; a mapping's own attributes (torch keeps `_metadata` there) are dropped.
+
+        Args:
+            target: a Record without a state or a dict, or it is wrong.
+            state: anything.
+        """
         if isinstance(target, Record) and target.state is None:
             target.state = state
         elif not isinstance(target, dict):

@@ -22,15 +22,24 @@ DTYPES = {
     "Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8,
     "Bool": torch.bool,
 }  # fmt: skip
+"""Types of numbers by the names of torch's storage classes, without Storage."""
 NUMPY = {
     "f4": torch.float32, "f8": torch.float64, "f2": torch.float16, "i8": torch.int64, "i4": torch.int32,
     "i2": torch.int16, "i1": torch.int8, "u1": torch.uint8, "b1": torch.bool,
 }  # fmt: skip
+"""Types of numbers by numpy's codes."""
+AXES = 8
+"""The most that a tensor may have; rosinality's convolutions have five, others fewer."""
 
 
 @dataclass(slots=True, eq=False)
 class Storage:
-    """A run of numbers of one type in the file; None for data that lies behind the pickle and isn't found yet."""
+    """A run of numbers of one type in the file.
+
+    Attributes:
+        data: its bytes; None where they lie behind the pickle and haven't been found yet.
+        dtype: of the numbers.
+    """
 
     data: memoryview | bytes | None
     dtype: torch.dtype
@@ -45,10 +54,10 @@ class Storage:
 class Stored:
     """A tensor in the file: where it lies, and how.
 
-    Args:
+    Attributes:
         storage: its numbers.
         offset: of the first one.
-        shape: sides.
+        shape: lengths of its axes.
         strides: in numbers.
     """
 
@@ -60,11 +69,11 @@ class Stored:
     def read(self, budget: Budget) -> Tensor:
         """A copy in memory; raises Refused when the shape doesn't fit its numbers, or the budget is used up."""
         wanted, dtype = math.prod(self.shape), self.storage.dtype
-        sides = [*self.shape, *self.strides, self.offset]
-        if len(self.shape) != len(self.strides) or len(self.shape) > 8 or any(type(s) is not int for s in sides):
+        given = [*self.shape, *self.strides, self.offset]
+        if len(self.shape) != len(self.strides) or len(self.shape) > AXES or any(type(n) is not int for n in given):
             raise Refused("a tensor without a proper shape")
-        reach = 1 + sum((side - 1) * stride for side, stride in zip(self.shape, self.strides, strict=True))
-        if min(sides) < 0 or self.offset + wanted > self.storage.numel or (wanted and reach != wanted):
+        reach = 1 + sum((length - 1) * stride for length, stride in zip(self.shape, self.strides, strict=True))
+        if min(given) < 0 or self.offset + wanted > self.storage.numel or (wanted and reach != wanted):
             raise Refused(f"a tensor of shape {self.shape} that {self.storage.numel} numbers don't fill")
         if not wanted or self.storage.data is None:
             return torch.empty(self.shape, dtype=dtype)
@@ -78,7 +87,12 @@ class Stored:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A tensor in a safetensors file."""
+    """A tensor in a safetensors file.
+
+    Attributes:
+        file: the file, open.
+        name: of the tensor.
+    """
 
     file: Any
     name: str
@@ -91,7 +105,7 @@ class Entry:
 
 
 def stored(value: Any) -> Stored | Entry | None:
-    """A tensor of any container, or a numpy array; None for anything else."""
+    """A tensor of any container, or a numpy array; None for anything else; raises Refused for a broken array."""
     if isinstance(value, (Stored, Entry)):
         return value
     if isinstance(value, Record) and value.name.endswith("multiarray.scalar") and len(value.args) == 2:
@@ -105,7 +119,16 @@ def stored(value: Any) -> Stored | Entry | None:
 
 
 def array(shape: Any, dtype: Any, data: Any, fortran: bool) -> Stored:
-    """A numpy array of plain little-endian numbers.
+    """A numpy array of plain little-endian numbers, as a pickle describes it.
+
+    Args:
+        shape: a tuple, or it is wrong.
+        dtype: a Record of numpy.dtype, or it is wrong.
+        data: its bytes, or it is wrong.
+        fortran: whether the first axis runs fastest.
+
+    Returns:
+        Where it lies, and how.
 
     Raises:
         Refused: for objects, records, text, big-endian numbers, or no bytes.
@@ -122,11 +145,23 @@ def array(shape: Any, dtype: Any, data: Any, fortran: bool) -> Stored:
 
 
 def contiguous(shape: tuple[int, ...], fortran: bool = False) -> tuple[int, ...]:
-    """Strides of a dense array: the last side runs fastest, or the first."""
-    sides = [s if isinstance(s, int) else 0 for s in shape]
+    """Strides of a contiguous array.
+
+    Args:
+        shape: lengths of its axes.
+        fortran: whether the first axis runs fastest instead of the last.
+
+    Returns:
+        In numbers.
+
+    Example:
+        >>> contiguous((2, 3, 4)), contiguous((2, 3, 4), fortran=True)
+        ((12, 4, 1), (1, 2, 6))
+    """
+    lengths = [n if isinstance(n, int) else 0 for n in shape]
     if fortran:
-        return tuple(math.prod(sides[:i]) for i in range(len(sides)))
-    return tuple(math.prod(sides[i + 1 :]) for i in range(len(sides)))
+        return tuple(math.prod(lengths[:i]) for i in range(len(lengths)))
+    return tuple(math.prod(lengths[i + 1 :]) for i in range(len(lengths)))
 
 
 def number(value: Any) -> float | None:
@@ -187,6 +222,7 @@ def _plain(machine: Machine, kind: Any, base: Any, state: Any) -> Any:
 
 
 EASY_DICTS = ("dnnlib.util.EasyDict", "dnnlib.EasyDict")
+"""NVIDIA's dictionaries with attributes, in either of its repositories."""
 STORAGES = (*(f"torch.{kind}Storage" for kind in DTYPES), "torch.storage.TypedStorage", "torch.storage.UntypedStorage")
 
 KNOWN: Known = {
@@ -195,7 +231,7 @@ KNOWN: Known = {
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch._tensor._rebuild_from_type_v2": _typed,
-    "torch.Size": lambda machine, sides: tuple(sides),
+    "torch.Size": lambda machine, lengths: tuple(lengths),
     **dict.fromkeys(STORAGES),
     **dict.fromkeys(map(str, DTYPES.values())),
     "torch.Tensor": None, "torch.nn.parameter.Parameter": None, "torch.device": None,

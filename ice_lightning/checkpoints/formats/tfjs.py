@@ -22,9 +22,11 @@ from ice_lightning.checkpoints.formats.containers import DIRECTORY, mapped
 from ice_lightning.checks import finite
 
 PLAIN = {"float32": "<f4", "int32": "<i4", "bool": "u1"}
+"""Types of tensors, with numpy's codes."""
 QUANTISED = {"uint8": "u1", "uint16": "<u2", "float16": "<f2"}
-SIDES = 8
-"""A tensor has at most so many; TensorFlow.js knows ranks up to 6."""
+"""Types to which float32 may be quantised, with numpy's codes."""
+AXES = 8
+"""The most that a tensor may have; TensorFlow.js knows ranks up to 6."""
 
 
 class Weight(NamedTuple):
@@ -32,10 +34,10 @@ class Weight(NamedTuple):
 
     Attributes:
         name: as the network knows it.
-        shape: sides, each at least 1; () is a single number.
+        shape: lengths of its axes, each at least 1; () is a single number.
         code: numpy's, of the numbers in the file.
-        scale: what they are multiplied by.
-        least: what is added then.
+        scale: a number of the file stands for number * scale + least.
+        least: the `min` of its quantisation.
     """
 
     name: str
@@ -66,6 +68,9 @@ def read_manifest(path: str | Path, what: str = "a TensorFlow.js weights manifes
     Args:
         path: the .json; the shards are looked for in its folder.
         what: what is expected there, for the sentence.
+
+    Returns:
+        Tensors by name.
 
     Raises:
         IceError: for no manifest, shards that are missing, too short, too long or outside of the folder, numbers of
@@ -108,7 +113,7 @@ def weight(entry: Any) -> Weight:
     if not (isinstance(entry, dict) and isinstance(entry.get("name"), str)):
         raise Refused("a manifest with a tensor that has no name")
     name, shape, dtype, packed = entry["name"], entry.get("shape"), entry.get("dtype"), entry.get("quantization")
-    if not (isinstance(shape, list) and len(shape) <= SIDES and all(type(side) is int and side > 0 for side in shape)):
+    if not (isinstance(shape, list) and len(shape) <= AXES and all(type(n) is int and n > 0 for n in shape)):
         raise Refused(f"a tensor {name} of shape {str(shape)[:40]}")
     if packed is None:
         if dtype not in PLAIN:
@@ -120,14 +125,26 @@ def weight(entry: Any) -> Weight:
         raise Refused(got, f"quantise float32 to one of {', '.join(QUANTISED)}")
     if kind == "float16":
         return Weight(name, tuple(shape), QUANTISED[kind], 1.0, 0.0)
-    given = [packed.get(key) for key in ("scale", "min")]
-    if not all(isinstance(each, int | float) and math.isfinite(each) for each in given):
+    scale, least = (packed.get(key) for key in ("scale", "min"))
+    if not all(isinstance(each, int | float) and math.isfinite(each) for each in (scale, least)):
         raise Refused(f"a tensor {name} quantised without a scale and a min")
-    return Weight(name, tuple(shape), QUANTISED[kind], float(given[0]), float(given[1]))
+    return Weight(name, tuple(shape), QUANTISED[kind], float(scale), float(least))
 
 
 def joined(folder: Path, names: list[Any], used: set[str]) -> bytes:
-    """The shards of a group, one after another; raises Refused for one outside of the folder or named before."""
+    """The shards of a group, one after another.
+
+    Args:
+        folder: of the manifest.
+        names: of the shards.
+        used: names of the shards of groups before, to which these are added.
+
+    Returns:
+        Their bytes.
+
+    Raises:
+        Refused: for a shard that is missing, outside of the folder, or named before.
+    """
     parts = []
     for name in names:
         if not isinstance(name, str) or not name or Path(name).is_absolute() or ".." in Path(name).parts:
@@ -143,7 +160,22 @@ def joined(folder: Path, names: list[Any], used: set[str]) -> bytes:
 
 
 def decoded(weights: list[Weight], data: bytes) -> dict[str, Tensor]:
-    """The tensors of a group from its bytes; raises Refused unless they are just as many as are needed."""
+    """The tensors of a group.
+
+    Args:
+        weights: what is in it, in this order.
+        data: the bytes of its shards.
+
+    Returns:
+        float32 tensors by name.
+
+    Raises:
+        Refused: for more or fewer bytes than are needed.
+
+    Example:
+        >>> decoded([Weight("bias", (2,), "u1", 0.5, -1.0)], bytes([0, 4]))
+        {'bias': tensor([-1.,  1.])}
+    """
     needed = sum(each.nbytes for each in weights)
     if needed != len(data):
         got = f"shards that are too {'short' if len(data) < needed else 'long'} ({len(data)} bytes for {needed})"
