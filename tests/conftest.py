@@ -1,11 +1,13 @@
 """One thread: two OpenMP threads beside another process are slower by far."""
 
 import copy
+import os
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +32,29 @@ def generator64(generator):
 @pytest.fixture(scope="session")
 def faces64(faces):
     return copy.deepcopy(faces).double()
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """Side -> the setting of a generator of smaller portraits, see toys.truncated."""
+    from toys import truncated
+
+    folder, made = tmp_path_factory.mktemp("generators"), {}
+
+    def setting(side):
+        if side not in made:
+            made[side] = truncated(folder / f"{side}.safetensors", side)
+        return f"generator.checkpoint={made[side]}"
+
+    return setting
+
+
+@pytest.fixture(scope="session")
+def small_generator(small):
+    """The one of 64 px."""
+    from ice_lightning import load_generator
+
+    return load_generator(small(64).partition("=")[2])
 
 
 @pytest.fixture
