@@ -25,11 +25,6 @@ def faces():
 
 
 @pytest.fixture(scope="session")
-def generator64(generator):
-    return copy.deepcopy(generator).double()
-
-
-@pytest.fixture(scope="session")
 def faces64(faces):
     return copy.deepcopy(faces).double()
 
@@ -57,6 +52,11 @@ def small_generator(small):
     return load_generator(small(64).partition("=")[2])
 
 
+@pytest.fixture(scope="session")
+def generator64(small_generator):
+    return copy.deepcopy(small_generator).double()
+
+
 @pytest.fixture
 def compose(tmp_path):
     """Overrides -> a composed config whose run folder is the test's own."""
@@ -67,6 +67,11 @@ def compose(tmp_path):
             return compose("config", [f"run_dir={tmp_path / 'run'}", "logger=none", *overrides])
 
     return make
+
+
+def pytest_collection_modifyitems(items):
+    """The longest first, lest at the end one worker waits for the other."""
+    items.sort(key=lambda item: "test_what_a_page_says" not in item.nodeid)
 
 
 def pytest_runtest_setup(item):

@@ -56,8 +56,9 @@ def subspace(compose, small_generator, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def smiling(small):
-    return "task=explain", "classifier=smiling", small(64)
+def biased(small):
+    """Of the first five people two flip."""
+    return "task=explain", "classifier=smiling_biased", small(64)
 
 
 def test_an_explanation_leaves_what_it_promises(compose, embedded_subspace, tmp_path):
@@ -88,13 +89,14 @@ def test_an_explanation_leaves_what_it_promises(compose, embedded_subspace, tmp_
     assert "Within 4 directions of lip color" in result.said
 
 
-def test_counterfactuals_change_the_decision(compose, smiling, subspace, small_generator, tmp_path):
-    result, generator = run(compose(*smiling, *FIVE[:-1], f"subspace={subspace}", NONE)), small_generator
+def test_counterfactuals_change_the_decision(compose, biased, subspace, small_generator, tmp_path):
+    result, generator = run(compose(*biased, *FIVE[:-1], f"subspace={subspace}", NONE)), small_generator
     rows = load_explained(tmp_path / "run").rows
     metric = geometry(layer_covariances(generator, "w"))
     basis = named_basis(result.subspace.directions, metric).to(rows["u"])
     torch.testing.assert_close(rows["u"], generator.people(5, 1_000_000, "w"))
-    classifier = embedded_classifier("smiling")
+    assert rows["flipped"].sum() == 2
+    classifier = embedded_classifier("smiling_biased")
     for column, u in (("before", rows["u"]), ("after", moved := basis.displace(rows["u"], rows["t"]))):
         score = classifier(generator(u, "w").clamp(0, 1))
         torch.testing.assert_close(score, rows[column], atol=1e-3, rtol=1e-3)
@@ -105,9 +107,9 @@ def test_counterfactuals_change_the_decision(compose, smiling, subspace, small_g
     assert (effort <= radius(4) + 1e-4).all()
 
 
-def test_two_processes_find_and_measure_the_same(compose, smiling, subspace, tmp_path):
+def test_two_processes_find_and_measure_the_same(compose, biased, subspace, tmp_path):
     oracle = f"explain.oracles=[{SMILING.replace('smiling', 'glasses')},{NET}]"
-    some = (*smiling, "explain.people=3", "explain.batch=1", TWO, oracle, f"subspace={subspace}")
+    some = (*biased, "explain.people=3", "explain.batch=1", TWO, oracle, f"subspace={subspace}")
     one = run(compose(*some)).metrics
     assert {"cd", "cout"} <= set(one["measured"])
     done = command(*some, "logger=none", "trainer=ddp_cpu", f"hydra.run.dir={tmp_path}/two", cwd=tmp_path)
@@ -119,8 +121,8 @@ def test_two_processes_find_and_measure_the_same(compose, smiling, subspace, tmp
         assert two["measured"][name]["value"] == pytest.approx(each["value"], rel=1e-6, abs=1e-6, nan_ok=True)
 
 
-def test_people_who_are_done_are_not_searched_again(compose, smiling, subspace, tmp_path, monkeypatch):
-    settings = (*smiling, "explain.people=3", "explain.batch=1", NONE, f"subspace={subspace}")
+def test_people_who_are_done_are_not_searched_again(compose, biased, subspace, tmp_path, monkeypatch):
+    settings = (*biased, "explain.people=3", "explain.batch=1", NONE, f"subspace={subspace}")
     once = run(compose(*settings, f"run_dir={tmp_path}/once"))
     explain, asked = Explanation.explain, []
 
@@ -143,7 +145,7 @@ def test_people_who_are_done_are_not_searched_again(compose, smiling, subspace, 
     assert len(asked) == 4, "a finished run is read"
 
 
-def test_a_subspace_of_another_generator_is_refused(compose, smiling, subspace):
+def test_a_subspace_of_another_generator_is_refused(compose, biased, subspace):
     from ice_lightning.subspace import load_subspace
 
     S = load_subspace(subspace)
@@ -151,14 +153,15 @@ def test_a_subspace_of_another_generator_is_refused(compose, smiling, subspace):
         subspace / "subspace.safetensors"
     )
     with pytest.raises(IceError, match=r"a subspace of this generator \(.*\), got one of embedded \(000000000000\)"):
-        run(compose(*smiling, *FIVE, f"subspace={subspace}"))
+        run(compose(*biased, *FIVE, f"subspace={subspace}"))
 
 
 class Sometimes(nn.Module):
     """Sees nothing on a bright background."""
 
     def forward(self, image):
-        return torch.where(image[:, :, :4].mean((1, 2, 3)) > 0.65, torch.nan, image[:, 0, 64:].mean((1, 2)) - 0.5)
+        top, lower = image[:, :, :2].mean((1, 2, 3)), image[:, 0, image.shape[2] // 2 :].mean((1, 2))
+        return torch.where(top > 0.65, torch.nan, lower - 0.5)
 
 
 class Constant(nn.Module):
@@ -166,9 +169,9 @@ class Constant(nn.Module):
         return 0 * image.sum((1, 2, 3)) + 1
 
 
-def test_people_without_a_score_are_left_out_and_named(compose, smiling, subspace):
+def test_people_without_a_score_are_left_out_and_named(compose, biased, subspace):
     mine = ("~classifier.name", f"classifier._target_={__name__}.Sometimes")
-    metrics = run(compose(*smiling, *FIVE, *mine, f"subspace={subspace}")).metrics
+    metrics = run(compose(*biased, *FIVE, *mine, f"subspace={subspace}")).metrics
     unknown = metrics["without_a_finite_score"]
     assert unknown
     assert metrics["of"] == 5 - len(unknown)
@@ -183,11 +186,11 @@ def test_people_without_a_score_are_left_out_and_named(compose, smiling, subspac
         (["counterfactual.bound=0"], "counterfactual.bound as a number above 0, or null"),
     ],
 )
-def test_bad_settings_are_told(compose, smiling, subspace, more, told):
+def test_bad_settings_are_told(compose, biased, subspace, more, told):
     from ice_lightning.tasks.errors import sentence
 
     with pytest.raises(Exception) as raised:  # Hydra wraps what a constructor raises
-        run(compose(*smiling, f"subspace={subspace}", "explain.people=2", *more))
+        run(compose(*biased, f"subspace={subspace}", "explain.people=2", *more))
     assert told.split(".*")[0] in sentence(raised.value)
 
 
@@ -260,7 +263,7 @@ class Light(nn.Module):
         return torch.stack([angle.cos(), angle.sin()], 1)
 
 
-def test_what_has_no_meaning_is_left_out(compose, smiling, subspace, monkeypatch, capsys):
+def test_what_has_no_meaning_is_left_out(compose, biased, subspace, monkeypatch, capsys):
     """No threshold where people can't be told apart, no probability of a regression, no other attribute."""
     import ice_lightning.faces as module
 
@@ -269,7 +272,7 @@ def test_what_has_no_meaning_is_left_out(compose, smiling, subspace, monkeypatch
     monkeypatch.setattr(module, "embedded_faces", lambda: faces)
     whole = f"classifier._target_={__name__}.Number"
     some = ("explain.people=5", "explain.oracles=[]", f"subspace={subspace}")
-    metrics = run(compose(*smiling, NONE, "~classifier.name", whole, *some)).metrics
+    metrics = run(compose(*biased, NONE, "~classifier.name", whole, *some)).metrics
     assert not {"fva", "cout", "mnac", "cd"} & set(metrics["measured"])
     assert {"identity_cosine", "locality", "flip_rate"} <= set(metrics["measured"])
     assert "fva is left out: the identity network can't tell these people apart" in capsys.readouterr().err
@@ -281,8 +284,8 @@ def Number():
 
 
 @pytest.mark.parametrize("method", ["line", "paper"])
-def test_other_methods_run_by_their_names(compose, smiling, subspace, method):
-    settings = (*smiling, "explain.people=2", NONE)
+def test_other_methods_run_by_their_names(compose, biased, subspace, method):
+    settings = (*biased, "explain.people=2", NONE)
     result = run(compose(*settings, f"subspace={subspace}", f"counterfactual={method}"))
     assert result.metrics["of"] == 2
 
@@ -294,7 +297,7 @@ def test_a_verdict_needs_explanations_and_they_a_classifier(compose):
         run(compose("task=verdict"))
 
 
-def test_random_subspaces_are_searched_once_for_all_named_ones(compose, smiling, subspace, tmp_path, monkeypatch):
+def test_random_subspaces_are_searched_once_for_all_named_ones(compose, biased, subspace, tmp_path, monkeypatch):
     """A subspace of the same size, space and classifier reads their outcomes; other seeds and sizes search anew."""
     asked, search = [], explanation.search
 
@@ -306,26 +309,26 @@ def test_random_subspaces_are_searched_once_for_all_named_ones(compose, smiling,
     S = load_subspace(subspace)
     other = replace(S, directions=S.directions.roll(1, 0)).save(tmp_path / "other" / "subspace.safetensors").parent
     some = ("explain.people=2", "explain.batch=2", f"explain.kept_controls={tmp_path}/controls", TWO)
-    run(compose(*smiling, *some, f"subspace={subspace}", f"run_dir={tmp_path}/a"))
+    run(compose(*biased, *some, f"subspace={subspace}", f"run_dir={tmp_path}/a"))
     assert len(asked) == 1 + 2
-    run(compose(*smiling, *some, f"subspace={other}", f"run_dir={tmp_path}/b"))
+    run(compose(*biased, *some, f"subspace={other}", f"run_dir={tmp_path}/b"))
     assert len(asked) == 1 + 2 + 1, "only the named one"
     one, two = (load_explained(tmp_path / name).rows for name in "ab")
     assert torch.equal(one["random_flipped"], two["random_flipped"])
     assert torch.equal(one["random_t"], two["random_t"])
     more = "explain.people=3"
-    run(compose(*smiling, *some, more, f"subspace={other}", f"run_dir={tmp_path}/c"))
+    run(compose(*biased, *some, more, f"subspace={other}", f"run_dir={tmp_path}/c"))
     assert asked[-2:] == [(4, 1)] * 2, "the third person alone"
     seed = "explain.controls.seed=1"
-    run(compose(*smiling, *some, seed, f"subspace={other}", f"run_dir={tmp_path}/d"))
+    run(compose(*biased, *some, seed, f"subspace={other}", f"run_dir={tmp_path}/d"))
     assert asked[-2:] == [(4, 2)] * 2
     assert not torch.equal(load_explained(tmp_path / "d").rows["random_t"], two["random_t"])
-    run(compose(*smiling, *some, "explain.directions=2", f"subspace={other}", f"run_dir={tmp_path}/e"))
+    run(compose(*biased, *some, "explain.directions=2", f"subspace={other}", f"run_dir={tmp_path}/e"))
     assert asked[-2:] == [(2, 2)] * 2
 
 
-def test_random_subspaces_are_applied_to_the_first_people_alone(compose, smiling, subspace, tmp_path):
-    run(compose(*smiling, *FIVE, f"subspace={subspace}"))
+def test_random_subspaces_are_applied_to_the_first_people_alone(compose, biased, subspace, tmp_path):
+    run(compose(*biased, *FIVE, f"subspace={subspace}"))
     rows = load_explained(tmp_path / "run").rows
     assert rows["random_tried"].tolist() == [True] * 4 + [False]
     assert rows["random_flipped"].shape == (5, 3)
