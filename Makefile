@@ -2,7 +2,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install demo test lint docs docs-assets real-faces
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+EXAMPLES = --doctest-modules $(shell grep -rlF '>>> ' ice_lightning --include='*.py')   # only these are imported for it
+
+.PHONY: install demo test test-slow test-all lint docs docs-assets real-faces
 
 install: .venv/.installed
 
@@ -15,7 +18,12 @@ demo: .venv/.installed
 	$(BIN)/python -m ice_lightning.run criterion=skin_color
 
 test: .venv/.installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(PYTEST) -m "not slow" tests $(EXAMPLES)
+
+test-slow: .venv/.installed
+	$(PYTEST) -m slow tests
+
+test-all: test test-slow
 
 lint: .venv/.installed
 	$(BIN)/ruff format --check .

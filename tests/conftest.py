@@ -1,11 +1,13 @@
 """One thread: two OpenMP threads beside another process are slower by far."""
 
 import copy
+import os
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 
 
 @pytest.fixture(scope="session")
@@ -23,13 +25,36 @@ def faces():
 
 
 @pytest.fixture(scope="session")
-def generator64(generator):
-    return copy.deepcopy(generator).double()
+def faces64(faces):
+    return copy.deepcopy(faces).double()
 
 
 @pytest.fixture(scope="session")
-def faces64(faces):
-    return copy.deepcopy(faces).double()
+def small(tmp_path_factory):
+    """Side -> the setting of a generator of smaller portraits, see toys.truncated."""
+    from toys import truncated
+
+    folder, made = tmp_path_factory.mktemp("generators"), {}
+
+    def setting(side):
+        if side not in made:
+            made[side] = truncated(folder / f"{side}.safetensors", side)
+        return f"generator.checkpoint={made[side]}"
+
+    return setting
+
+
+@pytest.fixture(scope="session")
+def small_generator(small):
+    """The one of 64 px."""
+    from ice_lightning import load_generator
+
+    return load_generator(small(64).partition("=")[2])
+
+
+@pytest.fixture(scope="session")
+def generator64(small_generator):
+    return copy.deepcopy(small_generator).double()
 
 
 @pytest.fixture
@@ -42,6 +67,11 @@ def compose(tmp_path):
             return compose("config", [f"run_dir={tmp_path / 'run'}", "logger=none", *overrides])
 
     return make
+
+
+def pytest_collection_modifyitems(items):
+    """The longest first, lest at the end one worker waits for the other."""
+    items.sort(key=lambda item: "test_what_a_page_says" not in item.nodeid)
 
 
 def pytest_runtest_setup(item):

@@ -272,10 +272,11 @@ def mutated(content, draw):
     return bytes(data)
 
 
+@pytest.mark.parametrize("seed,count", [("", 40), pytest.param("more", 150, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dialect", [*SMALL, "safetensors"])
-def test_mutations_load_or_end_in_a_sentence(tmp_path, fixtures, dialect):
-    draw = random.Random(dialect)
-    for _ in range(150):
+def test_mutations_load_or_end_in_a_sentence(tmp_path, fixtures, dialect, seed, count):
+    draw = random.Random(dialect + seed)
+    for _ in range(count):
         (tmp_path / "g").write_bytes(mutated(fixtures[dialect], draw))
         try:
             load_generator(tmp_path / "g")

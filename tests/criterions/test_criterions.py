@@ -34,9 +34,9 @@ from ice_lightning.synthetic import factor_index, factors_from_z, neutral, rende
 
 @pytest.fixture(scope="module", params=TERMS)
 def function(request, generator64, faces64):
-    """(f, u): one term of the generated image, in w and float64."""
+    """(f, u): one term of the generated image of 64 px, in w and float64."""
     z = generator64.sample(1, seed=2).double()
-    people = render(factors_from_z(z), 128)
+    people = render(factors_from_z(z), 64)
     analysis = Analysis(people.parse, people.landmarks)
     term = TERMS[request.param](faces64)
     assert isinstance(term, Term)

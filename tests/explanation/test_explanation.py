@@ -1,13 +1,12 @@
 """Explanations from end to end, on a small subspace of w."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
 import torch
 from omegaconf import OmegaConf
+from processes import command
 from torch import nn
 
 from ice_lightning.checkpoints import ASSETS
@@ -26,29 +25,52 @@ from ice_lightning.tasks.build import oracles_from
 from ice_lightning.tasks.settings import people_of
 
 RANDOM = "explain.controls={subspaces: 3, people: 4, weights: false, unrestricted: false}"
+TWO = "explain.controls={subspaces: 2, people: 3, weights: false, unrestricted: false}"
 NONE = "explain.controls={subspaces: 0, weights: false, unrestricted: false}"
-SETTINGS = ("task=explain", "classifier=smiling", "explain.people=5", "explain.batch=2", RANDOM)
+SMILING = f"{{_target_: ice_lightning.classifiers.load_classifier, name: mine, path: {ASSETS / 'smiling.safetensors'}"
+NET = "network: {_target_: ice_lightning.modules.classifier.Classifier}}"
+EMBEDDED = ("task=explain", "classifier=smiling")
+FIVE = ("explain.people=5", "explain.batch=2", RANDOM)
+FEW = ("explain.people=3", NONE)
+
+
+def lips(G, compose, folder):
+    """Four directions of w along which people differ, as a discovery would leave them: its folder."""
+    basis = random_bases(geometry(layer_covariances(G, "w")), 4, 1, seed=7)[0].columns
+    config = OmegaConf.to_container(compose("criterion=lip_color"), resolve=True)
+    provenance = {"criterion": "lip_color", "generator": "embedded", "config": config}
+    provenance["generator_sha256"] = G.fingerprint
+    return Subspace(basis, torch.ones(4), "w", provenance).save(folder / "lips" / "subspace.safetensors").parent
 
 
 @pytest.fixture
-def subspace(compose, generator, tmp_path):
-    """Four directions of w along which people differ, as a discovery would leave them."""
-    basis = random_bases(geometry(layer_covariances(generator, "w")), 4, 1, seed=7)[0].columns
-    config = OmegaConf.to_container(compose("criterion=lip_color"), resolve=True)
-    provenance = {"criterion": "lip_color", "generator": "embedded", "config": config}
-    provenance["generator_sha256"] = generator.fingerprint
-    return Subspace(basis, torch.ones(4), "w", provenance).save(tmp_path / "lips" / "subspace.safetensors").parent
+def embedded_subspace(compose, generator, tmp_path):
+    """Of the embedded generator, on whose portraits alone there are oracles."""
+    return lips(generator, compose, tmp_path)
 
 
-def test_an_explanation_leaves_what_it_promises(compose, subspace, tmp_path):
-    result = run(compose(*SETTINGS[:-1], "explain.controls.subspaces=10", f"subspace={subspace}"))
+@pytest.fixture
+def subspace(compose, small_generator, tmp_path):
+    """Of the small one."""
+    return lips(small_generator, compose, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def biased(small):
+    """Of the first five people two flip."""
+    return "task=explain", "classifier=smiling_biased", small(64)
+
+
+def test_an_explanation_leaves_what_it_promises(compose, embedded_subspace, tmp_path):
+    few = ("explain.people=4", "explain.batch=2", "explain.controls.subspaces=10")
+    result = run(compose(*EMBEDDED, *few, f"subspace={embedded_subspace}"))
     folder, metrics = tmp_path / "run", result.metrics
     assert sorted(p.name for p in folder.iterdir()) == [
         "counterfactuals.png", "counterfactuals.safetensors", "metrics.json", "report.html",
     ]  # fmt: skip
     rows = load_explained(folder).rows
     flipped = rows["flipped"]
-    assert metrics["of"] == 5
+    assert metrics["of"] == 4
     assert metrics["flip_rate"] == pytest.approx(float(flipped.double().mean()))
     assert flipped.any()
     assert metrics["effort"] == pytest.approx(float(rows["effort"][flipped].double().quantile(0.5)))
@@ -57,9 +79,9 @@ def test_an_explanation_leaves_what_it_promises(compose, subspace, tmp_path):
     assert (rows["unrestricted_flipped"] >= rows["flipped"]).all(), "an upper bound"
     both = rows["flipped"].bool()
     assert (rows["unrestricted_effort"][both] <= rows["effort"][both] * (1 + 1e-4)).all()
-    assert rows["random_flipped"].shape == (5, 10)
+    assert rows["random_flipped"].shape == (4, 10)
     assert rows["random_change"].isfinite().equal(rows["random_flipped"]), "every raw flip has its change"
-    assert metrics["random"]["people"] == 5
+    assert metrics["random"]["people"] == 4
     measured = "flip_rate image_l1 image_l2 image_linf locality mnac cd cout identity_cosine fva fid sfid"
     assert set(metrics["measured"]) == set(measured.split())
     assert {"threshold", "equal_error_rate"} <= set(metrics["measured"]["fva"])
@@ -67,13 +89,14 @@ def test_an_explanation_leaves_what_it_promises(compose, subspace, tmp_path):
     assert "Within 4 directions of lip color" in result.said
 
 
-def test_counterfactuals_change_the_decision(compose, subspace, generator, tmp_path):
-    result = run(compose(*SETTINGS[:-1], f"subspace={subspace}", NONE))
+def test_counterfactuals_change_the_decision(compose, biased, subspace, small_generator, tmp_path):
+    result, generator = run(compose(*biased, *FIVE[:-1], f"subspace={subspace}", NONE)), small_generator
     rows = load_explained(tmp_path / "run").rows
     metric = geometry(layer_covariances(generator, "w"))
     basis = named_basis(result.subspace.directions, metric).to(rows["u"])
     torch.testing.assert_close(rows["u"], generator.people(5, 1_000_000, "w"))
-    classifier = embedded_classifier("smiling")
+    assert rows["flipped"].sum() == 2
+    classifier = embedded_classifier("smiling_biased")
     for column, u in (("before", rows["u"]), ("after", moved := basis.displace(rows["u"], rows["t"]))):
         score = classifier(generator(u, "w").clamp(0, 1))
         torch.testing.assert_close(score, rows[column], atol=1e-3, rtol=1e-3)
@@ -84,11 +107,12 @@ def test_counterfactuals_change_the_decision(compose, subspace, generator, tmp_p
     assert (effort <= radius(4) + 1e-4).all()
 
 
-def test_two_processes_find_and_measure_the_same(compose, subspace, tmp_path):
-    one = run(compose(*SETTINGS, f"subspace={subspace}")).metrics
-    command = [sys.executable, "-m", "ice_lightning.run", *SETTINGS, f"subspace={subspace}", "logger=none"]
-    more = ["trainer=ddp_cpu", f"hydra.run.dir={tmp_path}/two"]
-    done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+def test_two_processes_find_and_measure_the_same(compose, biased, subspace, tmp_path):
+    oracle = f"explain.oracles=[{SMILING.replace('smiling', 'glasses')},{NET}]"
+    some = (*biased, "explain.people=3", "explain.batch=1", TWO, oracle, f"subspace={subspace}")
+    one = run(compose(*some)).metrics
+    assert {"cd", "cout"} <= set(one["measured"])
+    done = command(*some, "logger=none", "trainer=ddp_cpu", f"hydra.run.dir={tmp_path}/two", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     two = json.loads((tmp_path / "two" / "metrics.json").read_text())
     assert two["flip_rate"] == one["flip_rate"]
@@ -97,9 +121,8 @@ def test_two_processes_find_and_measure_the_same(compose, subspace, tmp_path):
         assert two["measured"][name]["value"] == pytest.approx(each["value"], rel=1e-6, abs=1e-6, nan_ok=True)
 
 
-def test_people_who_are_done_are_not_searched_again(compose, subspace, tmp_path, monkeypatch):
-    few = ("explain.people=3", "explain.batch=1", NONE)
-    settings = (*SETTINGS[:2], *few, f"subspace={subspace}")
+def test_people_who_are_done_are_not_searched_again(compose, biased, subspace, tmp_path, monkeypatch):
+    settings = (*biased, "explain.people=3", "explain.batch=1", NONE, f"subspace={subspace}")
     once = run(compose(*settings, f"run_dir={tmp_path}/once"))
     explain, asked = Explanation.explain, []
 
@@ -122,7 +145,7 @@ def test_people_who_are_done_are_not_searched_again(compose, subspace, tmp_path,
     assert len(asked) == 4, "a finished run is read"
 
 
-def test_a_subspace_of_another_generator_is_refused(compose, subspace):
+def test_a_subspace_of_another_generator_is_refused(compose, biased, subspace):
     from ice_lightning.subspace import load_subspace
 
     S = load_subspace(subspace)
@@ -130,14 +153,15 @@ def test_a_subspace_of_another_generator_is_refused(compose, subspace):
         subspace / "subspace.safetensors"
     )
     with pytest.raises(IceError, match=r"a subspace of this generator \(.*\), got one of embedded \(000000000000\)"):
-        run(compose(*SETTINGS, f"subspace={subspace}"))
+        run(compose(*biased, *FIVE, f"subspace={subspace}"))
 
 
 class Sometimes(nn.Module):
     """Sees nothing on a bright background."""
 
     def forward(self, image):
-        return torch.where(image[:, :, :4].mean((1, 2, 3)) > 0.65, torch.nan, image[:, 0, 64:].mean((1, 2)) - 0.5)
+        top, lower = image[:, :, :2].mean((1, 2, 3)), image[:, 0, image.shape[2] // 2 :].mean((1, 2))
+        return torch.where(top > 0.65, torch.nan, lower - 0.5)
 
 
 class Constant(nn.Module):
@@ -145,9 +169,9 @@ class Constant(nn.Module):
         return 0 * image.sum((1, 2, 3)) + 1
 
 
-def test_people_without_a_score_are_left_out_and_named(compose, subspace):
+def test_people_without_a_score_are_left_out_and_named(compose, biased, subspace):
     mine = ("~classifier.name", f"classifier._target_={__name__}.Sometimes")
-    metrics = run(compose(*SETTINGS, *mine, f"subspace={subspace}")).metrics
+    metrics = run(compose(*biased, *FIVE, *mine, f"subspace={subspace}")).metrics
     unknown = metrics["without_a_finite_score"]
     assert unknown
     assert metrics["of"] == 5 - len(unknown)
@@ -162,16 +186,12 @@ def test_people_without_a_score_are_left_out_and_named(compose, subspace):
         (["counterfactual.bound=0"], "counterfactual.bound as a number above 0, or null"),
     ],
 )
-def test_bad_settings_are_told(compose, subspace, more, told):
+def test_bad_settings_are_told(compose, biased, subspace, more, told):
     from ice_lightning.tasks.errors import sentence
 
     with pytest.raises(Exception) as raised:  # Hydra wraps what a constructor raises
-        run(compose(*SETTINGS[:2], f"subspace={subspace}", "explain.people=2", *more))
+        run(compose(*biased, f"subspace={subspace}", "explain.people=2", *more))
     assert told.split(".*")[0] in sentence(raised.value)
-
-
-SMILING = f"{{_target_: ice_lightning.classifiers.load_classifier, name: mine, path: {ASSETS / 'smiling.safetensors'}"
-NET = "network: {_target_: ice_lightning.modules.classifier.Classifier}}"
 
 
 @pytest.mark.parametrize(
@@ -220,21 +240,19 @@ def test_oracles_that_are_none_are_told(compose, generator, oracles, told):
         oracles_from(cfg, generator, embedded_classifier("glasses"))
 
 
-FEW = (*SETTINGS[:2], "explain.people=3", NONE)
-
-
-def test_the_convention_of_ace_is_said_and_counted(compose, subspace):
+def test_the_convention_of_ace_is_said_and_counted(compose, embedded_subspace):
     settings = ("classifier=smiling_biased", "metrics.convention=ace", "metrics.query=smiling")
-    metrics = run(compose(*FEW, *settings, f"subspace={subspace}")).metrics
+    some = (*EMBEDDED, *FEW, f"subspace={embedded_subspace}")
+    metrics = run(compose(*some, *settings)).metrics
     measured = metrics["measured"]
     two = {name for name, each in measured.items() if each.get("convention") == "ace"}
     assert two == {"mnac", "cd", "cout", "fva", "fid", "sfid"}
     assert measured["fva"]["threshold"] == 0.5
     assert measured["cout"]["of"] == 3 >= measured["mnac"]["of"]
     with pytest.raises(IceError, match=r"metrics\.convention as one of own, ace, got 'acme'"):
-        run(compose(*FEW, "metrics.convention=acme", f"subspace={subspace}", "run_dir=acme"))
+        run(compose(*some, "metrics.convention=acme", "run_dir=acme"))
     with pytest.raises(IceError, match=r"a metrics.query out of narrow_eyes, glasses, got 'smilin'"):
-        run(compose(*FEW, "metrics.query=smilin", f"subspace={subspace}", "run_dir=smilin"))
+        run(compose(*some, "metrics.query=smilin", "run_dir=smilin"))
 
 
 class Light(nn.Module):
@@ -245,7 +263,7 @@ class Light(nn.Module):
         return torch.stack([angle.cos(), angle.sin()], 1)
 
 
-def test_what_has_no_meaning_is_left_out(compose, subspace, monkeypatch, capsys):
+def test_what_has_no_meaning_is_left_out(compose, biased, subspace, monkeypatch, capsys):
     """No threshold where people can't be told apart, no probability of a regression, no other attribute."""
     import ice_lightning.faces as module
 
@@ -254,7 +272,7 @@ def test_what_has_no_meaning_is_left_out(compose, subspace, monkeypatch, capsys)
     monkeypatch.setattr(module, "embedded_faces", lambda: faces)
     whole = f"classifier._target_={__name__}.Number"
     some = ("explain.people=5", "explain.oracles=[]", f"subspace={subspace}")
-    metrics = run(compose(*FEW, "~classifier.name", whole, *some)).metrics
+    metrics = run(compose(*biased, NONE, "~classifier.name", whole, *some)).metrics
     assert not {"fva", "cout", "mnac", "cd"} & set(metrics["measured"])
     assert {"identity_cosine", "locality", "flip_rate"} <= set(metrics["measured"])
     assert "fva is left out: the identity network can't tell these people apart" in capsys.readouterr().err
@@ -266,8 +284,8 @@ def Number():
 
 
 @pytest.mark.parametrize("method", ["line", "paper"])
-def test_other_methods_run_by_their_names(compose, subspace, method):
-    settings = (*SETTINGS[:2], "explain.people=2", NONE)
+def test_other_methods_run_by_their_names(compose, biased, subspace, method):
+    settings = (*biased, "explain.people=2", NONE)
     result = run(compose(*settings, f"subspace={subspace}", f"counterfactual={method}"))
     assert result.metrics["of"] == 2
 
@@ -279,7 +297,7 @@ def test_a_verdict_needs_explanations_and_they_a_classifier(compose):
         run(compose("task=verdict"))
 
 
-def test_random_subspaces_are_searched_once_for_all_named_ones(compose, subspace, tmp_path, monkeypatch):
+def test_random_subspaces_are_searched_once_for_all_named_ones(compose, biased, subspace, tmp_path, monkeypatch):
     """A subspace of the same size, space and classifier reads their outcomes; other seeds and sizes search anew."""
     asked, search = [], explanation.search
 
@@ -290,27 +308,27 @@ def test_random_subspaces_are_searched_once_for_all_named_ones(compose, subspace
     monkeypatch.setattr(explanation, "search", counting)
     S = load_subspace(subspace)
     other = replace(S, directions=S.directions.roll(1, 0)).save(tmp_path / "other" / "subspace.safetensors").parent
-    some = ("explain.people=3", "explain.batch=3", f"explain.kept_controls={tmp_path}/controls", RANDOM)
-    run(compose(*SETTINGS[:2], *some, f"subspace={subspace}", f"run_dir={tmp_path}/a"))
-    assert len(asked) == 1 + 3
-    run(compose(*SETTINGS[:2], *some, f"subspace={other}", f"run_dir={tmp_path}/b"))
-    assert len(asked) == 1 + 3 + 1, "only the named one"
+    some = ("explain.people=2", "explain.batch=2", f"explain.kept_controls={tmp_path}/controls", TWO)
+    run(compose(*biased, *some, f"subspace={subspace}", f"run_dir={tmp_path}/a"))
+    assert len(asked) == 1 + 2
+    run(compose(*biased, *some, f"subspace={other}", f"run_dir={tmp_path}/b"))
+    assert len(asked) == 1 + 2 + 1, "only the named one"
     one, two = (load_explained(tmp_path / name).rows for name in "ab")
     assert torch.equal(one["random_flipped"], two["random_flipped"])
     assert torch.equal(one["random_t"], two["random_t"])
-    more = "explain.people=4"
-    run(compose(*SETTINGS[:2], *some, more, f"subspace={other}", f"run_dir={tmp_path}/c"))
-    assert asked[-3:] == [(4, 1)] * 3, "the fourth person alone"
+    more = "explain.people=3"
+    run(compose(*biased, *some, more, f"subspace={other}", f"run_dir={tmp_path}/c"))
+    assert asked[-2:] == [(4, 1)] * 2, "the third person alone"
     seed = "explain.controls.seed=1"
-    run(compose(*SETTINGS[:2], *some, seed, f"subspace={other}", f"run_dir={tmp_path}/d"))
-    assert asked[-3:] == [(4, 3)] * 3
+    run(compose(*biased, *some, seed, f"subspace={other}", f"run_dir={tmp_path}/d"))
+    assert asked[-2:] == [(4, 2)] * 2
     assert not torch.equal(load_explained(tmp_path / "d").rows["random_t"], two["random_t"])
-    run(compose(*SETTINGS[:2], *some, "explain.directions=2", f"subspace={other}", f"run_dir={tmp_path}/e"))
-    assert asked[-3:] == [(2, 3)] * 3
+    run(compose(*biased, *some, "explain.directions=2", f"subspace={other}", f"run_dir={tmp_path}/e"))
+    assert asked[-2:] == [(2, 2)] * 2
 
 
-def test_random_subspaces_are_applied_to_the_first_people_alone(compose, subspace, tmp_path):
-    run(compose(*SETTINGS, f"subspace={subspace}"))
+def test_random_subspaces_are_applied_to_the_first_people_alone(compose, biased, subspace, tmp_path):
+    run(compose(*biased, *FIVE, f"subspace={subspace}"))
     rows = load_explained(tmp_path / "run").rows
     assert rows["random_tried"].tolist() == [True] * 4 + [False]
     assert rows["random_flipped"].shape == (5, 3)

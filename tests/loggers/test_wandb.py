@@ -30,7 +30,12 @@ EXPLAIN = (
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def quick(small):
+    return *QUICK, small(32), "criterion.rank=2"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, quick, small):
     """A discovery, an explanation with what it found, and the verdict: their folders."""
     from hydra import compose, initialize_config_module
 
@@ -42,8 +47,8 @@ def runs(tmp_path_factory):
             run(compose("config", [f"run_dir={top / name}", *settings]))
         return top / name
 
-    discovery = once("discovery", *QUICK, "logger.group=some")
-    explanation = once("explained/one", *EXPLAIN, f"subspace={discovery}")
+    discovery = once("discovery", *quick, "logger.group=some")
+    explanation = once("explained/one", *EXPLAIN, small(32), f"subspace={discovery}")
     return discovery, explanation, once("verdict", "task=verdict", f"runs={top / 'explained'}")
 
 
@@ -146,18 +151,18 @@ def test_the_next_run_has_a_record_of_its_own(runs):
         assert list(folder.glob(f"wandb/offline-run-*/{CLOSED}"))
 
 
-def test_a_run_that_fails_says_so_in_its_record(compose, tmp_path):
+def test_a_run_that_fails_says_so_in_its_record(compose, quick, tmp_path):
     with pytest.raises(IceError):
-        run(compose(*QUICK, "logger=wandb", "criterion.suppress.residual.ratio=1e-9"))
+        run(compose(*quick, "logger=wandb", "criterion.suppress.residual.ratio=1e-9"))
     assert of("exit", tmp_path / "run")[0].exit_code == 1
     assert wandb.run is None
 
 
-def test_a_dead_server_changes_nothing(compose, tmp_path, monkeypatch, runs, capfd):
+def test_a_dead_server_changes_nothing(compose, quick, tmp_path, monkeypatch, runs, capfd):
     """The upload is another process's; here it finds nobody, and gives up once its patience ends."""
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    found = run(compose(*QUICK, "logger=wandb", "logger.mode=online")).subspace
+    found = run(compose(*quick, "logger=wandb", "logger.mode=online")).subspace
     assert torch.equal(found.directions, load_subspace(runs[0]).directions)
     (record,) = (tmp_path / "run").glob("wandb/offline-run-*")
     assert str(record / LOG) in capfd.readouterr().err

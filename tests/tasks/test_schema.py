@@ -2,14 +2,13 @@
 
 import functools
 import re
-import subprocess
-import sys
 import typing
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import yaml
+from processes import command
 
 from ice_lightning.checks import IceError
 from ice_lightning.classifiers import EMBEDDED
@@ -279,16 +278,9 @@ def test_more_people_than_memory_holds_are_refused():
         check_room(10**12, 512)
 
 
-def command(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "ice_lightning.run", "logger=none", *arguments],
-        capture_output=True, text=True, cwd=cwd, check=False,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("task", ["discover", "explain", "verdict", "invert", "traverse", "list"])
 def test_every_task_checks_first(tmp_path, task):
-    done = command(f"task={task}", "latents.count=two", f"hydra.run.dir={tmp_path}/out", cwd=tmp_path)
+    done = command("logger=none", f"task={task}", "latents.count=two", f"hydra.run.dir={tmp_path}/out", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == (
         "ice_lightning: expected latents.count as a whole number of at least 1, got 'two': "
