@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ice_lightning import inversion, traversal
-from ice_lightning.checks import at_least, one_of, problem
+from ice_lightning.checks import Mismatch, at_least, one_of, problem
 from ice_lightning.classifiers import embedded_classifier
 from ice_lightning.counterfactuals import Gradient
 from ice_lightning.counterfactuals.base import CounterfactualMethod
@@ -46,6 +46,7 @@ from ice_lightning.subspace import Subspace
 from ice_lightning.tasks.base import quieten
 from ice_lightning.tasks.build import build_criterion, built, composed, config_of, layers_of
 from ice_lightning.tasks.settings import resolved
+from ice_lightning.wording import words
 
 EXPLAINED = 1_000_000
 """Seed of the first person who is explained, whom no search for a subspace has seen; as on the command line."""
@@ -245,7 +246,10 @@ def explain(
     if alike is not None:
         if alike.made != made:
             raise problem(
-                "an explanation of the same classifier, people, dimension and settings", "another", "drop alike"
+                "an explanation of the same classifier, people, dimension and settings",
+                "another",
+                "drop alike",
+                Mismatch,
             )
         module.random_done = alike.module.random_done
     trainer = _trainer(generator, [], inference_mode=False)
@@ -257,7 +261,10 @@ def explain(
             each.training = training
     if alike is not None and not torch.equal(module.rows["before"], alike.explained.rows["before"]):
         raise problem(
-            "the classifier and generator of that explanation", "other scores of the same people", "drop alike"
+            "the classifier and generator of that explanation",
+            "other scores of the same people",
+            "drop alike",
+            Mismatch,
         )
     label, made_of = called or type(classifier).__name__, subspace.provenance.get("criterion", "subspace")
     explained = Explained(Path(), label, made_of, subspace.directions.shape[1], module.rows, tuple(oracles))
@@ -299,7 +306,7 @@ def judge(explanations: Sequence[Explanation]) -> Verdict:
     first = explanations[0].made[0]
     if any(each.made[0] != first for each in explanations):
         names = ", ".join(dict.fromkeys(each.explained.classifier for each in explanations))
-        raise problem("explanations of one classifier", names, "judge each by itself")
+        raise problem("explanations of one classifier", names, "judge each by itself", Mismatch)
     return Verdict(**vars(verdict.judge([each.explained for each in explanations])))
 
 
@@ -328,7 +335,7 @@ def traverse(
     top = strength or traversal.visible_strength(generator, subspace, u, direction)
     strengths = [top * step for step in (-1, -0.5, 0, 0.5, 1)]
     images = traversal.traverse(generator, subspace, u, strengths, direction)
-    title = f"{subspace.provenance.get('criterion', 'subspace')}: direction {direction}".replace("_", " ")
+    title = words(f"{subspace.provenance.get('criterion', 'subspace')}: direction {direction}")
     return figures.traversal(images, figures.headings(strengths), title)
 
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ice_lightning.checks import at_least, one_of, problem
+from ice_lightning.checks import Mismatch, NotFound, Unreadable, at_least, one_of, problem
 from ice_lightning.modules.generator import AnyGenerator
 
 PADDING = -1
@@ -67,7 +67,7 @@ class LatentDataModule(pl.LightningDataModule):
         if (facts["space"], facts["generator_sha256"]) != (space, generator.fingerprint):
             got = f"latents in {facts['space']} of {facts['generator_sha256'][:12]}"
             fix = "invert the pictures again with this generator and space"
-            raise problem(f"latents in {space} of this generator ({generator.fingerprint[:12]})", got, fix)
+            raise problem(f"latents in {space} of this generator ({generator.fingerprint[:12]})", got, fix, Mismatch)
 
     def train_dataloader(self) -> DataLoader:
         """In order, each rank its own share, no person twice; shares that would be shorter end with nobody."""
@@ -98,7 +98,9 @@ def read_latents(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
         with safe_open(path, "pt") as file:
             return file.get_tensor("u"), json.loads((file.metadata() or {})["latents"])
     except (SafetensorError, OSError, KeyError) as error:
-        raise problem(f"latents at {path}", type(error).__name__, "write them by task=invert image=DIR") from error
+        kind = NotFound if isinstance(error, FileNotFoundError) else Unreadable
+        fix = "write them by task=invert image=DIR"
+        raise problem(f"latents at {path}", type(error).__name__, fix, kind) from error
 
 
 def share_of(people: People, ranks: int, rank: int) -> Dataset:

@@ -25,7 +25,7 @@ from ice_lightning.counterfactuals.gradient import Gradient
 from ice_lightning.explanation.module import search
 from ice_lightning.explanation.rows import load_explained, only_flips
 from ice_lightning.explanation.significance import compare, holm, rate
-from ice_lightning.files import atomic_write, cached
+from ice_lightning.files import atomic_write, cached, write_json
 from ice_lightning.launch import keep_freed_memory
 from ice_lightning.modules import face_api
 from ice_lightning.population import geometry, layer_covariances, radius
@@ -234,8 +234,7 @@ def main() -> None:
             print(part, name, json.dumps(found), flush=True)
             results = json.loads(file.read_text()) if file.exists() else {}
             results.setdefault(part, {})[name] = found
-            with atomic_write(file) as target:
-                target.write_text(json.dumps(results, indent=1) + "\n")
+            write_json(file, results, indent=1)
 
 
 if __name__ == "__main__":

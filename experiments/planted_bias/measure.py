@@ -26,7 +26,7 @@ from ice_lightning.counterfactuals.gradient import Gradient
 from ice_lightning.explanation.module import search
 from ice_lightning.explanation.rows import FILE, Explained, load_explained, read_rows, write
 from ice_lightning.explanation.verdict import judge, summary
-from ice_lightning.files import atomic_write
+from ice_lightning.files import write_bytes
 from ice_lightning.launch import keep_freed_memory
 from ice_lightning.population import geometry, layer_covariances, moving_layers
 from ice_lightning.reports import figures
@@ -88,8 +88,7 @@ def planted(people: int, sets: int, names: Sequence[str] = ("smiling", "smiling_
             found[f"{name}/{seed}"] = verdict.to_json()
             print(verdict.sentence, flush=True)
             if seed == 0:
-                with atomic_write(HERE / f"{name}.png") as part:
-                    part.write_bytes(figures.png(figures.verdict(verdict.to_json())))
+                write_bytes(HERE / f"{name}.png", figures.png(figures.verdict(verdict.to_json())))
     return found
 
 

@@ -14,7 +14,7 @@ from ice_lightning.checkpoints.errors import Refused
 from ice_lightning.checkpoints.hyperparameters import Hyperparameters, settings
 from ice_lightning.checkpoints.networks import ASSETS, sha256
 from ice_lightning.checkpoints.weights import read_untrusted
-from ice_lightning.checks import finite, problem
+from ice_lightning.checks import Mismatch, finite, problem
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.ops import setup_filter
@@ -132,5 +132,5 @@ def generator_of(subspace: Subspace, own: Callable[[Any], AnyGenerator] | None =
     if G.fingerprint != provenance["generator_sha256"]:
         got = f"another file by now ({G.fingerprint[:12]})"
         fix = "put the generator back that the subspace was found on, or find the subspace again"
-        raise problem(f"{provenance['generator']} with {provenance['generator_sha256'][:12]}", got, fix)
+        raise problem(f"{provenance['generator']} with {provenance['generator_sha256'][:12]}", got, fix, Mismatch)
     return G

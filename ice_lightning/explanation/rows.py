@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ice_lightning.checks import problem
+from ice_lightning.checks import Mismatch, NotFound, Unreadable, problem
 from ice_lightning.counterfactuals.base import Counterfactuals
 from ice_lightning.files import atomic_write
 from ice_lightning.renamed import renamed
@@ -79,7 +79,7 @@ def finished(folder: Path, settings: Mapping[str, Any]) -> dict[int, Rows]:
             if settings.get(key) != other.get(key):
                 got = f"people found with {other.get(key)}"
                 fix = "set it to that, or choose another hydra.run.dir"
-                raise problem(f"a run folder of the same settings ({key}: {settings.get(key)})", got, fix)
+                raise problem(f"a run folder of the same settings ({key}: {settings.get(key)})", got, fix, Mismatch)
         for i, number in enumerate(rows["number"].tolist()):
             done[number] = {name: column[i : i + 1] for name, column in rows.items()}
     return done
@@ -127,11 +127,11 @@ def load_explained(folder: str | Path) -> Explained:
     """
     path = Path(folder) / FILE
     if not path.is_file():
-        raise problem(f"counterfactuals at {path}", "none", "run task=explain into this folder")
+        raise problem(f"counterfactuals at {path}", "none", "run task=explain into this folder", NotFound)
     try:
         rows, facts = read_rows(path)
     except (SafetensorError, KeyError) as error:
-        raise problem(f"a whole file at {path}", str(error), "run the explanation again") from error
+        raise problem(f"a whole file at {path}", str(error), "run the explanation again", Unreadable) from error
     check_version(facts, path)
     return Explained(
         Path(folder), facts["classifier"], facts["criterion"], facts["directions"], rows, tuple(facts["oracles"])
@@ -143,4 +143,6 @@ def check_version(facts: Mapping[str, Any], path: Path) -> None:
     if facts.get("rows") != ROWS:
         lacks = ", which lacks the outcomes of whole random subspaces," if facts.get("rows", 1) < ROWS else ""
         got = f"version {facts.get('rows', 1)}{lacks} at {path}"
-        raise problem(f"counterfactuals with rows of version {ROWS}", got, "explain again, into another hydra.run.dir")
+        raise problem(
+            f"counterfactuals with rows of version {ROWS}", got, "explain again, into another hydra.run.dir", Mismatch
+        )

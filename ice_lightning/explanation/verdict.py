@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ice_lightning.checks import problem
+from ice_lightning.checks import Mismatch, NotFound, problem
 from ice_lightning.explanation.rows import FILE, ROWS, Explained, load_explained
 from ice_lightning.explanation.significance import FEWEST, LEVEL, Rate, Significance, compare, holm, rate
 from ice_lightning.metrics.counterfactual import Sufficiency
+from ice_lightning.wording import words
 
 BUDGET = 0.04
 """Root mean square over pixels of an image change within which `unexplained` asks who flips."""
@@ -182,7 +183,7 @@ def judge(runs: Sequence[Explained]) -> Verdict:
         same = torch.equal(run.rows["number"], first.rows["number"])
         if not same or not torch.allclose(run.rows["before"], first.rows["before"], 1e-3, 1e-3, equal_nan=True):
             fix = "give all runs the same explain.people and explain.seed"
-            raise problem(f"the people of {first.folder.name} in {run.folder.name}", "others", fix)
+            raise problem(f"the people of {first.folder.name} in {run.folder.name}", "others", fix, Mismatch)
     alone = [_alone(run) for run in runs]
     adjusted = holm([math.nan if each.why_not else each.p for each in alone])
     found = [
@@ -259,7 +260,7 @@ def sentence(verdict: Verdict) -> str:
         found = each.significance
         assert found is not None
         parts.append(
-            f"with {each.criterion.replace('_', ' ')} for {percent(each.flips.rate)} % "
+            f"with {words(each.criterion)} for {percent(each.flips.rate)} % "
             f"({percent(each.flips.low)}-{percent(each.flips.high)} %) of {each.flips.of} people, beating "
             f"{found.controls} random subspaces in {percent(found.score)} % of comparisons ({probability(each.p)}; "
             f"they flip {percent(found.random_rate)} %)"
@@ -278,5 +279,7 @@ def verdicts(folder: str | Path) -> list[Verdict]:
         run = load_explained(file.parent)
         by_classifier[run.classifier].append(run)
     if not by_classifier:
-        raise problem(f"finished explanations below {folder}", "none", "set runs to the folder of their sweep")
+        raise problem(
+            f"finished explanations below {folder}", "none", "set runs to the folder of their sweep", NotFound
+        )
     return [judge(runs) for runs in by_classifier.values()]

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ice_lightning.checkpoints import read_weights
-from ice_lightning.checks import problem
+from ice_lightning.checks import NotFound, Unreadable, problem
 from ice_lightning.modules.bisenet import BiSeNet
 from ice_lightning.modules.cropping import AlignedIdentity, CroppedParser, FaceAlignment
 from ice_lightning.modules.faces import Faces
@@ -49,7 +49,7 @@ def load_pretrained(
     try:
         network = make(state)
     except (KeyError, IndexError) as error:
-        raise problem(f"{what} in {path}", f"no key {error}", "pass the path to what it holds") from error
+        raise problem(f"{what} in {path}", f"no key {error}", "pass the path to what it holds", Unreadable) from error
     own = network.state_dict()
     counters = {name for name in own if name.endswith("num_batches_tracked")}
     for wrong, kind in (
@@ -58,11 +58,11 @@ def load_pretrained(
     ):
         if wrong:
             got = f"a file {kind} '{min(wrong)}' ({len(wrong)} such keys)"
-            raise problem(f"{what} in {path}", got, "pass the path to what it holds")
+            raise problem(f"{what} in {path}", got, "pass the path to what it holds", Unreadable)
     for name in own.keys() - counters:
         if own[name].shape != state[name].shape:
             got = f"{name} of shape {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
-            raise problem(f"{what} in {path}", got, "pass the path to what it holds")
+            raise problem(f"{what} in {path}", got, "pass the path to what it holds", Unreadable)
     network.load_state_dict({name: state.get(name, own[name]) for name in own})
     return network.float().eval().requires_grad_(False)
 
@@ -93,7 +93,7 @@ def make_landmarks(state: dict[str, Tensor]) -> nn.Module:
         from face_alignment.models import FAN
     except ImportError as error:
         fix = "pip install 'ice_lightning[face]'"
-        raise problem("the package face-alignment, for faces.landmarks", "none", fix) from error
+        raise problem("the package face-alignment, for faces.landmarks", "none", fix, NotFound) from error
     stages = count(state, r"l(\d+)\.weight")
     if not stages:
         raise KeyError("l0.weight")

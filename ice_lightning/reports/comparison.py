@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ice_lightning.checkpoints.generators import generator_of
-from ice_lightning.files import atomic_write
+from ice_lightning.files import write_bytes, write_text
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.reports import figures, pages
 from ice_lightning.reports.discovery import HELD_OUT
@@ -41,7 +41,5 @@ def write_comparison(
     picture = figures.png(figures.overview(tiles, shared or "strongest directions"))
     found = {name: json.loads((run / "metrics.json").read_text()) for name, run in runs.items()}
     links = {name: f"{run.relative_to(folder)}/report.html" for name, run in runs.items()}
-    with atomic_write(folder / "comparison.png") as part:
-        part.write_bytes(picture)
-    with atomic_write(folder / "comparison.html") as part:
-        part.write_text(pages.comparison_page(picture, found, links, shared, command))
+    write_bytes(folder / "comparison.png", picture)
+    write_text(folder / "comparison.html", pages.comparison_page(picture, found, links, shared, command))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 from pathlib import Path
@@ -14,11 +13,12 @@ import torch
 from ice_lightning.checks import problem
 from ice_lightning.discovery.module import Discovery
 from ice_lightning.discovery.provenance import provenance
-from ice_lightning.files import LAST, atomic_write
+from ice_lightning.files import LAST, write_bytes, write_json, write_text
 from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
 from ice_lightning.reports import figures, pages
 from ice_lightning.subspace import FILE, Subspace
 from ice_lightning.traversal import traverse, visible_strength
+from ice_lightning.wording import words
 
 HELD_OUT = 1_000_000
 """Added to the seed for people who are shown but not used in the fit."""
@@ -81,13 +81,11 @@ class SaveDiscovery(pl.Callback):
             "seconds": {k: round(v, 3) for k, v in (self.seconds | dict(pl_module.seconds)).items()},
             "peak_memory_mb": round(peak_memory_mb(), 1),
         }
-        with atomic_write(self.folder / "metrics.json") as part:
-            part.write_text(json.dumps(self.metrics, indent=2) + "\n")
+        write_json(self.folder / "metrics.json", self.metrics)
         source = pages.source(self.subspace.provenance)
         told = pl_module.criterion.description
         page = pages.discovery_page(name, told, pictures, self.metrics, self.yaml, source, self.command)
-        with atomic_write(self.folder / "report.html") as part:
-            part.write_text(page)
+        write_text(self.folder / "report.html", page)
         self.track(trainer, pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -106,23 +104,22 @@ class SaveDiscovery(pl.Callback):
         self.top = visible_strength(G, self.subspace, u)
         strengths = [self.top * step for step in (-1, -0.5, 0, 0.5, 1)]
         images = traverse(G, self.subspace, u, strengths)
-        title = f"{name.replace('_', ' ')}: direction 0, people the search never saw"
+        title = f"{words(name)}: direction 0, people the search never saw"
         result = module.result
         found = {
             "traversal": figures.traversal(images, figures.headings(strengths), title),
             "spectrum": figures.spectrum(
                 result.stats["projected"].tolist(), result.stats["unprojected"].tolist(), len(result.values),
-                f"{name.replace('_', ' ')}: {len(result.values)} directions",
+                f"{words(name)}: {len(result.values)} directions",
             ),
             "people": figures.people(
                 module.energies, module.metrics["odd_people"], result.stats["stability"],
-                f"{name.replace('_', ' ')}: who it was found on",
+                f"{words(name)}: who it was found on",
             ),
         }  # fmt: skip
         drawn = {caption: figures.png(figure) for caption, figure in found.items()}
         for caption, data in drawn.items():
-            with atomic_write(self.folder / f"{caption}.png") as part:
-                part.write_bytes(data)
+            write_bytes(self.folder / f"{caption}.png", data)
         return drawn
 
     def track(self, trainer: pl.Trainer, module: Discovery) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -17,7 +16,7 @@ from ice_lightning.explanation.controls import keep_controls
 from ice_lightning.explanation.module import Explanation
 from ice_lightning.explanation.rows import FILE, KEPT, load_explained, write
 from ice_lightning.explanation.verdict import SubspaceVerdict, percent, summary
-from ice_lightning.files import atomic_write
+from ice_lightning.files import write_bytes, write_json, write_text
 from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
 from ice_lightning.progress import Steps
 from ice_lightning.reports import figures, pages
@@ -98,10 +97,8 @@ class SaveExplanation(pl.Callback):
             page = pages.explanation_page(
                 title, headline(found), pictures, found, metrics, self.yaml, source, self.command
             )
-            with atomic_write(self.folder / "report.html") as part:
-                part.write_text(page)
-            with atomic_write(self.folder / "metrics.json") as part:
-                part.write_text(json.dumps(metrics, indent=2) + "\n")
+            write_text(self.folder / "report.html", page)
+            write_json(self.folder / "metrics.json", metrics)
             shutil.rmtree(self.folder / KEPT, ignore_errors=True)
             self.track(trainer, pl_module, metrics)
         trainer.strategy.barrier()
@@ -139,8 +136,7 @@ class SaveExplanation(pl.Callback):
         labels = [f"{e:.2f} deviations, score {a:.1f} to {b:.1f}" for e, a, b in zip(*columns, strict=True)]
         title = f"{stem}: {len(flipped)} of {len(rows['number'])} flip, least effort first"
         data = figures.png(figures.counterfactuals(pairs, labels, title))
-        with atomic_write(self.folder / "counterfactuals.png") as part:
-            part.write_bytes(data)
+        write_bytes(self.folder / "counterfactuals.png", data)
         return {"counterfactuals": data}
 
     def track(self, trainer: pl.Trainer, module: Explanation, metrics: Mapping[str, Any]) -> None:

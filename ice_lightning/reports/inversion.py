@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ice_lightning.files import atomic_write
+from ice_lightning.files import atomic_write, write_bytes, write_json
 from ice_lightning.inversion import Inverted
 from ice_lightning.reports import figures
 
@@ -35,12 +35,10 @@ def write_inversion(
         save_file({"u": found.u.contiguous()}, part, metadata={"latents": json.dumps(facts)})
     psnr = dict(zip(names, found.psnr.tolist(), strict=True))
     metrics = {"psnr": psnr, "psnr_mean": float(found.psnr.mean()), "space": space}
-    with atomic_write(folder / "metrics.json") as part:
-        part.write_text(json.dumps(metrics, indent=2) + "\n")
+    write_json(folder / "metrics.json", metrics)
     pairs = torch.stack([target, found.images], 1)[:shown]
     labels = [f"{name}, PSNR {value:.1f} dB" for name, value in list(psnr.items())[:shown]]
     title = "Pictures and what the generator makes of them"
     figure = figures.counterfactuals(pairs, labels, title, headings=("picture", "inverted", "difference"))
-    with atomic_write(folder / "inversion.png") as part:
-        part.write_bytes(figures.png(figure))
+    write_bytes(folder / "inversion.png", figures.png(figure))
     return metrics

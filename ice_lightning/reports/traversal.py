@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ice_lightning.files import atomic_write
+from ice_lightning.files import write_bytes, write_json
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.reports import figures
 from ice_lightning.reports.films import film, there_and_back, write_gif, write_mp4
 from ice_lightning.subspace import Subspace
 from ice_lightning.traversal import traverse, visible_strength
+from ice_lightning.wording import words
 
 
 @torch.no_grad()
@@ -46,7 +46,7 @@ def write_traversal(
     Returns:
         What metrics.json holds: the strength at the ends of each direction, and the files.
     """
-    name = subspace.provenance["criterion"].replace("_", " ")
+    name = words(subspace.provenance["criterion"])
     tiles, tops = {}, {}
     for i in directions:
         top = strength or visible_strength(generator, subspace, u, i)
@@ -54,8 +54,7 @@ def write_traversal(
         images = traverse(generator, subspace, u, strengths, i)
         tiles[f"direction {i}"], tops[f"direction{i}"] = images[0], top
         sheet = figures.traversal(images, figures.headings(strengths), f"{name}: direction {i}")
-        with atomic_write(folder / f"direction{i}.png") as part:
-            part.write_bytes(figures.png(sheet))
+        write_bytes(folder / f"direction{i}.png", figures.png(sheet))
 
         def draw(s: float, i: int = i) -> Tensor:
             return generator(subspace.edit(u, i, s), subspace.space)
@@ -64,13 +63,14 @@ def write_traversal(
         write_gif(moving, folder / f"direction{i}.gif", rate)
         write_mp4(moving, folder / f"direction{i}.mp4", rate)
         tell(i)
-    with atomic_write(folder / "sheet.png") as part:
-        part.write_bytes(figures.png(figures.overview(tiles, f"{name}: one person along each direction", columns=1)))
+    write_bytes(
+        folder / "sheet.png",
+        figures.png(figures.overview(tiles, f"{name}: one person along each direction", columns=1)),
+    )
     metrics = {
         "criterion": subspace.provenance["criterion"],
         "strengths": tops,
         "files": sorted(file.name for file in folder.glob("direction*")),
     }
-    with atomic_write(folder / "metrics.json") as part:
-        part.write_text(json.dumps(metrics, indent=2) + "\n")
+    write_json(folder / "metrics.json", metrics)
     return metrics
