@@ -31,11 +31,12 @@ from ice_lightning.discovery.module import Discovery
 from ice_lightning.discovery.provenance import provenance
 from ice_lightning.explanation import verdict
 from ice_lightning.explanation.controls import ControlSettings
-from ice_lightning.explanation.module import Explanation as Module
+from ice_lightning.explanation.module import Explainer
 from ice_lightning.explanation.rows import Explained
 from ice_lightning.explanation.verdict import SubspaceVerdict, summary
 from ice_lightning.faces.embedded import perceptual
 from ice_lightning.latents import LatentDataModule
+from ice_lightning.metrics import Measurement
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.population import POPULATION, layer_covariances
@@ -128,8 +129,8 @@ class Explanation:
     """
 
     explained: Explained
-    measured: Mapping[str, Any]
-    module: Module
+    measured: Mapping[str, Measurement]
+    module: Explainer
     made: tuple[Any, ...]
 
     @property
@@ -145,11 +146,7 @@ class Explanation:
     def counterfactuals(self, people: int = 8) -> tuple[Tensor, Tensor]:
         """Images (N, 3, H, W) of at most so many people who flip, and their counterfactuals, least effort first."""
         rows = self.explained.rows
-        flipped = rows["flipped"].bool().nonzero()[:, 0]
-        some = flipped[rows["effort"][flipped].argsort()][:people]
-        u, t = rows["u"][some].to(self.module.device), rows["t"][some].to(self.module.device)
-        with torch.no_grad():
-            return self.module.draw(u), self.module.draw(self.module.basis.displace(u, t))
+        return self.module.counterfactuals(rows.select(rows.flips_by_effort()[:people]))
 
     def figure(self, people: int = 8) -> Figure | None:
         """At most so many people who flip, beside their counterfactuals; None where nobody does."""
@@ -157,8 +154,7 @@ class Explanation:
         before, after = self.counterfactuals(people)
         if not len(before):
             return None
-        flipped = rows["flipped"].bool()
-        effort = rows["effort"][flipped].sort().values[:people].tolist()
+        effort = rows.named.effort[rows.named.flipped].sort().values[:people].tolist()
         labels = [f"{each:.2f} deviations" for each in effort]
         return figures.counterfactuals(torch.stack([before, after], 1), labels, self.sentence)
 
@@ -229,10 +225,6 @@ def explain(
             raise problem("the criterion of the subspace", "none", "pass criterion=, as discover took it")
         criterion = build_criterion(config_of(config), faces, generator.img_resolution)
     method, controls, oracles = method or Gradient(), controls or ControlSettings(), dict(oracles or {})
-    module = Module(
-        generator, network, faces, subspace, method, layer_covariances(generator, subspace.space),
-        generator.people(POPULATION, seed, subspace.space), criterion, oracles, controls,
-    )  # fmt: skip
     made = (
         classifier,
         generator.fingerprint,
@@ -243,15 +235,14 @@ def explain(
         method,
         controls,
     )
-    if alike is not None:
-        if alike.made != made:
-            raise problem(
-                "an explanation of the same classifier, people, dimension and settings",
-                "another",
-                "drop alike",
-                Mismatch,
-            )
-        module.random_done = alike.module.random_done
+    if alike is not None and alike.made != made:
+        what = "an explanation of the same classifier, people, dimension and settings"
+        raise problem(what, "another", "drop alike", Mismatch)
+    module = Explainer(
+        generator, network, faces, subspace, method, layer_covariances(generator, subspace.space),
+        generator.people(POPULATION, seed, subspace.space), criterion, oracles, controls,
+        random_done=None if alike is None else alike.module.random_done,
+    )  # fmt: skip
     trainer = _trainer(generator, [], inference_mode=False)
     modes = [(each, each.training) for net in (network, generator, faces, *oracles.values()) for each in net.modules()]
     try:
@@ -259,7 +250,7 @@ def explain(
     finally:
         for each, training in modes:
             each.training = training
-    if alike is not None and not torch.equal(module.rows["before"], alike.explained.rows["before"]):
+    if alike is not None and not torch.equal(module.rows.before, alike.explained.rows.before):
         raise problem(
             "the classifier and generator of that explanation",
             "other scores of the same people",
@@ -284,12 +275,12 @@ class Called(nn.Module):
 
 
 @dataclass(frozen=True)
-class Verdict(verdict.Verdict):
+class Verdict(verdict.ClassifierVerdict):
     """What a classifier looks at, with its picture."""
 
     def figure(self) -> Figure:
         """A bar for each subspace beside what random ones do."""
-        return figures.verdict(self.to_json())
+        return figures.verdict(self)
 
     def _repr_html_(self) -> str:
         """For notebooks: the sentence and the picture."""
@@ -333,7 +324,7 @@ def traverse(
     subspace.check_generator(generator.fingerprint)
     u = people if isinstance(people, Tensor) else generator.people(_count("people", people), seed, subspace.space)
     top = strength or traversal.visible_strength(generator, subspace, u, direction)
-    strengths = [top * step for step in (-1, -0.5, 0, 0.5, 1)]
+    strengths = traversal.strengths_to(top)
     images = traversal.traverse(generator, subspace, u, strengths, direction)
     title = words(f"{subspace.provenance.get('criterion', 'subspace')}: direction {direction}")
     return figures.traversal(images, figures.headings(strengths), title)

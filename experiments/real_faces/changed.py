@@ -34,8 +34,8 @@ def changed(generator: str, classifier: str, preset: str) -> dict[str, dict[str,
     population = G.people(256, SEED, cfg.space)
     directions = load_subspace(WORK / generator / preset).directions[:, :DIRECTIONS]
     rows = load_explained(WORK / f"explained_{generator}" / classifier / preset).rows
-    some = rows["flipped"].bool().nonzero()[:PEOPLE, 0]
-    u, t = rows["u"][some].to(population), rows["t"][some].to(population)
+    some = rows.select(rows.named.flipped.nonzero()[:PEOPLE, 0])
+    u, t = some.moves.u.to(population), some.moves.t.to(population)
     moving = moving_layers(directions, G.widths(cfg.space))
     basis = named_basis(directions, geometry(layer_covariances(G, cfg.space), moving)).to(u)
     x, other = (G(v, cfg.space).clamp(0, 1) for v in (u, basis.displace(u, t)))

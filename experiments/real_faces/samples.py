@@ -18,7 +18,7 @@ from fidelity import SEED, Fidelity
 from ice_lightning import load_generator
 from ice_lightning.checks import IceError, problem
 from ice_lightning.files import write_bytes, write_json
-from ice_lightning.metrics.counterfactual import frechet
+from ice_lightning.metrics import frechet
 from ice_lightning.ops.sampling import resize
 from ice_lightning.reports import figures
 

@@ -15,9 +15,10 @@ from ice_lightning.discovery.module import Discovery
 from ice_lightning.discovery.provenance import provenance
 from ice_lightning.files import LAST, write_bytes, write_json, write_text
 from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
+from ice_lightning.metrics import DiscoveryMetrics, Stability
 from ice_lightning.reports import figures, pages
 from ice_lightning.subspace import FILE, Subspace
-from ice_lightning.traversal import traverse, visible_strength
+from ice_lightning.traversal import strengths_to, traverse, visible_strength
 from ice_lightning.wording import words
 
 HELD_OUT = 1_000_000
@@ -56,7 +57,7 @@ class SaveDiscovery(pl.Callback):
         self.seconds, self.people = seconds, people
         self.subspace: Subspace
         self.top = 1.0
-        self.metrics: dict[str, Any] = {}
+        self.metrics: DiscoveryMetrics
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write everything, the subspace first: what comes after it can be made again."""
@@ -77,14 +78,16 @@ class SaveDiscovery(pl.Callback):
         self.subspace.save(self.folder / FILE)
         with pl_module.stage("pictures", pl_module.people_used):
             pictures = self.pictures(pl_module)
-        self.metrics = pl_module.metrics | {
+        cost = {
             "seconds": {k: round(v, 3) for k, v in (self.seconds | dict(pl_module.seconds)).items()},
             "peak_memory_mb": round(peak_memory_mb(), 1),
         }
-        write_json(self.folder / "metrics.json", self.metrics)
+        self.metrics = DiscoveryMetrics.from_json(pl_module.metrics | cost)
+        write_json(self.folder / "metrics.json", self.metrics.to_json())
         source = pages.source(self.subspace.provenance)
-        told = pl_module.criterion.description
-        page = pages.discovery_page(name, told, pictures, self.metrics, self.yaml, source, self.command)
+        page = pages.discovery_page(
+            name, pl_module.criterion.description, pictures, self.metrics, self.yaml, source, self.command
+        )
         write_text(self.folder / "report.html", page)
         self.track(trainer, pl_module)
 
@@ -102,10 +105,10 @@ class SaveDiscovery(pl.Callback):
         with torch.no_grad():
             u = G.people(self.people, seed, space)
         self.top = visible_strength(G, self.subspace, u)
-        strengths = [self.top * step for step in (-1, -0.5, 0, 0.5, 1)]
+        strengths = strengths_to(self.top)
         images = traverse(G, self.subspace, u, strengths)
         title = f"{words(name)}: direction 0, people the search never saw"
-        result = module.result
+        result, stability = module.result, module.metrics["stability"]
         found = {
             "traversal": figures.traversal(images, figures.headings(strengths), title),
             "spectrum": figures.spectrum(
@@ -113,7 +116,8 @@ class SaveDiscovery(pl.Callback):
                 f"{words(name)}: {len(result.values)} directions",
             ),
             "people": figures.people(
-                module.energies, module.metrics["odd_people"], result.stats["stability"],
+                module.energies, module.metrics["odd_people"],
+                None if stability is None else Stability.from_json(stability),
                 f"{words(name)}: who it was found on",
             ),
         }  # fmt: skip
@@ -124,9 +128,9 @@ class SaveDiscovery(pl.Callback):
 
     def track(self, trainer: pl.Trainer, module: Discovery) -> None:
         """Numbers to every logger; pictures, the people and what was made of what to W&B."""
-        seconds = {f"seconds/{k}": v for k, v in self.metrics["seconds"].items()}
-        leakage = {f"leakage/{k}": v for k, v in self.metrics["leakage"].items()}
-        scalars = {k: v for k, v in self.metrics.items() if isinstance(v, int | float)}
+        seconds = {f"seconds/{k}": v for k, v in self.metrics.seconds.items()}
+        leakage = {f"leakage/{k}": v for k, v in self.metrics.leakage.items()}
+        scalars = {k: v for k, v in vars(self.metrics).items() if isinstance(v, int | float)}
         for logger in trainer.loggers:
             logger.log_metrics(scalars | seconds | leakage)
             logger.save()
@@ -146,13 +150,13 @@ class SaveDiscovery(pl.Callback):
                 "person": person,
                 "criterion": module.criterion.name,
                 "energy": module.energies.get(person),
-                "odd": person in module.metrics["odd_people"],
+                "odd": person in self.metrics.odd_people,
                 "left_out_for_want_of": each if isinstance(each := module.analyses.get(person), str) else None,
             }
             for person in range(len(latents))
         ]
         parts = latents[:PICTURED].to(module.device).split(TOGETHER)
-        drawn = [traverse(module.generator, self.subspace, u, [-self.top, 0, self.top]) for u in parts]
+        drawn = [traverse(module.generator, self.subspace, u, strengths_to(self.top, 3)) for u in parts]
         for row, images in zip(rows, torch.cat(drawn), strict=False):
             row |= dict(zip(("minus", "original", "plus"), images, strict=True))
         return rows

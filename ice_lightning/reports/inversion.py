@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,29 @@ from ice_lightning.inversion import Inverted
 from ice_lightning.reports import figures
 
 
+@dataclass(frozen=True)
+class InversionMetrics:
+    """What metrics.json of an inversion says.
+
+    Attributes:
+        psnr: in dB, by picture.
+        psnr_mean: over pictures.
+        space: of the latents.
+    """
+
+    psnr: Mapping[str, float]
+    psnr_mean: float
+    space: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As in metrics.json."""
+        return asdict(self)
+
+
 def write_inversion(
     folder: Path, names: Sequence[str], target: Tensor, found: Inverted, space: str, fingerprint: str, shown: int = 12
-) -> dict[str, Any]:
-    """latents.safetensors, inversion.png and metrics.json; returns the metrics.
+) -> InversionMetrics:
+    """Write latents.safetensors, inversion.png and metrics.json.
 
     Args:
         folder: of the run.
@@ -28,14 +48,17 @@ def write_inversion(
         found: with latents in `space`.
         space: of the latents.
         fingerprint: SHA-256 of the generator.
-        shown: pictures in the picture.
+        shown: at most so many in inversion.png.
+
+    Returns:
+        What metrics.json holds.
     """
     facts = {"space": space, "generator_sha256": fingerprint, "names": list(names)}
     with atomic_write(folder / "latents.safetensors") as part:
         save_file({"u": found.u.contiguous()}, part, metadata={"latents": json.dumps(facts)})
     psnr = dict(zip(names, found.psnr.tolist(), strict=True))
-    metrics = {"psnr": psnr, "psnr_mean": float(found.psnr.mean()), "space": space}
-    write_json(folder / "metrics.json", metrics)
+    metrics = InversionMetrics(psnr, float(found.psnr.mean()), space)
+    write_json(folder / "metrics.json", metrics.to_json())
     pairs = torch.stack([target, found.images], 1)[:shown]
     labels = [f"{name}, PSNR {value:.1f} dB" for name, value in list(psnr.items())[:shown]]
     title = "Pictures and what the generator makes of them"

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ice_lightning.explanation.verdict import SubspaceVerdict
-
+from ice_lightning.explanation.metrics import ExplanationMetrics
+from ice_lightning.explanation.verdict import BUDGET, ClassifierVerdict, SubspaceVerdict
+from ice_lightning.metrics import DiscoveryMetrics, Proportion, Stability
+from ice_lightning.wording import percent, words
 
 CSS = """
 :root{color-scheme:light dark;--ink:#1e293b;--soft:#475569;--paper:#fff;--line:#dbe2ea;--box:#f4f6f9;--accent:#b93c0a}
@@ -44,7 +46,19 @@ Section = tuple[str, str]
 
 
 def table(rows: Mapping[str, object], caption: str) -> str:
-    """Two columns of HTML: name, value; the caption is for those who can't see where it stands."""
+    """Two columns of HTML: name, value.
+
+    Args:
+        rows: name -> value.
+        caption: what it is, for those who can't see where it stands.
+
+    Returns:
+        HTML, escaped.
+
+    Example:
+        >>> table({"a < b": 0.12345}, "Figures")
+        '<table aria-label="Figures"><tr><th scope="row">a &lt; b</th><td>0.123</td></tr></table>'
+    """
     cells = (
         f'<tr><th scope="row">{html.escape(str(name))}</th><td>{html.escape(number(value))}</td></tr>'
         for name, value in rows.items()
@@ -53,7 +67,11 @@ def table(rows: Mapping[str, object], caption: str) -> str:
 
 
 def number(value: object) -> str:
-    """Floats with three digits, everything else as it is."""
+    """Floats with three digits, everything else as it is.
+
+    >>> number(0.12345), number(12345)
+    ('0.123', '12345')
+    """
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
@@ -64,6 +82,9 @@ def picture(data: bytes, alt: str, caption: str = "") -> str:
         data: the PNG.
         alt: what it shows, for those who can't see it.
         caption: a line below.
+
+    Returns:
+        HTML, escaped.
     """
     shown = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
@@ -71,7 +92,16 @@ def picture(data: bytes, alt: str, caption: str = "") -> str:
 
 
 def page(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """A self-contained page: title, one sentence, sections with a row of links to them."""
+    """A self-contained page: title, one sentence, sections with a row of links to them.
+
+    Args:
+        title: one line.
+        lead: one sentence.
+        sections: in order.
+
+    Returns:
+        HTML.
+    """
     names = [f"s{i}" for i in range(len(sections))]
     links = "".join(
         f'<a href="#{n}">{html.escape(heading)}</a>' for n, (heading, _) in zip(names, sections, strict=True)
@@ -90,7 +120,16 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
 
 
 def provenance(command: str, config: str, facts: Mapping[str, object]) -> Section:
-    """Settings, where it came from, and how to do it again."""
+    """Settings, where it came from, and how to do it again.
+
+    Args:
+        command: that repeats the run, "" for none.
+        config: YAML, "" for none.
+        facts: where it came from, by headings.
+
+    Returns:
+        A section of a page.
+    """
     again = f"<p>To do it again:</p><pre>{html.escape(command)}</pre>" if command else ""
     settings = f"<details><summary>config.yaml</summary><pre>{html.escape(config)}</pre></details>" if config else ""
     return "Settings and provenance", again + (table(facts, "Provenance") if facts else "") + settings
@@ -106,28 +145,41 @@ SOURCE = {
 """What a subspace's provenance says, by keys and headings."""
 
 
-def source(given: Mapping[str, Any]) -> dict[str, object]:
-    """A subspace's provenance by headings."""
-    told = {heading: given[key] for key, heading in SOURCE.items() if key in given}
-    if "versions" in given:
-        told["found with"] = ", ".join(f"{name} {number}" for name, number in given["versions"].items())
-    return told
+def source(made: Mapping[str, Any]) -> dict[str, object]:
+    """What a subspace's provenance says, by the headings of SOURCE."""
+    facts = {heading: made[key] for key, heading in SOURCE.items() if key in made}
+    if "versions" in made:
+        facts["found with"] = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
+    return facts
 
 
-def share_kept(metrics: Mapping[str, Any]) -> str:
+def energy_text(metrics: DiscoveryMetrics) -> str:
     """The explained energy, with its standard error where part of it is estimated."""
-    share, error = metrics["explained_energy"], metrics["explained_energy_error"]
+    share, error = metrics.explained_energy, metrics.explained_energy_error
     return f"{share:.3g}" + (f" ± {error:.1g}" if error else "")
 
 
-def steadiness(stability: Mapping[str, Any] | None) -> str:
-    """The stability figure in words."""
+def stability_text(stability: Stability | None) -> str:
+    """By how much halves of the people disagree, in words.
+
+    >>> stability_text(Stability((2.0, 40.0), 4))
+    'subspaces of halves of 4 people differ by 2° where they agree most, by 40° in the next pair'
+    """
     if stability is None:
         return "not measured: fewer than 8 people"
-    first, *more = stability["angles"]
+    first, *more = stability.angles
     others = "".join(f", by {angle:.0f}° in the next pair" for angle in more)
-    halves = f"halves of {stability['people_per_half']} people"
+    halves = f"halves of {stability.people_per_half} people"
     return f"subspaces of {halves} differ by {first:.0f}° where they agree most{others}"
+
+
+def rate_text(share: Proportion) -> str:
+    """A rate, its interval and denominator in words.
+
+    >>> rate_text(Proportion(0.995, 0.972, 0.9991, 200))
+    '99.5 % (97.2 to 99.9) of 200'
+    """
+    return f"{percent(share.rate, 1)} % ({percent(share.low, 1)} to {percent(share.high, 1)}) of {share.of}"
 
 
 SHOWN = {
@@ -143,7 +195,7 @@ def discovery_page(
     name: str,
     description: str,
     pictures: Mapping[str, bytes],
-    metrics: Mapping[str, Any],
+    metrics: DiscoveryMetrics,
     config: str,
     source: Mapping[str, object] | None = None,
     command: str = "",
@@ -158,33 +210,36 @@ def discovery_page(
         config: YAML that repeats the run.
         source: where it came from, by headings.
         command: that repeats the run.
+
+    Returns:
+        HTML.
     """
     facts = {
-        "directions kept": metrics["rank"],
-        "directions cut off": f"{metrics['suppressed_rank']} of {metrics['coordinates']} coordinates that may move",
-        "energy kept": share_kept(metrics),
-        "people used": metrics["people_used"],
-        "people left out": ", ".join(f"{n} for want of {what}" for what, n in metrics["skipped_for_want_of"].items())
+        "directions kept": metrics.rank,
+        "directions cut off": f"{metrics.suppressed_rank} of {metrics.coordinates} coordinates that may move",
+        "energy kept": energy_text(metrics),
+        "people used": metrics.people_used,
+        "people left out": ", ".join(f"{n} for want of {what}" for what, n in metrics.skipped_for_want_of.items())
         or "none",
-        "odd people": ", ".join(map(str, metrics["odd_people"])) or "none",
-        "stability": steadiness(metrics["stability"]),
-        "search": f"{metrics['products_per_person']} products a person in {metrics['passes']} passes"
-        + (f"; {metrics['stopped_early']}" if metrics["stopped_early"] else ""),
-        "peak memory": f"{metrics['peak_memory_mb']:.0f} MB",
+        "odd people": ", ".join(map(str, metrics.odd_people)) or "none",
+        "stability": stability_text(metrics.stability),
+        "search": f"{metrics.products_per_person} products a person in {metrics.passes} passes"
+        + (f"; {metrics.stopped_early}" if metrics.stopped_early else ""),
+        "peak memory": f"{metrics.peak_memory_mb:.0f} MB",
     }
-    seconds = {stage: f"{value:.1f} s" for stage, value in metrics["seconds"].items()}
+    seconds = {stage: f"{value:.1f} s" for stage, value in metrics.seconds.items()}
     drawn = {key: picture(data, f"{name}: {SHOWN[key]}", SHOWN[key]) for key, data in pictures.items()}
     leakage = "The worst direction's share of a suppressed term's largest energy."
     evidence = drawn.get("spectrum", "") + drawn.get("people", "") + table(facts, "What was found")
-    evidence += f"<h3>Leakage</h3><p>{leakage}</p>{table(metrics['leakage'], 'Leakage')}"
+    evidence += f"<h3>Leakage</h3><p>{leakage}</p>{table(metrics.leakage, 'Leakage')}"
     evidence += f"<h3>Time</h3>{table(seconds, 'Seconds by stage')}"
-    lead = f"{description} {metrics['rank']} directions from {metrics['people_used']} people."
+    lead = f"{description} {metrics.rank} directions from {metrics.people_used} people."
     sections = [("What it changes", drawn.get("traversal", "")), ("Evidence", evidence)]
-    return page(name.replace("_", " "), lead, [*sections, provenance(command, config, source or {})])
+    return page(words(name), lead, [*sections, provenance(command, config, source or {})])
 
 
 def comparison_page(
-    data: bytes, found: Mapping[str, Mapping[str, Any]], links: Mapping[str, str], shared: str, command: str = ""
+    data: bytes, found: Mapping[str, DiscoveryMetrics], links: Mapping[str, str], shared: str, command: str = ""
 ) -> str:
     """The page of a sweep of discoveries.
 
@@ -194,54 +249,48 @@ def comparison_page(
         links: the same -> where its own page lies, from this one.
         shared: the settings that they have in common.
         command: that repeats the sweep.
+
+    Returns:
+        HTML.
     """
-    told = "The strongest direction of each run, to both sides of the same person, whom none of the searches saw."
+    caption = "The strongest direction of each run, to both sides of the same person, whom none of the searches saw."
     body = ""
     for name, metrics in found.items():
         facts = {
-            "directions kept": metrics["rank"],
-            "energy kept": share_kept(metrics),
-            "worst leakage": max(metrics["leakage"].values(), default=0.0),
-            "people used": metrics["people_used"],
-            "stability": steadiness(metrics["stability"]),
-            "seconds": f"{sum(metrics['seconds'].values()):.0f}",
+            "directions kept": metrics.rank,
+            "energy kept": energy_text(metrics),
+            "worst leakage": max(metrics.leakage.values(), default=0.0),
+            "people used": metrics.people_used,
+            "stability": stability_text(metrics.stability),
+            "seconds": f"{sum(metrics.seconds.values()):.0f}",
         }
         label = html.escape(name)
         body += f'<h3><a href="{html.escape(links[name])}">{label}</a></h3>{table(facts, name)}'
     lead = f"{len(found)} runs side by side" + (f", all with {shared}." if shared else ".")
-    seen = picture(data, f"{told} Runs: {', '.join(found)}.", told)
+    seen = picture(data, f"{caption} Runs: {', '.join(found)}.", caption)
     return page("Comparison", lead, [("What each changes", seen), ("Run by run", body), provenance(command, "", {})])
 
 
 UNSLICED = "Not looked at, since the subspace doesn't count as a whole."
 
 
-def share(told: Mapping[str, Any]) -> str:
-    """A flip rate, its interval and denominator in words."""
-    low, high = told["interval"]
-    return f"{100 * told['rate']:.1f} % ({100 * low:.1f} to {100 * high:.1f}) of {told['of']}"
-
-
-def against_random(found: Mapping[str, Any]) -> dict[str, object]:
-    """How a subspace fares against whole random ones, by headings.
-
-    Args:
-        found: a subspace of verdict.json, or metrics.json of an explanation.
-    """
-    random = found["random"]
+def against_random(found: SubspaceVerdict) -> dict[str, object]:
+    """How a subspace fares against whole random ones, by headings."""
+    random = found.significance
     if random is None:
-        return {"against random subspaces": found["why_not"]}
-    low, high = random["difference_interval"]
-    rates = sorted(random["random_rates"])
-    spread = f"{100 * rates[0]:.0f} to {100 * rates[-1]:.0f} %"
-    verdict = "counts" if found["counts"] else "does not count"
+        return {"against random subspaces": found.why_not}
+    low, high = random.difference_interval
+    interval = "" if math.isnan(low) else f" ({100 * low:+.1f} to {100 * high:+.1f})"
+    needed = "" if math.isnan(random.detectable) else f"; {random.detectable:.2f} would have counted"
+    verdict = "counts" if found.counts else "does not count"
+    spread = f"{percent(min(random.random_rates))} to {percent(max(random.random_rates))} %"
     return {
-        "against random subspaces": f"{verdict}: {found['why_not']}" if found["why_not"] else verdict,
-        "score against them": f"{random['score']:.2f} (chance is 0.5; {random['detectable']:.2f} would have counted)",
-        "p": "none" if found["p"] is None else f"{found['p']:.2g}",
-        "rank": f"{random['rank']} of {random['controls'] + 1}, on {random['people']} people",
-        "random subspaces flip": f"{100 * random['random_rate']:.1f} % in the mean, {spread}",
-        "difference to their mean": f"{100 * random['difference']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})",
+        "against random subspaces": f"{verdict}: {found.why_not}" if found.why_not else verdict,
+        "score against them": f"{random.score:.2f} (chance is 0.5{needed})",
+        "p": "none" if math.isnan(found.p) else f"{found.p:.2g}",
+        "rank": f"{random.rank} of {random.controls + 1}, on {random.people} people",
+        "random subspaces flip": f"{percent(random.random_rate, 1)} % in the mean, {spread}",
+        "difference to their mean": f"{100 * random.difference:+.1f} points{interval}",
     }
 
 
@@ -249,8 +298,7 @@ def explanation_page(
     title: str,
     lead: str,
     pictures: Mapping[str, bytes],
-    found: SubspaceVerdict,
-    metrics: Mapping[str, Any],
+    metrics: ExplanationMetrics,
     config: str,
     source: Mapping[str, object] | None = None,
     command: str = "",
@@ -261,24 +309,26 @@ def explanation_page(
         title: one line.
         lead: one sentence.
         pictures: caption -> PNG.
-        found: what the run says by itself.
         metrics: as in metrics.json.
         config: YAML that repeats the run.
         source: where it came from, by headings.
         command: that repeats the run.
+
+    Returns:
+        HTML.
     """
-    unknown = metrics["without_a_finite_score"]
+    found, unknown = metrics.found, metrics.unknown
     left_out = f"{len(unknown)} without a finite score: {', '.join(map(str, unknown))}" if unknown else "none"
-    summary = found.to_json()
-    rates: dict[str, object] = {"flipped": share(summary), "people left out": left_out, **against_random(summary)}
-    rates |= {f"control: {name}": share(each) for name, each in summary["controls"].items()}
+    rates: dict[str, object] = {"flipped": rate_text(found.flips), "people left out": left_out}
+    rates |= against_random(found)
+    rates |= {f"control: {name}": rate_text(each) for name, each in found.controls.items()}
     measured = {
-        name.replace("_", " "): f"{number(each['value'])} ({each['over']}: {each['of']})"
-        for name, each in metrics["measured"].items()
+        words(name): f"{number(each.value)} ({each.over}: {each.of})" for name, each in metrics.measured.items()
     }
-    told = "Originals beside their counterfactuals and what differs, from the least effort to the greatest."
-    shown = "".join(picture(data, f"{title}: {told}", told) for data in pictures.values()) or "<p>Nobody flips.</p>"
-    slices = {name: share(each) for name, each in summary["slices"].items()}
+    caption = "Originals beside their counterfactuals and what differs, from the least effort to the greatest."
+    shown = "".join(picture(data, f"{title}: {caption}", caption) for data in pictures.values())
+    shown = shown or "<p>Nobody flips.</p>"
+    slices = {name: rate_text(each) for name, each in found.slices.items()}
     evidence = table(rates, "How many change sides")
     parts = table(slices, "In parts of the population") if slices else f"<p>{UNSLICED}</p>"
     evidence += f"<h3>In parts of the population</h3>{parts}"
@@ -288,7 +338,7 @@ def explanation_page(
 
 
 def verdict_page(
-    judged: Sequence[Mapping[str, Any]],
+    judged: Sequence[ClassifierVerdict],
     pictures: Mapping[str, bytes],
     people: Mapping[tuple[str, str], bytes] | None = None,
     command: str = "",
@@ -296,37 +346,53 @@ def verdict_page(
     """The page of a sweep's verdicts.
 
     Args:
-        judged: as in verdict.json, a verdict for each classifier.
+        judged: a verdict for each classifier.
         pictures: classifier -> PNG of its bars.
         people: (classifier, criterion) -> PNG of its counterfactuals.
         command: that judges again.
+
+    Returns:
+        HTML.
     """
     sections = []
     for each in judged:
-        name = each["classifier"]
-        bars = "; ".join(f"{s['criterion'].replace('_', ' ')} {share(s)}" for s in each["subspaces"])
+        name = each.classifier
+        bars = "; ".join(f"{words(s.criterion)} {rate_text(s.flips)}" for s in each.subspaces)
         caption = (
             "Share of people who flip, with 95 % intervals, each random subspace a dot, in colour what does more than "
             "these; how often it beats one of them, beside what they score; and what several reach together."
         )
-        body = "" if len(judged) == 1 else f"<p>{html.escape(each['sentence'])}</p>"  # the only one leads the page
+        body = "" if len(judged) == 1 else f"<p>{html.escape(each.sentence)}</p>"  # the only one leads the page
         body += picture(pictures[name], f"Flip rates of {name}: {bars}", caption)
-        for subspace in each["subspaces"]:
-            criterion = subspace["criterion"]
-            heading = html.escape(criterion.replace("_", " "))
-            shown = (people or {}).get((name, criterion))
-            if shown is not None and subspace["counts"]:
-                told = f"{name}: who flips with {criterion.replace('_', ' ')}, from the least effort to the greatest."
-                body += f"<h3>With {heading}</h3>" + picture(shown, told, told)
-            rates: dict[str, object] = {"everyone": share(subspace), **against_random(subspace)}
-            rates |= {part: share(told) for part, told in subspace["slices"].items()}
-            rates |= {f"control: {control}": share(told) for control, told in subspace["controls"].items()}
-            body += f"<details><summary>{heading}, in numbers</summary>{table(rates, criterion)}</details>"
-        if (rest := each["unexplained"]) is not None:
+        for subspace in each.subspaces:
+            body += subspace_part(name, subspace, (people or {}).get((name, subspace.criterion)))
+        if (rest := each.unexplained) is not None:
             body += (
-                f"<p>Within an image change of {rest['change']:g} (root mean square), {html.escape(share(rest))} "
+                f"<p>Within an image change of {BUDGET:g} (root mean square), {html.escape(rate_text(rest))} "
                 "people flip only where every coordinate may move: nothing that was named explains these.</p>"
             )
-        sections.append((name.replace("_", " "), body))
-    lead = " ".join(each["sentence"] for each in judged) if len(judged) == 1 else "What each classifier looks at."
+        sections.append((words(name), body))
+    lead = " ".join(each.sentence for each in judged) if len(judged) == 1 else "What each classifier looks at."
     return page("Verdict", lead, [*sections, provenance(command, "", {})] if command else sections)
+
+
+def subspace_part(classifier: str, found: SubspaceVerdict, shown: bytes | None) -> str:
+    """What a verdict's page says of one subspace.
+
+    Args:
+        classifier: its name.
+        found: within the subspace.
+        shown: PNG of counterfactuals, drawn where the subspace counts; None where there is none.
+
+    Returns:
+        HTML.
+    """
+    criterion = words(found.criterion)
+    heading, body = html.escape(criterion), ""
+    if shown is not None and found.counts:
+        caption = f"{classifier}: who flips with {criterion}, from the least effort to the greatest."
+        body = f"<h3>With {heading}</h3>" + picture(shown, caption, caption)
+    rates: dict[str, object] = {"everyone": rate_text(found.flips), **against_random(found)}
+    rates |= {part: rate_text(each) for part, each in found.slices.items()}
+    rates |= {f"control: {control}": rate_text(each) for control, each in found.controls.items()}
+    return body + f"<details><summary>{heading}, in numbers</summary>{table(rates, found.criterion)}</details>"

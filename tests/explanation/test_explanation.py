@@ -15,7 +15,7 @@ from ice_lightning.checks import IceError
 from ice_lightning.classifiers import embedded_classifier
 from ice_lightning.counterfactuals.bases import named_basis, random_bases
 from ice_lightning.explanation import module as explanation
-from ice_lightning.explanation.module import Explanation
+from ice_lightning.explanation.module import Explainer
 from ice_lightning.explanation.rows import load_explained
 from ice_lightning.modules.classifier import Classifier, Scored
 from ice_lightning.modules.generator import OwnGenerator
@@ -47,18 +47,18 @@ def test_an_explanation_leaves_what_it_promises(compose, subspace, tmp_path):
         "counterfactuals.png", "counterfactuals.safetensors", "metrics.json", "report.html",
     ]  # fmt: skip
     rows = load_explained(folder).rows
-    flipped = rows["flipped"]
+    flipped = rows.named.flipped
     assert metrics["of"] == 5
     assert metrics["flip_rate"] == pytest.approx(float(flipped.double().mean()))
     assert flipped.any()
-    assert metrics["effort"] == pytest.approx(float(rows["effort"][flipped].double().quantile(0.5)))
+    assert metrics["effort"] == pytest.approx(float(rows.named.effort[flipped].double().quantile(0.5)))
     assert set(metrics["controls"]) == {"weights", "unrestricted"}
     rows = load_explained(folder).rows
-    assert (rows["unrestricted_flipped"] >= rows["flipped"]).all(), "an upper bound"
-    both = rows["flipped"].bool()
-    assert (rows["unrestricted_effort"][both] <= rows["effort"][both] * (1 + 1e-4)).all()
-    assert rows["random_flipped"].shape == (5, 10)
-    assert rows["random_change"].isfinite().equal(rows["random_flipped"]), "every raw flip has its change"
+    assert (rows.unrestricted.flipped >= rows.named.flipped).all(), "an upper bound"
+    both = rows.named.flipped
+    assert (rows.unrestricted.effort[both] <= rows.named.effort[both] * (1 + 1e-4)).all()
+    assert rows.random.flipped.shape == (5, 10)
+    assert rows.random.change.isfinite().equal(rows.random.flipped), "every raw flip has its change"
     assert metrics["random"]["people"] == 5
     measured = "flip_rate image_l1 image_l2 image_linf locality mnac cd cout identity_cosine fva fid sfid"
     assert set(metrics["measured"]) == set(measured.split())
@@ -71,16 +71,17 @@ def test_counterfactuals_change_the_decision(compose, subspace, generator, tmp_p
     result = run(compose(*SETTINGS[:-1], f"subspace={subspace}", NONE))
     rows = load_explained(tmp_path / "run").rows
     metric = geometry(layer_covariances(generator, "w"))
-    basis = named_basis(result.subspace.directions, metric).to(rows["u"])
-    torch.testing.assert_close(rows["u"], generator.people(5, 1_000_000, "w"))
+    basis = named_basis(result.subspace.directions, metric).to(rows.moves.u)
+    torch.testing.assert_close(rows.moves.u, generator.people(5, 1_000_000, "w"))
     classifier = embedded_classifier("smiling")
-    for column, u in (("before", rows["u"]), ("after", moved := basis.displace(rows["u"], rows["t"]))):
+    moved = basis.displace(rows.moves.u, rows.moves.t)
+    for column, u in ((rows.before, rows.moves.u), (rows.moves.after, moved)):
         score = classifier(generator(u, "w").clamp(0, 1))
-        torch.testing.assert_close(score, rows[column], atol=1e-3, rtol=1e-3)
-    signs = (rows["before"] >= 0) != (rows["after"] >= 0)
-    assert torch.equal(signs, rows["flipped"])
-    effort = metric.length((moved - rows["u"]).double())
-    torch.testing.assert_close(effort.float(), rows["effort"], atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(score, column, atol=1e-3, rtol=1e-3)
+    signs = (rows.before >= 0) != (rows.moves.after >= 0)
+    assert torch.equal(signs, rows.named.flipped)
+    effort = metric.length((moved - rows.moves.u).double())
+    torch.testing.assert_close(effort.float(), rows.named.effort, atol=1e-4, rtol=1e-3)
     assert (effort <= radius(4) + 1e-4).all()
 
 
@@ -101,7 +102,7 @@ def test_people_who_are_done_are_not_searched_again(compose, subspace, tmp_path,
     few = ("explain.people=3", "explain.batch=1", NONE)
     settings = (*SETTINGS[:2], *few, f"subspace={subspace}")
     once = run(compose(*settings, f"run_dir={tmp_path}/once"))
-    explain, asked = Explanation.explain, []
+    explain, asked = Explainer.explain, []
 
     def dies(module, numbers, U):
         asked.append(list(numbers))
@@ -109,7 +110,7 @@ def test_people_who_are_done_are_not_searched_again(compose, subspace, tmp_path,
             raise KeyboardInterrupt
         return explain(module, numbers, U)
 
-    monkeypatch.setattr(Explanation, "explain", dies)
+    monkeypatch.setattr(Explainer, "explain", dies)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         run(compose(*settings, f"run_dir={tmp_path}/twice"))
     with pytest.raises(IceError, match=r"the same settings \(counterfactual.bound: 2.0\), got people found with None"):
@@ -296,15 +297,15 @@ def test_random_subspaces_are_searched_once_for_all_named_ones(compose, subspace
     run(compose(*SETTINGS[:2], *some, f"subspace={other}", f"run_dir={tmp_path}/b"))
     assert len(asked) == 1 + 3 + 1, "only the named one"
     one, two = (load_explained(tmp_path / name).rows for name in "ab")
-    assert torch.equal(one["random_flipped"], two["random_flipped"])
-    assert torch.equal(one["random_t"], two["random_t"])
+    assert torch.equal(one.random.flipped, two.random.flipped)
+    assert torch.equal(one.random.t, two.random.t)
     more = "explain.people=4"
     run(compose(*SETTINGS[:2], *some, more, f"subspace={other}", f"run_dir={tmp_path}/c"))
     assert asked[-3:] == [(4, 1)] * 3, "the fourth person alone"
     seed = "explain.controls.seed=1"
     run(compose(*SETTINGS[:2], *some, seed, f"subspace={other}", f"run_dir={tmp_path}/d"))
     assert asked[-3:] == [(4, 3)] * 3
-    assert not torch.equal(load_explained(tmp_path / "d").rows["random_t"], two["random_t"])
+    assert not torch.equal(load_explained(tmp_path / "d").rows.random.t, two.random.t)
     run(compose(*SETTINGS[:2], *some, "explain.directions=2", f"subspace={other}", f"run_dir={tmp_path}/e"))
     assert asked[-3:] == [(2, 3)] * 3
 
@@ -312,10 +313,10 @@ def test_random_subspaces_are_searched_once_for_all_named_ones(compose, subspace
 def test_random_subspaces_are_applied_to_the_first_people_alone(compose, subspace, tmp_path):
     run(compose(*SETTINGS, f"subspace={subspace}"))
     rows = load_explained(tmp_path / "run").rows
-    assert rows["random_tried"].tolist() == [True] * 4 + [False]
-    assert rows["random_flipped"].shape == (5, 3)
-    assert not rows["random_flipped"][4].any()
-    assert rows["random_change"][4].isnan().all()
+    assert rows.random.applied.tolist() == [True] * 4 + [False]
+    assert rows.random.flipped.shape == (5, 3)
+    assert not rows.random.flipped[4].any()
+    assert rows.random.change[4].isnan().all()
 
 
 def test_another_file_under_the_same_path_is_other_people_and_another_classifier(compose, tmp_path):
