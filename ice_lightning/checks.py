@@ -65,7 +65,7 @@ def one_of(what: str, name: str, options: Iterable[str]) -> str:
 
     Args:
         what: what it names, for the error.
-        name: as it was given.
+        name: as it was typed.
         options: what it may be.
 
     Returns:
@@ -113,7 +113,7 @@ def at_least(what: str, value: int, least: int) -> int:
 
     Args:
         what: its name, for the error.
-        value: as it was given.
+        value: an integer.
         least: the smallest that will do.
 
     Returns:
@@ -143,6 +143,11 @@ def finite(what: str, tensor: Any) -> Any:
 
     Raises:
         Unreadable: where it holds NaN or infinity.
+
+    Example:
+        >>> import torch
+        >>> finite("weights", torch.ones(2))
+        tensor([1., 1.])
     """
     bad = int((~tensor.isfinite()).sum())
     if bad:

@@ -39,6 +39,13 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     Args:
         path: where to; folders that are missing are made.
         data: all of it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_bytes(f"{folder}/new/a.bin", b"12")
+        ...     Path(folder, "new", "a.bin").read_bytes()
+        b'12'
     """
     with atomic_write(path) as part:
         part.write_bytes(data)
@@ -61,6 +68,13 @@ def write_json(path: str | Path, value: Any, indent: int = 2) -> None:
         path: where to; folders that are missing are made.
         value: numbers, texts, lists, mappings. NaN is written as NaN, which Python reads again.
         indent: of each level, in spaces.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_json(f"{folder}/a.json", {"rank": 3})
+        ...     Path(folder, "a.json").read_text().splitlines()
+        ['{', '  "rank": 3', '}']
     """
     write_text(path, json.dumps(value, indent=indent) + "\n")
 

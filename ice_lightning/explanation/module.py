@@ -52,7 +52,7 @@ class Explainer(pl.LightningModule):
         subspace: where people may move.
         method: how to search.
         covariances: of each layer of the space over the population (w_l, w_l), see `population.layer_covariances`.
-        population: latents (P, n) on which the classifier is tried and the randomised one scaled.
+        population: latents (P, n) on which the classifier is checked and the randomised one scaled.
         criterion: of the subspace; its activated terms say where a change belongs.
         oracles: classifiers by name, for attributes that change as well and for slices of the population.
         controls: what a subspace is compared with.

@@ -34,7 +34,7 @@ Index = Tensor | slice
 
 @dataclass(frozen=True, eq=False)
 class PerPerson:
-    """Tensors with a row for each person, some of them perhaps in parts of their own; None for what isn't known."""
+    """Tensors with a row for each person; an attribute may be such rows itself, or None where nothing is known."""
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """With every tensor changed."""
@@ -180,6 +180,12 @@ def outcomes_of(found: Counterfactuals, change: Tensor) -> Outcomes:
 
     Returns:
         Outcomes of the same people.
+
+    Example:
+        >>> nobody, score = torch.tensor([False, True]), torch.ones(2)
+        >>> found = Counterfactuals(torch.tensor([[3.0, 4.0], [0.0, 1.0]]), score, -score, nobody, score)
+        >>> outcomes_of(found, torch.tensor([0.1, 0.2]))
+        Outcomes(flipped=tensor([False,  True]), effort=tensor([5., 1.]), change=tensor([   nan, 0.2000]))
     """
     return Outcomes(found.flipped, found.t.norm(dim=1), only_flips(change, found.flipped))
 
@@ -222,7 +228,12 @@ def scatter_rows(column: Tensor, known: Tensor) -> Tensor:
 
 
 def joined(rows: Sequence[People]) -> People:
-    """Rows of several people, one after the other; all know as much."""
+    """Rows of several people, one after the other; all know as much.
+
+    >>> one, two = (Outcomes(*torch.full((3, 1), each)) for each in (1.0, 2.0))
+    >>> joined([one, two]).effort
+    tensor([1., 2.])
+    """
     first = rows[0]
     columns: dict[str, Any] = {}
     for name, value in vars(first).items():
@@ -240,6 +251,11 @@ def by_person(numbers: Tensor, rows: People) -> dict[int, People]:
 
     Returns:
         Number -> one row.
+
+    Example:
+        >>> rows = by_person(torch.tensor([7, 9]), Outcomes(*torch.eye(3)[:, :2]))
+        >>> rows[9].effort
+        tensor([1.])
     """
     return {number: rows.select(slice(i, i + 1)) for i, number in enumerate(numbers.tolist())}
 

@@ -78,9 +78,9 @@ class Locality(Average):
     ) -> None:
         """Add images and masks (N, H, W) in 0..1 of both; who did not change at all isn't counted."""
         change = (other - x).double().square().sum(1)
-        whole = change.sum((1, 2))
+        total = change.sum((1, 2))
         inside = (change * torch.maximum(mask, other_mask)).sum((1, 2))
-        super().update(inside / whole.clamp_min(1e-30), flipped & (whole > 0))
+        super().update(inside / total.clamp_min(1e-30), flipped & (total > 0))
 
 
 class IdentityCosine(Average):

@@ -82,7 +82,11 @@ def equal_error(genuine: Tensor, impostor: Tensor) -> tuple[float, float]:
 
 
 def retaken(x: Tensor) -> list[Tensor]:
-    """Four other pictures of the same people (N, 3, H, W)."""
+    """Four other pictures of the same people (N, 3, H, W).
+
+    >>> [tuple(each.shape) for each in retaken(torch.rand(2, 3, 4, 4))]
+    [(2, 3, 4, 4), (2, 3, 4, 4), (2, 3, 4, 4), (2, 3, 4, 4)]
+    """
     return [
         turned(x.flip(3).pow(1.4), 5),
         turned(tinted(x.pow(0.7), 0.1), -5),
@@ -122,6 +126,14 @@ def turned(x: Tensor, degrees: float) -> Tensor:
 
     Returns:
         (N, 3, H, W).
+
+    Example:
+        >>> x = torch.zeros(1, 3, 3, 3)
+        >>> x[..., 1, 2] = 1  # what is on the right comes to the top
+        >>> turned(x, 90)[0, 0].round(decimals=3)
+        tensor([[0., 1., 0.],
+                [0., 0., 0.],
+                [0., 0., 0.]])
     """
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     turn = x.new_tensor([[cos, -sin, 0], [sin, cos, 0]]).expand(len(x), 2, 3)

@@ -41,6 +41,9 @@ def traversal(images: Tensor, headings: Sequence[str], title: str, labels: Seque
         headings: (K,) of the columns.
         title: one line.
         labels: (N,) of the rows; none where the rows need no name.
+
+    Returns:
+        A figure.
     """
     n, k = images.shape[:2]
     margin = max((0.085 * len(label) + 0.15 for label in labels), default=0.0)
@@ -68,7 +71,11 @@ def traversal(images: Tensor, headings: Sequence[str], title: str, labels: Seque
 
 
 def headings(strengths: Sequence[float]) -> list[str]:
-    """What stands above the columns of a traversal whose middle is the original."""
+    """What stands above the columns of a traversal whose middle is the original.
+
+    >>> headings([-1.5, 0.0, 1.5])
+    ['-1.5', 'original', '+1.5']
+    """
     return ["original" if i == len(strengths) // 2 else f"{s:+.3g}" for i, s in enumerate(strengths)]
 
 
@@ -79,6 +86,9 @@ def overview(tiles: Mapping[str, Tensor], title: str, columns: int = 2) -> Figur
         tiles: name -> (K, 3, H, W) in 0..1; image K // 2 is the original. All have the same K.
         title: one line.
         columns: tiles side by side.
+
+    Returns:
+        A figure.
     """
     k = len(next(iter(tiles.values())))
     rows = -(-len(tiles) // columns)
@@ -104,6 +114,9 @@ def rows(pictures: Sequence[tuple[str, Tensor]], title: str) -> Figure:
     Args:
         pictures: the name of a row, and its pictures (K, 3, H, W) in 0..1. All rows have the same K.
         title: one line.
+
+    Returns:
+        A figure.
     """
     n, k = len(pictures), len(pictures[0][1])
     margin = max(0.085 * len(name) + 0.25 for name, _ in pictures)
@@ -193,6 +206,13 @@ def spectrum(values: Sequence[float], before: Sequence[float], kept: int, title:
         before: eigenvalues of the activated terms alone.
         kept: how many directions the subspace has.
         title: one line.
+
+    Returns:
+        A figure.
+
+    Example:
+        >>> spectrum([2.0, 1.0], [3.0, 2.0], 1, "hair color").axes[0].get_yscale()
+        'log'
     """
     shown = max(12, min(len(before), kept + 8))
     with matplotlib.rc_context(STYLE):
@@ -221,6 +241,9 @@ def people(energies: Mapping[int, float], outliers: Sequence[int], stability: St
         outliers: numbers of those far from the others.
         stability: None where people are too few to halve.
         title: one line.
+
+    Returns:
+        A figure.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -265,6 +288,9 @@ def counterfactuals(
         title: one line.
         columns: people in a row.
         headings: of the three images of a person.
+
+    Returns:
+        A figure.
     """
     rows = -(-len(pairs) // columns)
     width, height = columns * 5.0 + 0.2, rows * 1.95 + 0.85

@@ -85,6 +85,10 @@ def picture(data: bytes, alt: str, caption: str = "") -> str:
 
     Returns:
         HTML, escaped.
+
+    Example:
+        >>> picture(b"png", "A face")
+        '<figure><img alt="A face" src="data:image/png;base64,cG5n"></figure>'
     """
     shown = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
@@ -146,7 +150,11 @@ SOURCE = {
 
 
 def source(made: Mapping[str, Any]) -> dict[str, object]:
-    """What a subspace's provenance says, by the headings of SOURCE."""
+    """What a subspace's provenance says, by the headings of SOURCE.
+
+    >>> source({"criterion": "hair_color", "seed": 0, "config": {}})
+    {'criterion': 'hair_color', 'people of the search from seed': 0}
+    """
     facts = {heading: made[key] for key, heading in SOURCE.items() if key in made}
     if "versions" in made:
         facts["found with"] = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
