@@ -120,47 +120,49 @@ def soft(A, Ss, ratios, activate_ratio):
     return values[keep][::-1], (vectors / np.linalg.norm(vectors, axis=0))[:, keep][:, ::-1]
 
 
-def answer(search, people, groups=1, seed=0, sketch=lambda R: R):
-    """Drive a search with the dense rows of every person and term, people[p][i] (m_i, n) in float64.
-
-    People are dealt out to the groups; `seed` is that of the random rows, `sketch` changes these. Returns what it found
-    and every (ask, sums) on the way.
-    """
+def reply(query, people, draw, sketch=lambda R: R):
+    """The answer to a query for some people, from the dense rows of every person and term, people[p][i] (m_i, n)."""
     from ice_lightning.solvers.problem import Reply
-
-    draw, said = torch.Generator().manual_seed(seed), []
 
     def energy(person, weights):
         return torch.cat([R * w**0.5 for R, w in zip(person, weights, strict=True)])
 
-    def sums(group, ask):
-        rows, spent = [], 0
-        for each in ask.rows:
-            found = []
-            for person in group:
-                R = energy(person, each.weights)
-                if each.random is not None:
-                    R = sketch(torch.randn(each.random, len(R), generator=draw, dtype=R.dtype) @ R / each.random**0.5)
-                found.append(R[R.abs().amax(1) > 0] * len(group) ** -0.5)
-            rows.append(torch.cat(found))
-            spent += len(found[0])
-        products = [sum(R.T @ (R @ each.V) for R in (energy(p, each.weights) for p in group)) for each in ask.products]
-        asked = [each.V for each in ask.products if any(each.weights)]
-        spent += sum({id(V): V.shape[1] for V in asked}.values()) + sum(V.shape[1] for V in asked)
-        grams = []
-        if ask.grams is not None:
-            grams = [sum((p[i] @ ask.grams).T @ (p[i] @ ask.grams) for p in group) for i in range(len(group[0]))]
-        means = [[each / len(group) for each in some] for some in (products, grams)]
-        return Reply(len(group), rows, *means, spent)
+    rows, num_products = [], 0
+    for each in query.rows:
+        found = []
+        for person in people:
+            R = energy(person, each.weights)
+            if each.random is not None:
+                R = sketch(torch.randn(each.random, len(R), generator=draw, dtype=R.dtype) @ R / each.random**0.5)
+            found.append(R[R.abs().amax(1) > 0] * len(people) ** -0.5)
+        rows.append(torch.cat(found))
+        num_products += len(found[0])
+    products, grams = [], []
+    for each in query.products:
+        V = each.V
+        products += [sum(R.T @ (R @ V) for R in (energy(p, weights) for p in people)) for weights in each.energies]
+        if each.grams:
+            grams = [sum((p[i] @ V).T @ (p[i] @ V) for p in people) for i in range(len(people[0]))]
+        backward = sum(any(weights) for weights in each.energies)
+        num_products += V.shape[1] * (backward + bool(backward))
+    means = [[each / len(people) for each in some] for some in (products, grams)]
+    return Reply(len(people), rows, *means, num_products)
 
-    try:
-        ask = next(search)
-        while True:
-            told = [sums(people[g::groups], ask) for g in range(groups)]
-            said.append((ask, told))
-            ask = search.send(told)
-    except StopIteration as end:
-        return end.value, said
+
+def answer(solver, problem, people, groups=1, seed=0, sketch=lambda R: R):
+    """Drive a search with dense rows, see `reply`.
+
+    People are dealt out to the groups; `seed` is that of the random rows, `sketch` changes these. Returns the solution
+    and every (state, replies) on the way.
+    """
+    from ice_lightning.solvers.result import Solution
+
+    draw, steps, state = torch.Generator().manual_seed(seed), [], solver.init(problem)
+    while not isinstance(state, Solution):
+        replies = [reply(state.query, people[g::groups], draw, sketch) for g in range(groups)]
+        steps.append((state, replies))
+        state = solver.step(problem, state, replies)
+    return state, steps
 
 
 def published_rows(f, u, rows):

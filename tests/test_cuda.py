@@ -43,7 +43,7 @@ def test_coarser_numbers_keep_one_direction(compose, tmp_path, precision, radian
 def test_an_interrupted_search_goes_on_from_gpu_to_cpu(compose, tmp_path, monkeypatch):
     settings = ("criterion=lip_color", "space=w+", "layers=fine", "latents.count=1", "criterion.rank=2")
     once = run(compose(*settings, f"run_dir={tmp_path}/once"))
-    answer, calls = Discovery.groups, []
+    answer, calls = Discovery.replies, []
 
     def dies(module):
         calls.append(module)
@@ -51,7 +51,7 @@ def test_an_interrupted_search_goes_on_from_gpu_to_cpu(compose, tmp_path, monkey
             raise KeyboardInterrupt
         return answer(module)
 
-    monkeypatch.setattr(Discovery, "groups", dies)
+    monkeypatch.setattr(Discovery, "replies", dies)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         run(compose(*settings, "trainer=gpu", f"run_dir={tmp_path}/twice"))
     monkeypatch.undo()

@@ -25,12 +25,14 @@ from hydra.utils import instantiate
 from matplotlib.figure import Figure
 
 from ice_lightning import load_subspace
+from ice_lightning.criterions import Analysis
+from ice_lightning.discovery.features import PersonFeatures
 from ice_lightning.discovery.module import Discovery
-from ice_lightning.jacobians.linearize import linearise
+from ice_lightning.jacobians.linearize import Jacobian
 from ice_lightning.launch import keep_freed_memory
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.parallel import Batch
-from ice_lightning.solvers.dense import EigenResult
+from ice_lightning.solvers.result import Solution
 from ice_lightning.subspace import principal_angles
 from ice_lightning.tasks.build import build_criterion, layers_of
 
@@ -131,16 +133,16 @@ def random_generator(side: int) -> Generator:
     return G.eval().requires_grad_(False)
 
 
-def drive(module: Discovery, U: torch.Tensor) -> tuple[float, EigenResult]:
-    """Seconds and result of a search over all people, without a trainer."""
+def drive(module: Discovery, U: torch.Tensor) -> tuple[float, Solution]:
+    """Seconds and end of a search over all people, without a trainer."""
     began = time.perf_counter()
     while True:
         module.add(dict(enumerate(U.split(1))))
-        try:
-            module.ask = module.search.send(module.groups())
-            module.clear()
-        except StopIteration as end:
-            return time.perf_counter() - began, end.value.result
+        after = module.solver.step(module.problem, module.state, module.replies())
+        if isinstance(after, Solution):
+            return time.perf_counter() - began, after
+        module.state, module.passes = after, module.passes + 1
+        module.clear()
 
 
 PIXELS = (
@@ -159,13 +161,14 @@ def seconds_of_rows(module: Discovery, u: torch.Tensor, count: int, seed: int) -
     from reference import published_rows
 
     analysis = module.analyse(u)
+    assert isinstance(analysis, Analysis)
+    seen = analysis._replace(parse=analysis.parse.long())
+    features = PersonFeatures(module.coordinates, list(module.terms), seen, u)
 
     def f(v: torch.Tensor) -> torch.Tensor:
-        image = module.draw(v, u)
-        seen = analysis._replace(parse=analysis.parse.long())
-        return torch.cat([term(image, seen) for term in module.terms], 1)
+        return torch.cat(features(v), 1)
 
-    v = u[:, module.coordinates]
+    v = module.coordinates.start(u)
     rows = f(v).shape[1]
     some = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))[:count].tolist()
     began = time.perf_counter()
@@ -180,8 +183,9 @@ def random() -> dict[str, Any]:
         G = random_generator(side)
         fast, U = a_person(*PIXELS, generator=G, people=2)
         slow, _ = a_person(*PIXELS, "solver=exact", generator=G, people=2)
-        (seconds, one), (whole, other) = drive(fast, U), drive(slow, U)
+        (seconds, first), (whole, second) = drive(fast, U), drive(slow, U)
         published, rows = seconds_of_rows(fast, U[:1], 60, 0)
+        one, other = first.result, second.result
         kept = min(len(one.values), len(other.values))
         found[str(side)] = {
             "coordinates": fast.problem.n,
@@ -189,11 +193,11 @@ def random() -> dict[str, Any]:
             "published": published,
             "exact": whole / 2,
             "krylov": seconds / 2,
-            "products": one.stats["products"],
+            "products": first.cost.products,
             "rank": [len(one.values), len(other.values)],
             "smallest_cosine": float(principal_angles(one.vectors, other.vectors).max().cos()),
             "largest_eigenvalue_error": float((one.values[:kept] / other.values[:kept] - 1).abs().max()),
-            "stopped_early": one.stats["stopped_early"],
+            "stopped_early": first.stopped_early,
         }
         print(side, found[str(side)], flush=True)
     return found
@@ -206,10 +210,9 @@ def growth() -> dict[str, Any]:
     def series(name: str, xs: list[float], runs: list[tuple[Discovery, torch.Tensor]]) -> None:
         rows = []
         for x, (module, U) in zip(xs, runs, strict=True):
-            seconds, result = drive(module, U)
-            stats, why = result.stats, result.stats["stopped_early"]
-            rows.append({"x": x or module.problem.n, "seconds": seconds, "products": stats["products"], "why": why})
-            rows[-1]["rank"] = len(result.values)
+            seconds, end = drive(module, U)
+            facts = {"products": end.cost.products, "why": end.stopped_early, "rank": len(end.result.values)}
+            rows.append({"x": x or module.problem.n, "seconds": seconds} | facts)
             print(name, rows[-1], flush=True)
         first, last = rows[0], rows[-1]
         slope = math.log(last["seconds"] / first["seconds"]) / math.log(last["x"] / first["x"])
@@ -260,10 +263,10 @@ def product(side: int) -> dict[str, float]:
     G = Generator(img_resolution=side).eval().requires_grad_(False)
     s = G.convert(G.sample(1), "z", "s")
     began = time.perf_counter()
-    linear = linearise(lambda v: [G(v, "s").flatten(1)], s, batch=Batch(1))
-    JV = linear.push(torch.randn(s.shape[1], 1))[0]
+    J = Jacobian(lambda v: G(v, "s").flatten(1), s, batch=Batch(1))
+    JV = J.matmat(torch.randn(s.shape[1], 1))
     middle = time.perf_counter()
-    linear.pull({0: JV})
+    J.adjoint(JV)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "coordinates": s.shape[1],
@@ -363,9 +366,9 @@ def device(sides: tuple[int, ...] = (256, 1024), name: str = "cuda") -> dict[str
 
             rows: dict[str, float] = {}
             for size in (1, 4, 16, 64):
-                push, some = linearise(f, s, batch=Batch(size)).push, V[:, :size]
+                push, some = Jacobian(f, s, batch=Batch(size)).matmat, V[:, :size]
                 rows[str(size)] = timed(lambda push=push, some=some: push(some), size)  # type: ignore[misc]
-            product = linearise(f, s, batch=Batch(1)).push(V[:, :1])[0]
+            product = Jacobian(f, s, batch=Batch(1)).matmat(V[:, :1])
             exact = exact if len(exact) else product
             rows["error"] = float((product - exact).norm() / exact.norm())
             found[f"{side} px, {precision}"] = rows

@@ -17,13 +17,14 @@ from torch.func import jvp, vmap
 
 from ice_lightning.criterions import Analysis, Term
 from ice_lightning.discovery.module import Discovery
-from ice_lightning.jacobians.operators import Jacobian
+from ice_lightning.jacobians.linearize import Jacobian
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.parallel import Batch
 from ice_lightning.solvers.dense import thin_factor
 from ice_lightning.solvers.exact import FullJacobian
 from ice_lightning.solvers.problem import Reply
+from ice_lightning.solvers.result import Solution
 from ice_lightning.tasks.build import build_criterion, layers_of
 
 FEW = 300
@@ -107,11 +108,11 @@ def discover(
         began = time.perf_counter()
         module = Discovery(G, faces, criterion, FullJacobian(), len(u), first.space, layers_of(configs[name], G))
         module.people_used = len(used[name])
-        means = [factors[key].cpu()[:, module.coordinates] * len(used[name]) ** -0.5 for key in keys[name]]
-        try:
-            rows = Reply(len(used[name]), means, [], [], len(module.coordinates))
-            module.search.send([rows])
-        except StopIteration as end:
-            module.finish(end.value)
+        coordinates = module.coordinates.index
+        means = [factors[key].cpu()[:, coordinates] * len(used[name]) ** -0.5 for key in keys[name]]
+        reply = Reply(len(used[name]), means, [], [], len(coordinates))
+        end = module.solver.step(module.problem, module.state, [reply])
+        assert isinstance(end, Solution)
+        module.finish(end)
         own = time.perf_counter() - began + sum(spent[key] for key in keys[name])
-        done(name, module, own + shared * len(module.coordinates) / u.shape[1])
+        done(name, module, own + shared * len(coordinates) / u.shape[1])

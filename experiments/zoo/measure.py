@@ -125,9 +125,9 @@ def main() -> None:
 
     def save(name: str, module: Discovery, seconds: float) -> None:
         (args.work / name).mkdir(parents=True, exist_ok=True)
-        facts = {"people": module.people_used, "seconds": round(seconds, 1), "leakage": module.metrics["leakage"]}
+        facts = {"people": module.people_used, "seconds": round(seconds, 1), "leakage": module.metrics.leakage}
         Subspace(module.result.vectors, module.result.values, module.space, facts).save(args.work / name / FILE)
-        print(f"{name}: rank {module.metrics['rank']}, {seconds:.0f} s", flush=True)
+        print(f"{name}: rank {module.metrics.rank}, {seconds:.0f} s", flush=True)
 
     if missing := [name for name in args.presets if not (args.work / name / FILE).exists()]:
         discover(load_generator("embedded"), embedded_faces(), presets(missing), save)

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 from rich.console import Console
 
-from ice_lightning.discovery.module import Discovery
+from ice_lightning.discovery.module import Discovery, Stage
 from ice_lightning.files import LAST, atomic_write
 from ice_lightning.progress import bar
 
@@ -42,37 +42,38 @@ class StageProgress(pl.Callback):
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        said = (
+        columns = (
             "pass {task.fields[number]}: [bold]{task.fields[stage]}[/]",
             "person {task.fields[person]} of {task.total:.0f}",
         )
-        self.progress = bar(self.console, *said)
+        self.progress = bar(self.console, *columns)
+        self.people, self.began, self.shown = 0, 0.0, (0, -1)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen to the module."""
         assert isinstance(pl_module, Discovery)
         if not trainer.is_global_zero:
             return
-        people = len(trainer.datamodule.latents)  # type: ignore[attr-defined]
-        task = self.progress.add_task("", total=people, stage="start", person=1, number=1)
-        began, said = time.monotonic(), (0, -1)
-
-        def tell(stage: str, person: int, share: float) -> None:
-            nonlocal said, began
-            number, done, shown = len(pl_module.told) + 1, min(person + share, people), min(person + 1, people)
-            if number != said[0]:
-                began = time.monotonic()
-                self.progress.reset(task, number=number, stage=stage, person=shown)  # which forgets all others
-            self.progress.update(task, completed=done, stage=stage, person=shown, number=number)
-            if not self.console.is_terminal and (number, person) != said:
-                elapsed = time.monotonic() - began
-                left = f", about {elapsed / done * (people - done):.0f} s left in this pass" if done else ""
-                self.console.print(f"pass {number}, {stage}: person {shown} of {people}{left}")
-            said = (number, person)
-
-        pl_module.tell = tell
+        self.people = len(trainer.datamodule.latents)  # type: ignore[attr-defined]
+        self.task = self.progress.add_task("", total=self.people, stage="start", person=1, number=1)
+        self.began = time.monotonic()
+        pl_module.listeners.append(self.show)
         if self.console.is_terminal:
             self.progress.start()
+
+    def show(self, stage: Stage) -> None:
+        """Show what begins; another pass is another bar."""
+        number, name, person = stage
+        done, shown = min(person, self.people), min(person + 1, self.people)
+        if number != self.shown[0]:
+            self.began = time.monotonic()
+            self.progress.reset(self.task, number=number, stage=name, person=shown)  # which forgets all others
+        self.progress.update(self.task, completed=done, stage=name, person=shown, number=number)
+        if not self.console.is_terminal and (number, person) != self.shown:
+            elapsed = time.monotonic() - self.began
+            left = f", about {elapsed / done * (self.people - done):.0f} s left in this pass" if done else ""
+            self.console.print(f"pass {number}, {name}: person {shown} of {self.people}{left}")
+        self.shown = (number, person)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the terminal as it was."""

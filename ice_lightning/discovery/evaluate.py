@@ -1,15 +1,16 @@
-"""What a person's Jacobians say to an ask, and the sums of that over people."""
+"""The answer to a query for one person, from their Jacobians, and sums of answers over people."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from ice_lightning.jacobians.linearize import Linear
+from ice_lightning.jacobians.linearize import Jacobian
 from ice_lightning.solvers.dense import thin_factor
-from ice_lightning.solvers.problem import Problem, Query, Reply
+from ice_lightning.solvers.problem import FactorQuery, Problem, Query, Reply
 
 
 @dataclass
@@ -21,14 +22,14 @@ class Accumulator:
         products: (n, b) each.
         grams: (b, b) each.
         people: how many.
-        spent: products with a Jacobian that the last one took.
+        num_products: with a Jacobian, that the last one took.
     """
 
     rows: list[Tensor] = field(default_factory=list)
     products: list[Tensor] = field(default_factory=list)
     grams: list[Tensor] = field(default_factory=list)
     people: int = 0
-    spent: int = 0
+    num_products: int = 0
 
     def add(self, other: Accumulator) -> None:
         """Add someone, or a group."""
@@ -39,76 +40,97 @@ class Accumulator:
             self.products = [a + b for a, b in zip(self.products, other.products, strict=True)]
             self.grams = [a + b for a, b in zip(self.grams, other.grams, strict=True)]
         self.people += other.people
-        self.spent = max(self.spent, other.spent)
+        self.num_products = max(self.num_products, other.num_products)
 
     def mean(self) -> Reply:
         """Per person."""
         share = 1 / self.people
         rows = [R * share**0.5 for R in self.rows]
         products, grams = ([each * share for each in sums] for sums in (self.products, self.grams))
-        return Reply(self.people, rows, products, grams, self.spent)
+        return Reply(self.people, rows, products, grams, self.num_products)
 
 
-def used_terms(ask: Query, count: int) -> list[int]:
-    """Which of the terms an ask looks at."""
-    weights = [each.weights for each in ask.rows] + [each.weights for each in ask.products]
-    return [i for i in range(count) if ask.grams is not None or any(each[i] for each in weights)]
-
-
-def evaluate(ask: Query, linear: Linear, used: list[int], n: int, seed: int) -> Accumulator:
-    """What is asked of one person.
+def used_terms(query: Query, count: int) -> list[int]:
+    """Which of the terms a query looks at.
 
     Args:
-        ask: see there.
-        linear: the Jacobians of the terms in `used`, in that order.
+        query: see Query.
+        count: how many terms there are.
+    """
+    weights = [each.weights for each in query.rows]
+    weights += [energy for each in query.products for energy in each.energies]
+    every = any(each.grams for each in query.products)
+    return [i for i in range(count) if every or any(each[i] for each in weights)]
+
+
+def evaluate(query: Query, J: Jacobian, used: list[int], n: int, seed: int) -> Accumulator:
+    """The answer to a query for one person.
+
+    Args:
+        query: see Query.
+        J: of the terms in `used`, in that order.
         used: see used_terms.
         n: coordinates.
         seed: of random combinations.
     """
-    place, spent = {term: i for i, term in enumerate(used)}, 0
-    sizes = [part.shape[1] for part in linear.parts]
-    like = linear.parts[0]
-    if ask.rows and all(each.random is None for each in ask.rows) and not ask.products and sum(sizes) > n:
-        J = torch.cat(linear.push(torch.eye(n).to(like))).double().split(sizes)
-        parts = [[J[place[i]] * w**0.5 for i, w in enumerate(each.weights) if w] for each in ask.rows]
-        return Accumulator([thin_factor(each).cpu() for each in parts], people=1, spent=n)
+    place = {term: i for i, term in enumerate(used)}
+    whole = query.rows and all(each.random is None for each in query.rows) and not query.products
+    if whole and J.shape[0] > n:
+        dense = J.split(J.matmat(torch.eye(n).to(J.like)).double())
+        parts = [[dense[place[i]] * w**0.5 for i, w in enumerate(each.weights) if w] for each in query.rows]
+        return Accumulator([thin_factor(each).cpu() for each in parts], people=1, num_products=n)
     draw = torch.Generator().manual_seed(seed)
-    rows = []
-    for each in ask.rows:
-        weights = {place[i]: w**0.5 for i, w in enumerate(each.weights) if w}
-        if each.random is None:
-            found = [linear.pull({i: torch.eye(sizes[i]).to(like) * w}).T for i, w in weights.items()]
-        else:
-            scale = each.random**-0.5
-            random = {i: torch.randn(sizes[i], each.random, generator=draw) * (w * scale) for i, w in weights.items()}
-            found = [linear.pull({i: Y.to(like) for i, Y in random.items()}).T] if random else []
-        spent += sum(len(R) for R in found)
-        rows.append((torch.cat(found) if found else like.new_zeros(0, n)).double().cpu())
-    moved: dict[int, list[Tensor]] = {}
-    products = []
-    for wanted in ask.products:
-        V, weights = wanted.V, {i: w for i, w in enumerate(wanted.weights) if w}
-        if not weights or not V.shape[1]:
-            products.append(torch.zeros_like(V))
+    rows = [factor(each, J, place, n, draw) for each in query.rows]
+    num_products = sum(len(R) for R in rows)
+    products, grams = [], []
+    for each in query.products:
+        energies = [{place[i]: w for i, w in enumerate(weights) if w} for weights in each.energies]
+        if not each.V.shape[1] or not (each.grams or any(energies)):
+            products += [torch.zeros_like(each.V) for _ in energies]
             continue
-        if id(V) not in moved:
-            moved[id(V)] = linear.push(V.to(like))
-            spent += V.shape[1]
-        products.append(linear.pull({place[i]: moved[id(V)][place[i]] * w for i, w in weights.items()}).double().cpu())
-        spent += V.shape[1]
-    grams = []
-    if ask.grams is not None:
-        if id(ask.grams) not in moved:
-            moved[id(ask.grams)] = linear.push(ask.grams.to(like))
-            spent += ask.grams.shape[1]
-        grams = [(JQ.T @ JQ).cpu() for JQ in (part.double() for part in moved[id(ask.grams)])]
-    return Accumulator(rows, products, grams, 1, spent)
+        JV = J.split(J.matmat(each.V.to(J.like)))
+        num_products += each.V.shape[1] * (1 + sum(map(bool, energies)))
+        for weights in energies:
+            GV = J.adjoint_of({i: JV[i] * w for i, w in weights.items()}) if weights else torch.zeros_like(each.V)
+            products.append(GV.double().cpu())
+        if each.grams:
+            grams = [(part.T @ part).cpu() for part in (part.double() for part in JV)]
+    return Accumulator(rows, products, grams, 1, num_products)
 
 
-def wanted_energy(ask: Query, told: Accumulator, problem: Problem) -> float:
-    """A person's energy of the activated terms, or an estimate of it, from rows that were asked of these alone."""
+def factor(query: FactorQuery, J: Jacobian, place: Mapping[int, int], n: int, draw: torch.Generator) -> Tensor:
+    """R (r, n) with R^T R equal to an energy of one person, or to an estimate of it.
+
+    Args:
+        query: which energy.
+        J: of some terms.
+        place: of a term, by number, among the parts of J.
+        n: coordinates.
+        draw: makes random combinations.
+    """
+    weights = {place[i]: w**0.5 for i, w in enumerate(query.weights) if w}
+    if query.random is None:
+        R = [J.adjoint_of({i: torch.eye(J.sizes[i]).to(J.like) * w}).T for i, w in weights.items()]
+    else:
+        scale = query.random**-0.5
+        random = {i: torch.randn(J.sizes[i], query.random, generator=draw) * (w * scale) for i, w in weights.items()}
+        R = [J.adjoint_of({i: Y.to(J.like) for i, Y in random.items()}).T] if random else []
+    return (torch.cat(R) if R else J.like.new_zeros(0, n)).double().cpu()
+
+
+def wanted_energy(query: Query, answer: Accumulator, problem: Problem) -> float:
+    """A person's energy of the activated terms, or an estimate of it, from rows that were asked of these alone.
+
+    Args:
+        query: what was asked.
+        answer: of this person.
+        problem: whose weights count.
+
+    Returns:
+        The trace; 0 where the query has no such rows.
+    """
     split, total = len(problem.weights), 0.0
-    for each, R in zip(ask.rows, told.rows, strict=True):
+    for each, R in zip(query.rows, answer.rows, strict=True):
         if any(each.weights[:split]) and not any(each.weights[split:]):
             scale = next(w / asked for w, asked in zip(problem.weights, each.weights, strict=False) if asked)
             total += float(R.square().sum()) * scale

@@ -1,4 +1,4 @@
-"""Discovery: people in, a named subspace out; every epoch of `trainer.fit` answers one ask of the search."""
+"""Discovery: people in, a named subspace out; every epoch of `trainer.fit` answers one query of the search."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -18,20 +18,20 @@ from torch import Tensor, nn
 from ice_lightning.checks import one_of, problem
 from ice_lightning.criterions import Analysis, Criterion
 from ice_lightning.discovery.evaluate import Accumulator, evaluate, used_terms, wanted_energy
-from ice_lightning.jacobians.linearize import graph_bytes, linearise
-from ice_lightning.jacobians.operators import ROUNDING, probe
+from ice_lightning.discovery.features import LeftOut, MovingCoordinates, PersonFeatures, analyse
+from ice_lightning.discovery.metrics import DiscoveryMetrics, explained_energy, leakage
+from ice_lightning.jacobians.linearize import ROUNDING, check_repeatable, graph_bytes
 from ice_lightning.latents import PADDING
 from ice_lightning.metrics.subspace import outliers
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.parallel import Batch, as_bytes, choose_parallelism, map_threads
-from ice_lightning.population import GEOMETRIES, Geometry, geometry, layer_covariances
 from ice_lightning.renamed import renamed
-from ice_lightning.solvers.dense import EigenResult
 from ice_lightning.solvers.exact import FullJacobian
 from ice_lightning.solvers.krylov import BlockKrylov
 from ice_lightning.solvers.problem import VERSION, Problem, Reply, together
-from ice_lightning.solvers.result import Found
+from ice_lightning.solvers.projection import ProjectedResult
+from ice_lightning.solvers.result import Solution
 from ice_lightning.solvers.stability import GROUPS
 
 HALVED = 8
@@ -42,11 +42,30 @@ PRECISIONS = ("float32", "tf32", "bfloat16")
 """Of the generator, while products are taken: tf32 is for GPUs, and rounds what goes into convolutions to ten bits;
 bfloat16 has eight, of weights and activations. Face models, features and sums are not touched."""
 COARSE = 0.03
-"""See operators.ROUNDING, for the precisions that have fewer bits."""
+"""See linearize.ROUNDING, for the precisions that have fewer bits."""
+
+
+class Stage(NamedTuple):
+    """What a discovery is at.
+
+    Attributes:
+        pass_number: from 1.
+        name: analyse, products or solve.
+        person: from 0.
+    """
+
+    pass_number: int
+    name: str
+    person: int
 
 
 def seed_of(person: int, number: int) -> int:
-    """Of a person's random rows in a pass: hashed, since people's latents have small numbers for seeds."""
+    """The seed of a person's random rows in a pass: hashed, since people's latents have small numbers for seeds.
+
+    Args:
+        person: by number.
+        number: of the pass, from 0.
+    """
     return int.from_bytes(hashlib.blake2b(f"rows of person {person} in pass {number}".encode(), digest_size=4).digest())
 
 
@@ -65,11 +84,17 @@ class Discovery(pl.LightningModule):
         settings: what a checkpoint has to agree in, flat.
         metric: euclidean, or population, in whose coordinates all energies are then taken, see `population`.
 
-    After the fit, `result` holds the eigenpairs and `metrics` the numbers of metrics.json.
+    Attributes:
+        state: of the search; `query` in it is what the next epoch answers.
+        result: after the fit, the directions in the whole space, and spectra.
+        solution: after the fit, all that the search found.
+        metrics: after the fit, the numbers of metrics.json.
+        listeners: are called with each `Stage` as it begins, from several threads.
     """
 
-    result: EigenResult
-    metrics: dict[str, Any]
+    result: ProjectedResult
+    solution: Solution
+    metrics: DiscoveryMetrics
 
     def __init__(
         self,
@@ -88,28 +113,16 @@ class Discovery(pl.LightningModule):
         self.automatic_optimization = False
         one_of("precision", precision, PRECISIONS)
         one_of("space", space, generator.spaces)
-        one_of("geometry", metric, GEOMETRIES)
         self.generator, self.faces, self.criterion = generator, faces, criterion
         self.drawer = copy.deepcopy(generator).bfloat16() if precision == "bfloat16" else generator
         self.solver, self.space, self.precision = solver, space, precision
         self.settings = dict(settings or {})
-        self.coordinates: Tensor
-        self.register_buffer("coordinates", generator.coordinates(space, layers), persistent=False)
-        # Layers that stay where they are need no derivative, and are told apart where a space has any.
-        widths = generator.widths(space) if layers is not None else [generator.dim(space)]
-        moving = torch.zeros(generator.dim(space), dtype=torch.bool)
-        moving[self.coordinates] = True
-        self.pieces = [(width, bool(part[0])) for width, part in zip(widths, moving.split(widths), strict=True)]
-        self.geometry: Geometry | None = None
-        if metric == "population":
-            moves = torch.stack([part.any() for part in moving.split(generator.widths(space))])
-            self.geometry = geometry(layer_covariances(generator, space), moves)
+        self.coordinates = MovingCoordinates.of(generator, self.drawer, space, layers, metric)
         wanted, unwanted = criterion.activate.values(), criterion.suppress.values()
         terms = [each.term for each in wanted] + [each.term for each in unwanted]
         self.terms = nn.ModuleList(terms)
-        self.forward_mode = all(term.forward_mode for term in terms)
         self.problem = Problem(
-            n=len(self.coordinates),
+            n=len(self.coordinates.index),
             weights=tuple(each.weight for each in wanted),
             ratios={name: each.ratio for name, each in criterion.suppress.items()},
             projection=criterion.projection,
@@ -121,18 +134,17 @@ class Discovery(pl.LightningModule):
         )
         self.strict_loading = False
         self.unused = nn.Parameter(torch.zeros(()))  # DistributedDataParallel refuses a module that trains nothing
-        self.search = solver.search(self.problem)
-        self.ask = next(self.search)
-        self.told: list[list[Reply]] = []
-        self.analyses: dict[int, Analysis | str] = {}
+        self.state: Any = solver.init(self.problem)
+        self.passes = 0
+        self.analyses: dict[int, Analysis | LeftOut] = {}
         self.energies: dict[int, float] = {}
-        self.tallies = [Accumulator() for _ in range(GROUPS)]
+        self.accumulators = [Accumulator() for _ in range(GROUPS)]
         self.batch: Batch | None = None
         self.threads = 1
         self.people_used = 0
         self.people_skipped: Counter[str] = Counter()
         self.seconds: defaultdict[str, float] = defaultdict(float)
-        self.tell: Callable[[str, int, float], None] = lambda stage, person, share: None
+        self.listeners: list[Callable[[Stage], None]] = []
 
     def configure_optimizers(self) -> None:
         """Nothing is trained."""
@@ -145,12 +157,17 @@ class Discovery(pl.LightningModule):
     @contextmanager
     def stage(self, name: str, person: int) -> Iterator[None]:
         """Time a stage under its name, and say that it began."""
-        self.tell(name, person, 0.0)
+        self.report(name, person)
         began = time.perf_counter()
         try:
             yield
         finally:
             self.seconds[name] += time.perf_counter() - began
+
+    def report(self, name: str, person: int) -> None:
+        """Tell listeners that a stage began for a person."""
+        for listener in self.listeners:
+            listener(Stage(self.passes + 1, name, person))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Add what is asked of each person of a batch {"index": (B,), "u": (B, n)}."""
@@ -158,116 +175,81 @@ class Discovery(pl.LightningModule):
         self.add({person: u for person, u in pairs if person != PADDING})
 
     def add(self, people: Mapping[int, Tensor]) -> None:
-        """Add what is asked of some people, latents (1, n) by number, or count why they were skipped."""
+        """Add the answers of some people, latents (1, n) by number, or count why they were left out."""
         new = [(person, u) for person, u in people.items() if person not in self.analyses]
         if new:
             with self.stage("analyse", new[0][0]):
                 if not self.analyses:
-                    self.probe(new[0][1])
+                    self.check_repeatable(new[0][1])
                 found = map_threads(self.analyse, [u for _, u in new], torch.get_num_threads())
                 self.analyses |= {person: each for (person, _), each in zip(new, found, strict=True)}
         for person in people:
-            if isinstance(why := self.analyses[person], str):
-                self.people_skipped[why] += 1
-        seen = [(p, u) for p, u in people.items() if not isinstance(self.analyses[p], str)]
+            if isinstance(each := self.analyses[person], LeftOut):
+                self.people_skipped[each.reason] += 1
+        seen = [(p, u) for p, u in people.items() if isinstance(self.analyses[p], Analysis)]
         if not seen:
             return
         with self.stage("products", seen[0][0]):
-            told = map_threads(self.answer, seen, self.at_once(*seen[0]))
-            for (person, _), each in zip(seen, told, strict=True):
-                self.tallies[person % GROUPS].add(each)
-                if energy := wanted_energy(self.ask, each, self.problem):
+            answers = map_threads(self.answer, seen, self.choose_threads(*seen[0]))
+            for (person, _), answer in zip(seen, answers, strict=True):
+                self.accumulators[person % GROUPS].add(answer)
+                if energy := wanted_energy(self.state.query, answer, self.problem):
                     self.energies[person] = energy
         self.people_used += len(seen)
 
-    def features(self, person: int, u: Tensor) -> Callable[[Tensor], list[Tensor]]:
-        """The features that are asked of a person, by the coordinates that may move."""
+    def features(self, person: int, u: Tensor) -> PersonFeatures:
+        """The features of a person that the query looks at, by the coordinates that may move."""
         analysis = self.analyses[person]
         assert isinstance(analysis, Analysis)
         analysis = analysis._replace(parse=analysis.parse.long())
-        used = used_terms(self.ask, len(self.terms))
-
-        def features(v: Tensor) -> list[Tensor]:
-            image = self.draw(v, u)
-            return [self.terms[i](image, analysis) for i in used]
-
-        return features
+        terms = [self.terms[i] for i in used_terms(self.state.query, len(self.terms))]
+        return PersonFeatures(self.coordinates, terms, analysis, u)  # type: ignore[arg-type]
 
     def answer(self, one: tuple[int, Tensor]) -> Accumulator:
-        """What a person (number, latent) says to the ask."""
+        """The answer of a person (number, latent) to the query."""
         person, u = one
-        self.tell("products", person, 0.0)
-        linear = linearise(self.features(person, u), self.start(u), self.forward_mode, self.batch)
-        seed = seed_of(person, len(self.told))
-        return evaluate(self.ask, linear, used_terms(self.ask, len(self.terms)), self.problem.n, seed)
+        self.report("products", person)
+        query, seed = self.state.query, seed_of(person, self.passes)
+        J = self.features(person, u).jacobian(self.batch)
+        return evaluate(query, J, used_terms(query, len(self.terms)), self.problem.n, seed)
 
-    def at_once(self, person: int, u: Tensor) -> int:
+    def choose_threads(self, person: int, u: Tensor) -> int:
         """How many people at once; sets how many products."""
         if self.batch is None:
-            graph = graph_bytes(self.features(person, u), self.start(u))
+            graph = graph_bytes(self.features(person, u), self.coordinates.start(u))
             share = choose_parallelism(u.device, self.solver.chunk, as_bytes(self.solver.memory), graph)
             self.batch, self.threads = Batch(share.products), share.people
         return self.threads
 
-    def start(self, u: Tensor) -> Tensor:
-        """The coordinates that may move (1, k) at a person u (1, n): the latent's own, or 0 population deviations."""
-        own = u[:, self.coordinates]
-        return own if self.geometry is None else torch.zeros_like(own)
-
-    def draw(self, v: Tensor, u: Tensor) -> Tensor:
-        """The image of the latent u (1, n) with the coordinates that may move at v (B, k), see `start`."""
-        like = next(self.drawer.parameters())
-        if self.geometry is not None:
-            x = v.new_zeros(len(v), u.shape[1]).index_copy(1, self.coordinates, v)
-            v = (u + self.geometry.displacement(x))[:, self.coordinates]
-        if len(self.pieces) == 1:
-            return self.drawer(v.to(like.dtype), self.space).to(v.dtype)
-        moving = iter(v.split([width for width, moves in self.pieces if moves], 1))
-        kept = u.expand(len(v), -1).split([width for width, _ in self.pieces], 1)
-        layers = [next(moving) if moves else still for (_, moves), still in zip(self.pieces, kept, strict=True)]
-        return self.drawer.draw([layer.to(like.dtype) for layer in layers], self.space).to(v.dtype)
-
-    def probe(self, u: Tensor) -> None:
+    def check_repeatable(self, u: Tensor) -> None:
         """Refuse networks that see something else in the same latent (1, n) the second time."""
         with torch.no_grad():
-            image = self.generator(u, self.space)
-            analysis = Analysis(*self.faces.analyse(image))
-            one, other = ([term(self.draw(self.start(u), u), analysis) for term in self.terms] for _ in "12")
+            analysis = Analysis(*self.faces.analyse(self.generator(u, self.space)))
+            features = PersonFeatures(self.coordinates, self.terms, analysis, u)  # type: ignore[arg-type]
+            one, other = (features(self.coordinates.start(u)) for _ in range(2))
         if all(bool(part.isfinite().all()) for part in one):  # else this person is left out
-            probe(one, other, ROUNDING if self.precision == "float32" else COARSE)
+            check_repeatable(one, other, ROUNDING if self.precision == "float32" else COARSE)
 
-    def analyse(self, u: Tensor) -> Analysis | str:
-        """What the face models see in a person, or what is missing there, for which the person is left out."""
-        with torch.no_grad():
-            image = self.generator(u, self.space)
-            if not bool(image.isfinite().all()):
-                return "a finite image"
-            analysis = Analysis(*self.faces.analyse(image))
-            for each in self.criterion.activate.values():
-                if bool(each.term.empty(analysis)):
-                    return each.term.label
-            features = [term(image, analysis) for term in self.terms]
-            for term, part in zip(self.terms, features, strict=True):
-                if not bool(part.isfinite().all()):
-                    return f"finite {term.label}"
-        return analysis._replace(parse=analysis.parse.to(torch.uint8))  # bytes: it is kept for every person
+    def analyse(self, u: Tensor) -> Analysis | LeftOut:
+        """What the face models see in a person (1, n), or what is missing there."""
+        return analyse(self.generator, self.space, self.faces, self.criterion, u)
 
     def gather(self) -> None:
         """Give every rank what all of them have added up."""
         everyone: list[Any] = [None] * self.trainer.world_size
-        own = self.tallies, self.people_used, self.people_skipped, self.energies
-        torch.distributed.all_gather_object(everyone, own)
+        state = self.accumulators, self.people_used, self.people_skipped, self.energies
+        torch.distributed.all_gather_object(everyone, state)
         self.clear()
-        for tallies, used, skipped, energies in everyone:
-            for tally, other in zip(self.tallies, tallies, strict=True):
-                tally.add(other)
+        for accumulators, used, skipped, energies in everyone:
+            for own, other in zip(self.accumulators, accumulators, strict=True):
+                own.add(other)
             self.people_used += used
             self.people_skipped += skipped
             self.energies |= energies
 
     def clear(self) -> None:
         """Begin a pass."""
-        self.tallies = [Accumulator() for _ in range(GROUPS)]
+        self.accumulators = [Accumulator() for _ in range(GROUPS)]
         self.people_used, self.people_skipped = 0, Counter()
 
     def on_train_epoch_end(self) -> None:
@@ -282,31 +264,33 @@ class Discovery(pl.LightningModule):
                 "raise latents.count, change latents.seed or choose another region",
             )
         with self.stage("solve", self.people_used):
-            groups = self.groups()
-            told: dict[str, float] = {"pass/people": self.people_used, "pass/products_per_person": groups[0].spent}
-            try:
-                self.ask = self.search.send(groups)
-                self.told.append(groups)
-                self.clear()
-                residual = self.ask.residual
-            except StopIteration as end:
-                self.finish(end.value)
+            replies = self.replies()
+            values: dict[str, float] = {
+                "pass/people": self.people_used,
+                "pass/products_per_person": replies[0].num_products,
+            }
+            after = self.solver.step(self.problem, self.state, replies)
+            if isinstance(after, Solution):
+                self.finish(after)
                 self.trainer.should_stop = True
-                residual = self.metrics["residual"]
-        told |= {} if residual is None else {"pass/residual": residual}
-        told |= {"pass/energy": sum(self.energies.values()) / len(self.energies)} if self.energies else {}
+                residual: float | None = after.residual
+            else:
+                self.state, residual = after, after.query.residual
+                self.passes += 1
+                self.clear()
+        values |= {} if residual is None else {"pass/residual": residual}
+        values |= {"pass/energy": sum(self.energies.values()) / len(self.energies)} if self.energies else {}
         for logger in self.trainer.loggers:
-            logger.log_metrics(told, self.trainer.current_epoch)
+            logger.log_metrics(values, self.trainer.current_epoch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What the search was told, from which all else follows; the networks are frozen and come from their files."""
+        """The search's state as it is; the networks are frozen and come from their files."""
         checkpoint["state_dict"] = {}
         checkpoint["settings"], checkpoint["energies"] = self.settings, self.energies
-        checkpoint["search"] = VERSION
-        checkpoint["told"] = [[tuple(sums) for sums in groups] for groups in self.told]
+        checkpoint["search"], checkpoint["state"], checkpoint["passes"] = VERSION, self.state, self.passes
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Tell the search again; raises IceError for a checkpoint of other settings, or of another search."""
+        """Go on from a state; raises IceError for a checkpoint of other settings, or of another search."""
         if checkpoint.get("search") != VERSION:
             got = f"version {checkpoint.get('search', 1)}, which asked for other products"
             raise problem(f"a checkpoint of this search (version {VERSION})", got, "drop ckpt_path to begin anew")
@@ -319,47 +303,37 @@ class Discovery(pl.LightningModule):
                 f"one with {other.get(key)}",
                 "set it to that, or drop ckpt_path",
             )
-        self.energies = checkpoint["energies"]
-        for groups in checkpoint["told"]:
-            self.told.append([Reply(*sums) for sums in groups])
-            self.ask = self.search.send(self.told[-1])
+        self.energies, self.state, self.passes = checkpoint["energies"], checkpoint["state"], checkpoint["passes"]
 
-    def groups(self) -> list[Reply]:
+    def replies(self) -> list[Reply]:
         """The means over people of this pass, by groups, or all in one where they are few."""
-        sums = [each.mean() for each in self.tallies if each.people]
-        return sums if len(sums) == GROUPS and self.people_used >= HALVED else [together(sums)]
+        means = [each.mean() for each in self.accumulators if each.people]
+        return means if len(means) == GROUPS and self.people_used >= HALVED else [together(means)]
 
-    def finish(self, found: Found) -> None:
-        """Fill `result` and `metrics`."""
-        V = found.result.vectors
-        directions = V.new_zeros(self.generator.dim(self.space), V.shape[1]).index_copy(0, self.coordinates.cpu(), V)
-        if self.geometry is not None:
-            directions = self.geometry.displacement(directions.T).T  # of length 1 in the population metric
-        self.result = replace(found.result, vectors=directions)
-        split, c = len(self.problem.weights), found.coefficients
-        leakage = {}
-        for (name, each), R in zip(self.criterion.suppress.items(), found.factors[split:], strict=True):
-            first = float(torch.linalg.matrix_norm(R, 2).square()) if len(R) else 0.0
-            share = (R @ c).square().sum(0).max() / first if first > 0 else 0.0  # nothing, where no one has its region
-            leakage[f"{name} ({each.term.label}), ratio {each.ratio:g}"] = float(share)
-        orthonormal = torch.linalg.qr(c).Q
-        weighted = list(zip(found.factors, self.problem.weights, strict=False))
-        energy = sum(float((R @ orthonormal).square().sum()) * w for R, w in weighted)
-        self.metrics = {
-            "rank": V.shape[1],
-            "eigenvalues": self.result.values.tolist(),
-            "explained_energy": energy / (energy + found.rest),
-            "explained_energy_error": energy * found.rest_error / (energy + found.rest) ** 2,
-            "leakage": leakage,
-            "suppressed_rank": found.result.stats["suppressed_rank"],
-            "latent_dim": self.generator.dim(self.space),
-            "coordinates": self.problem.n,
-            "people_used": self.people_used,
-            "people_skipped": self.people_skipped.total(),
-            "skipped_for_want_of": dict(self.people_skipped),
-            "energy_of_person": {str(person): self.energies[person] for person in sorted(self.energies)},
-            "odd_people": outliers(self.energies),
-            "stability": found.result.stats["stability"],
-            "products_per_person": found.result.stats["products"],
-            **{name: found.result.stats[name] for name in ("passes", "residual", "stopped_early")},
-        }
+    def finish(self, solution: Solution) -> None:
+        """Fill `solution`, `result` and `metrics`."""
+        V, split = solution.result.vectors, len(self.problem.weights)
+        self.solution = solution
+        self.result = replace(solution.result, vectors=self.coordinates.directions(V))
+        explained, error = explained_energy(solution, self.problem.weights)
+        self.metrics = DiscoveryMetrics(
+            rank=V.shape[1],
+            eigenvalues=tuple(self.result.values.tolist()),
+            explained_energy=explained,
+            explained_energy_error=error,
+            leakage=leakage(self.criterion, solution.factors[split:], solution.coefficients),
+            suppressed_rank=solution.result.suppressed_rank,
+            latent_dim=self.generator.dim(self.space),
+            coordinates=self.problem.n,
+            people_used=self.people_used,
+            people_skipped=self.people_skipped.total(),
+            skipped_for_want_of=dict(self.people_skipped),
+            energy_of_person={person: self.energies[person] for person in sorted(self.energies)},
+            odd_people=tuple(outliers(self.energies)),
+            stability=solution.stability,
+            products_per_person=solution.cost.products,
+            passes=solution.cost.passes,
+            residual=solution.residual,
+            stop=solution.stopped.why.name.lower(),
+            stopped_early=solution.stopped_early,
+        )

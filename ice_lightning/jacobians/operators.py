@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
-
-from ice_lightning.checks import problem
-from ice_lightning.jacobians.linearize import linearise
-from ice_lightning.parallel import Batch
 
 
 class LinearOperator(Protocol):
@@ -59,52 +55,6 @@ class Dense:
     def adjoint(self, Y: Tensor) -> Tensor:
         """(m, k) -> (n, k)."""
         return self.matrix.T @ Y
-
-
-class Jacobian:
-    """The Jacobian of `f` at one latent.
-
-    Args:
-        f: (B, n) -> (B, m), each row on its own.
-        u: (1, n), where to differentiate.
-        forward: whether f has a forward mode; without it, columns take two backward passes.
-        batch: how many products at once; one by default.
-
-    Raises:
-        IceError: when f(u) isn't finite, or two evaluations differ (dropout, batch statistics, random noise).
-    """
-
-    def __init__(
-        self, f: Callable[[Tensor], Tensor], u: Tensor, forward: bool = True, batch: Batch | None = None
-    ) -> None:
-        if u.ndim != 2 or len(u) != 1:
-            raise problem("one latent of shape (1, n)", tuple(u.shape), "pass one person at a time")
-        self.like, self.linear = u, linearise(lambda u: [f(u)], u, forward, batch)
-        with torch.no_grad():
-            probe(self.linear.parts, [f(u)])
-        self.shape = (self.linear.parts[0].shape[1], u.shape[1])
-
-    def matmat(self, V: Tensor) -> Tensor:
-        """(n, k) -> (m, k)."""
-        return self.linear.push(V)[0]
-
-    def adjoint(self, Y: Tensor) -> Tensor:
-        """(m, k) -> (n, k)."""
-        return self.linear.pull({0: Y})
-
-
-ROUNDING = 1e-4
-"""Two evaluations that differ by no more than this share of their norm are the same: on a GPU, transposed convolutions
-and others add in any order."""
-
-
-def probe(parts: list[Tensor], again: list[Tensor], rounding: float = ROUNDING) -> None:
-    """Refuse features that can't be differentiated: parts are one evaluation, again a second one at the same latent."""
-    bad = sum(int((~part.isfinite()).sum()) for part in parts)
-    if bad:
-        raise problem("finite features", f"{bad} NaN or infinite", "check the networks")
-    if any(float((b - a).norm()) > rounding * float(a.norm()) for a, b in zip(parts, again, strict=True)):
-        raise problem("a deterministic forward pass", "two different results", "use eval mode and constant noise")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ice_lightning.metrics.counterfactual import (
 from ice_lightning.metrics.frechet import Frechet, frechet
 from ice_lightning.metrics.moments import gaussian, moments
 from ice_lightning.metrics.proportion import Proportion, proportion
-from ice_lightning.metrics.subspace import DiscoveryMetrics, Stability, outliers
+from ice_lightning.metrics.subspace import outliers
 from ice_lightning.metrics.transition import COUT, source_and_target, transition
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "FVA",
     "MNAC",
     "Average",
-    "DiscoveryMetrics",
     "FlipRate",
     "Frechet",
     "IdentityCosine",
@@ -34,7 +33,6 @@ __all__ = [
     "Locality",
     "Measurement",
     "Proportion",
-    "Stability",
     "Sufficiency",
     "frechet",
     "gaussian",

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from ice_lightning.checkpoints.generators import generator_of
+from ice_lightning.discovery.metrics import RunMetrics
 from ice_lightning.files import write_bytes, write_text
-from ice_lightning.metrics import DiscoveryMetrics
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.reports import figures, pages
 from ice_lightning.reports.discovery import HELD_OUT
@@ -40,9 +40,7 @@ def write_comparison(
         top = visible_strength(G, subspace, u)
         tiles[name] = traverse(G, subspace, u, strengths_to(top, 3))[0]
     picture = figures.png(figures.overview(tiles, shared or "strongest directions"))
-    found = {
-        name: DiscoveryMetrics.from_json(json.loads((run / "metrics.json").read_text())) for name, run in runs.items()
-    }
+    found = {name: RunMetrics.from_json(json.loads((run / "metrics.json").read_text())) for name, run in runs.items()}
     links = {name: f"{run.relative_to(folder)}/report.html" for name, run in runs.items()}
     write_bytes(folder / "comparison.png", picture)
     write_text(folder / "comparison.html", pages.comparison_page(picture, found, links, shared, command))

@@ -11,11 +11,12 @@ import pytorch_lightning as pl
 import torch
 
 from ice_lightning.checks import problem
+from ice_lightning.discovery.features import LeftOut
+from ice_lightning.discovery.metrics import RunMetrics
 from ice_lightning.discovery.module import Discovery
 from ice_lightning.discovery.provenance import provenance
 from ice_lightning.files import LAST, write_bytes, write_json, write_text
 from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
-from ice_lightning.metrics import DiscoveryMetrics, Stability
 from ice_lightning.reports import figures, pages
 from ice_lightning.subspace import FILE, Subspace
 from ice_lightning.traversal import strengths_to, traverse, visible_strength
@@ -57,7 +58,7 @@ class SaveDiscovery(pl.Callback):
         self.seconds, self.people = seconds, people
         self.subspace: Subspace
         self.top = 1.0
-        self.metrics: DiscoveryMetrics
+        self.metrics: RunMetrics
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write everything, the subspace first: what comes after it can be made again."""
@@ -78,11 +79,8 @@ class SaveDiscovery(pl.Callback):
         self.subspace.save(self.folder / FILE)
         with pl_module.stage("pictures", pl_module.people_used):
             pictures = self.pictures(pl_module)
-        cost = {
-            "seconds": {k: round(v, 3) for k, v in (self.seconds | dict(pl_module.seconds)).items()},
-            "peak_memory_mb": round(peak_memory_mb(), 1),
-        }
-        self.metrics = DiscoveryMetrics.from_json(pl_module.metrics | cost)
+        seconds = {k: round(v, 3) for k, v in (self.seconds | dict(pl_module.seconds)).items()}
+        self.metrics = RunMetrics(pl_module.metrics, seconds, round(peak_memory_mb(), 1))
         write_json(self.folder / "metrics.json", self.metrics.to_json())
         source = pages.source(self.subspace.provenance)
         page = pages.discovery_page(
@@ -108,16 +106,15 @@ class SaveDiscovery(pl.Callback):
         strengths = strengths_to(self.top)
         images = traverse(G, self.subspace, u, strengths)
         title = f"{words(name)}: direction 0, people the search never saw"
-        result, stability = module.result, module.metrics["stability"]
+        result = module.result
         found = {
             "traversal": figures.traversal(images, figures.headings(strengths), title),
             "spectrum": figures.spectrum(
-                result.stats["projected"].tolist(), result.stats["unprojected"].tolist(), len(result.values),
+                result.projected.tolist(), result.unprojected.tolist(), len(result.values),
                 f"{words(name)}: {len(result.values)} directions",
             ),
             "people": figures.people(
-                module.energies, module.metrics["odd_people"],
-                None if stability is None else Stability.from_json(stability),
+                module.energies, module.metrics.odd_people, module.metrics.stability,
                 f"{words(name)}: who it was found on",
             ),
         }  # fmt: skip
@@ -129,8 +126,8 @@ class SaveDiscovery(pl.Callback):
     def track(self, trainer: pl.Trainer, module: Discovery) -> None:
         """Numbers to every logger; pictures, the people and what was made of what to W&B."""
         seconds = {f"seconds/{k}": v for k, v in self.metrics.seconds.items()}
-        leakage = {f"leakage/{k}": v for k, v in self.metrics.leakage.items()}
-        scalars = {k: v for k, v in vars(self.metrics).items() if isinstance(v, int | float)}
+        leakage = {f"leakage/{k}": v for k, v in module.metrics.leakage.items()}
+        scalars = {k: v for k, v in self.metrics.to_json().items() if isinstance(v, int | float)}
         for logger in trainer.loggers:
             logger.log_metrics(scalars | seconds | leakage)
             logger.save()
@@ -145,13 +142,14 @@ class SaveDiscovery(pl.Callback):
     def rows(self, trainer: pl.Trainer, module: Discovery) -> list[dict[str, Any]]:
         """A row for each person of the search; the first have pictures of themselves along the strongest direction."""
         latents = trainer.datamodule.latents  # type: ignore[attr-defined]
+        left_out = {p: each.reason for p, each in module.analyses.items() if isinstance(each, LeftOut)}
         rows: list[dict[str, Any]] = [
             {
                 "person": person,
                 "criterion": module.criterion.name,
                 "energy": module.energies.get(person),
-                "odd": person in self.metrics.odd_people,
-                "left_out_for_want_of": each if isinstance(each := module.analyses.get(person), str) else None,
+                "odd": person in module.metrics.odd_people,
+                "left_out_for_want_of": left_out.get(person),
             }
             for person in range(len(latents))
         ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ice_lightning.explanation.verdict import ClassifierVerdict
-from ice_lightning.metrics import Stability
+from ice_lightning.solvers.stability import Stability
 from ice_lightning.wording import words
 
 STYLE: Any = {

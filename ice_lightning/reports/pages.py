@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from ice_lightning.discovery.metrics import DiscoveryMetrics, RunMetrics
 from ice_lightning.explanation.metrics import ExplanationMetrics
 from ice_lightning.explanation.verdict import BUDGET, ClassifierVerdict, SubspaceVerdict
-from ice_lightning.metrics import DiscoveryMetrics, Proportion, Stability
+from ice_lightning.metrics import Proportion
+from ice_lightning.solvers.stability import Stability
 from ice_lightning.wording import percent, words
 
 CSS = """
@@ -203,7 +205,7 @@ def discovery_page(
     name: str,
     description: str,
     pictures: Mapping[str, bytes],
-    metrics: DiscoveryMetrics,
+    metrics: RunMetrics,
     config: str,
     source: Mapping[str, object] | None = None,
     command: str = "",
@@ -222,32 +224,33 @@ def discovery_page(
     Returns:
         HTML.
     """
+    found = metrics.found
     facts = {
-        "directions kept": metrics.rank,
-        "directions cut off": f"{metrics.suppressed_rank} of {metrics.coordinates} coordinates that may move",
-        "energy kept": energy_text(metrics),
-        "people used": metrics.people_used,
-        "people left out": ", ".join(f"{n} for want of {what}" for what, n in metrics.skipped_for_want_of.items())
+        "directions kept": found.rank,
+        "directions cut off": f"{found.suppressed_rank} of {found.coordinates} coordinates that may move",
+        "energy kept": energy_text(found),
+        "people used": found.people_used,
+        "people left out": ", ".join(f"{n} for want of {what}" for what, n in found.skipped_for_want_of.items())
         or "none",
-        "odd people": ", ".join(map(str, metrics.odd_people)) or "none",
-        "stability": stability_text(metrics.stability),
-        "search": f"{metrics.products_per_person} products a person in {metrics.passes} passes"
-        + (f"; {metrics.stopped_early}" if metrics.stopped_early else ""),
+        "odd people": ", ".join(map(str, found.odd_people)) or "none",
+        "stability": stability_text(found.stability),
+        "search": f"{found.products_per_person} products a person in {found.passes} passes"
+        + (f"; {found.stopped_early}" if found.stopped_early else ""),
         "peak memory": f"{metrics.peak_memory_mb:.0f} MB",
     }
     seconds = {stage: f"{value:.1f} s" for stage, value in metrics.seconds.items()}
     drawn = {key: picture(data, f"{name}: {SHOWN[key]}", SHOWN[key]) for key, data in pictures.items()}
     leakage = "The worst direction's share of a suppressed term's largest energy."
     evidence = drawn.get("spectrum", "") + drawn.get("people", "") + table(facts, "What was found")
-    evidence += f"<h3>Leakage</h3><p>{leakage}</p>{table(metrics.leakage, 'Leakage')}"
+    evidence += f"<h3>Leakage</h3><p>{leakage}</p>{table(found.leakage, 'Leakage')}"
     evidence += f"<h3>Time</h3>{table(seconds, 'Seconds by stage')}"
-    lead = f"{description} {metrics.rank} directions from {metrics.people_used} people."
+    lead = f"{description} {found.rank} directions from {found.people_used} people."
     sections = [("What it changes", drawn.get("traversal", "")), ("Evidence", evidence)]
     return page(words(name), lead, [*sections, provenance(command, config, source or {})])
 
 
 def comparison_page(
-    data: bytes, found: Mapping[str, DiscoveryMetrics], links: Mapping[str, str], shared: str, command: str = ""
+    data: bytes, found: Mapping[str, RunMetrics], links: Mapping[str, str], shared: str, command: str = ""
 ) -> str:
     """The page of a sweep of discoveries.
 
@@ -265,11 +268,11 @@ def comparison_page(
     body = ""
     for name, metrics in found.items():
         facts = {
-            "directions kept": metrics.rank,
-            "energy kept": energy_text(metrics),
-            "worst leakage": max(metrics.leakage.values(), default=0.0),
-            "people used": metrics.people_used,
-            "stability": stability_text(metrics.stability),
+            "directions kept": metrics.found.rank,
+            "energy kept": energy_text(metrics.found),
+            "worst leakage": max(metrics.found.leakage.values(), default=0.0),
+            "people used": metrics.found.people_used,
+            "stability": stability_text(metrics.found.stability),
             "seconds": f"{sum(metrics.seconds.values()):.0f}",
         }
         label = html.escape(name)

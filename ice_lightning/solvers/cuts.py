@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from ice_lightning.jacobians.operators import Dense, remove
+from ice_lightning.solvers.accuracy import ALONE, first_bar
 from ice_lightning.solvers.dense import DenseSVD, root
 from ice_lightning.solvers.inner_product import InnerProduct
-from ice_lightning.solvers.problem import ALONE, Problem, first_bar
+from ice_lightning.solvers.problem import Problem
 from ice_lightning.solvers.projection import LEFT, orthogonalised, union
 
 SETTLED = 0.1

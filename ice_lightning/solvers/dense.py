@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from scipy import linalg
@@ -21,13 +20,11 @@ class EigenResult:
         values: (k,), descending, not negative.
         vectors: (n, k), orthonormal columns.
         residuals: (k,), norm of G v - value v over the largest value.
-        stats: counts of products, and why it stopped early where it did.
     """
 
     values: Tensor
     vectors: Tensor
     residuals: Tensor
-    stats: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,10 +45,10 @@ class DenseSVD:
         """
         at_least("solver.chunk", self.chunk, 1)
         m, n = J.shape
-        side, product = (n, J.matmat) if n < m else (m, J.adjoint)
-        if not side:
+        columns, product = (n, J.matmat) if n < m else (m, J.adjoint)
+        if not columns:
             return J.like.new_zeros(m, n)
-        eye = torch.eye(side, dtype=J.like.dtype, device=J.like.device)
+        eye = torch.eye(columns, dtype=J.like.dtype, device=J.like.device)
         full = torch.cat([product(part) for part in eye.split(self.chunk, 1)], 1)
         full = full if n < m else full.T
         return full.double()
@@ -63,7 +60,7 @@ class DenseSVD:
         values, V = s.square(), Vh.T
         top = values[:1].clamp_min(torch.finfo(values.dtype).tiny)
         residuals = (A.T @ (A @ V) - V * values).norm(dim=0) / top
-        return EigenResult(values, V, residuals, {"products": min(J.shape), "stopped_early": ""})
+        return EigenResult(values, V, residuals)
 
 
 def thin_factor(parts: list[Tensor]) -> Tensor:

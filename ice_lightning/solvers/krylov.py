@@ -1,20 +1,26 @@
-"""Solvers of a criterion over people: whole Jacobians, and block Krylov methods that take few products."""
+"""Block Krylov methods: a criterion's subspace from few products, and whole Jacobians where these are fewer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from torch.serialization import add_safe_globals
 
 from ice_lightning.checks import at_least, ratio
 from ice_lightning.parallel import check_products
-from ice_lightning.solvers import hard, soft
-from ice_lightning.solvers.exact import everything, finish_from_full
-from ice_lightning.solvers.problem import Problem
-from ice_lightning.solvers.result import Found, Search
+from ice_lightning.solvers import groups, hard, inner_product, largest, pencil, probes, soft
+from ice_lightning.solvers import problem as problems
+from ice_lightning.solvers.exact import WholeJacobians, finish_from_whole, whole_jacobians
+from ice_lightning.solvers.problem import Limits, Problem, Reply
+from ice_lightning.solvers.result import Solution, Stop, Stopped, TooManyProducts
+
+State = soft.State | hard.State | WholeJacobians
 
 
 @dataclass(frozen=True)
 class BlockKrylov:
-    """The subspace from few products: `soft.search` under soft projection, `hard.search` under the others.
+    """The subspace from few products: the states of `soft` under soft projection, those of `hard` under the others.
 
     Where they would take more products than whole Jacobians, those are taken instead, and the result says so.
 
@@ -22,7 +28,7 @@ class BlockKrylov:
         rows: at most so many random rows per person in an estimate; fewer where people are many.
         tolerance: largest residual of a kept direction, relative to its eigenvalue.
         passes: at most so many over the people.
-        chunk: products at a time; None for what suits the device (products.at_once).
+        chunk: products at a time; None for what suits the device (parallel.choose_parallelism).
         memory: what products at a time may take, such as 4GB.
     """
 
@@ -39,16 +45,46 @@ class BlockKrylov:
         at_least("solver.passes", self.passes, 4)
         ratio("solver.tolerance", self.tolerance)
 
-    def search(self, problem: Problem) -> Search:
-        """Ask until every kept direction has a small residual."""
-        kind = soft if problem.projection == "soft" else hard
-        end = yield from kind.search(problem, self.rows, self.tolerance, self.passes)
-        if isinstance(end, Found):
-            return end
-        groups = yield everything(problem)._replace(residual=end.residual)
+    @property
+    def limits(self) -> Limits:
+        """What the steps look at."""
+        return Limits(self.rows, self.tolerance, self.passes)
+
+    def init(self, problem: Problem) -> State:
+        """The first state of a search."""
+        return (soft if problem.projection == "soft" else hard).init(problem, self.limits)
+
+    def step(self, problem: Problem, state: Any, replies: list[Reply]) -> State | Solution:
+        """The state after the answers to `state.query`, or the solution.
+
+        Args:
+            problem: what is searched.
+            state: of the search: what `init` or the step before gave.
+            replies: of disjoint groups of people, the same in every step.
+        """
+        if isinstance(state, WholeJacobians):
+            return finish_from_whole(problem, state, replies)
+        after = (soft if problem.projection == "soft" else hard).step(problem, self.limits, state, replies)
+        if not isinstance(after, TooManyProducts):
+            return after
         ratios = {"activate_ratio": problem.activate_ratio, **problem.ratios}
-        too_many = ", ".join(f"{name} {share:g}" for name, share in ratios.items())
-        why = f"whole Jacobians take fewer products, so many directions are above the ratios ({too_many})"
-        return finish_from_full(
-            problem, groups, passes=end.passes + 1, products=end.spent + groups[0].spent, stopped_early=why
-        )
+        terms = ", ".join(f"{name} {share:g}" for name, share in ratios.items())
+        query = whole_jacobians(problem, after.residual)
+        return WholeJacobians(query, after.cost, Stopped(Stop.WHOLE_JACOBIANS, terms=terms))
+
+
+# What a state is made of may be in a checkpoint, of which torch.load executes nothing else.
+add_safe_globals(
+    [
+        *(problems.FactorQuery, problems.ProductQuery, problems.Query, problems.Reply, problems.Cost, problems.Problem),
+        *(soft.Sketching, soft.Bounding, soft.Span, soft.Chasing, soft.Closing, pencil.Pencil, pencil.Pairs),
+        *(
+            hard.Sketching,
+            hard.Span,
+            hard.Chasing,
+            hard.Closing,
+        ),
+        *(largest.Tip, largest.LargestEigenvalue, groups.Group, groups.EnergyEstimate, probes.Watch),
+        *(inner_product.InnerProduct, WholeJacobians, Stopped, Stop),
+    ]
+)

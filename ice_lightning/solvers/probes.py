@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ice_lightning.solvers.inner_product import InnerProduct
+
 PROBES = 6
 """So many products of a random direction, at least, look for directions outside the span. Among 1,408 coordinates so
 many Lanczos steps miss one of three times its threshold in 1 of 130 searches at most (Kuczynski & Wozniakowski
@@ -58,3 +60,20 @@ class Watch(NamedTuple):
         draw = torch.Generator().manual_seed(seed)
         new = torch.randn(len(multiplied), max(min(1, self.still), self.width - multiplied.shape[1]), generator=draw)
         return torch.cat([multiplied, new.to(multiplied)], 1)
+
+
+def next_block(inner: InnerProduct, D: Tensor, W: Tensor, probes: Tensor) -> tuple[Tensor, int]:
+    """The directions to multiply next: residuals and probes, without what is known already.
+
+    Args:
+        inner: in which they are made orthonormal.
+        D: (n, d), the directions so far, orthonormal there.
+        W: (n, b), residuals.
+        probes: (n, p).
+
+    Returns:
+        V (n, b' + p'), where what lies in the span of others is dropped, and p'.
+    """
+    W = inner.orthonormal(W, D)
+    probes = inner.orthonormal(probes, torch.cat([D, W], 1))
+    return torch.cat([W, probes], 1), probes.shape[1]

@@ -1,9 +1,9 @@
-"""What a search for a subspace asks of a set of people, and what it is told.
+"""What a search for a subspace is given, what it asks of a set of people, and what it is answered.
 
-A search is a Python generator: it yields what it wants summed over all people (`Query`), is sent the sums of disjoint
-groups of them (`Reply`), and returns what it `Found`. Whoever drives it decides how: Lightning by one epoch per ask, a
-test by dense matrices. All that a search keeps follows from the sums that it was sent, so that sending them again
-resumes it.
+A search is a state: `solver.init(problem)` gives the first, `solver.step(problem, state, replies)` the one after the
+answers to `state.query`, and one that has a `Solution` asks for nothing more. Whoever drives it decides how the
+answers are computed: Lightning by one epoch per query, a test by dense matrices. A state is data: it can be looked at,
+copied, saved and gone on from.
 """
 
 from __future__ import annotations
@@ -19,17 +19,11 @@ from ice_lightning.solvers.dense import thin_factor
 WHOLE = 6000
 """Up to so many coordinates whole Jacobians are taken, and dense matrices of as many columns decomposed."""
 
-FEW = 48
+SMALL_TERM = 48
 """Up to so many features a term is asked for row by row."""
 
-ALONE = 0.1
-"""An eigenvalue stands alone where the next one is lower by this share of it."""
-
-ANGLE = 0.3
-"""The sine of the first direction's angle to the exact one, where it stands alone, as a share of the tolerance."""
-
-VERSION = 2
-"""Of what searches ask for: answers to another one's questions are of no use to resume from."""
+VERSION = 3
+"""Of what searches ask for and of their states: a checkpoint of another one is of no use to go on from."""
 
 Weights = tuple[float, ...]
 """One per term: w stands for the energy sum_i w_i J_i^T J_i."""
@@ -61,16 +55,41 @@ class Problem(NamedTuple):
     people: int
 
     def only(self, weights: Mapping[int, float]) -> Weights:
-        """Of some terms; the others count nothing."""
+        """The energy of some terms, by number; the others count nothing."""
         return tuple(weights.get(i, 0.0) for i in range(len(self.sizes)))
 
-    def few(self) -> list[int]:
-        """Terms that are cheaper row by row than by products."""
-        return [i for i, size in enumerate(self.sizes) if size is not None and size <= FEW]
+    @property
+    def activated(self) -> dict[int, float]:
+        """The weights of the activated terms, by number."""
+        return dict(enumerate(self.weights))
 
-    def rows_each(self, most: int) -> int:
+    @property
+    def suppressed(self) -> dict[int, float]:
+        """The ratios of the suppressed terms, by number."""
+        return dict(enumerate(self.ratios.values(), len(self.weights)))
+
+    @property
+    def small_terms(self) -> list[int]:
+        """Terms that are cheaper row by row than by products."""
+        return [i for i, size in enumerate(self.sizes) if size is not None and size <= SMALL_TERM]
+
+    def sketch_rows(self, most: int) -> int:
         """How many random rows per person make a good estimate of an energy: a fifth more than coordinates in all."""
         return min(most, max(4, -(-6 * self.n // (5 * self.people))))
+
+
+class Limits(NamedTuple):
+    """How far a search goes: the settings of `BlockKrylov` that its steps look at.
+
+    Attributes:
+        rows: at most so many random rows per person in an estimate.
+        tolerance: largest residual of a kept direction, relative to its eigenvalue.
+        passes: at most so many over the people.
+    """
+
+    rows: int
+    tolerance: float
+    passes: int
 
 
 class FactorQuery(NamedTuple):
@@ -86,15 +105,17 @@ class FactorQuery(NamedTuple):
 
 
 class ProductQuery(NamedTuple):
-    """Wanted: an energy times a few vectors.
+    """Wanted: energies times a few vectors, whose forward products J_i V are taken once for all of them.
 
     Attributes:
-        weights: which energy.
         V: (n, b).
+        energies: which.
+        grams: V^T J_i^T J_i V of every term as well; one query at most asks for them.
     """
 
-    weights: Weights
     V: Tensor
+    energies: tuple[Weights, ...] = ()
+    grams: bool = False
 
 
 class Query(NamedTuple):
@@ -102,14 +123,12 @@ class Query(NamedTuple):
 
     Attributes:
         rows: factors.
-        products: where several have the same V, its forward products are taken once.
-        grams: Q (n, b), or None; Q^T J_i^T J_i Q of every term.
+        products: energies times vectors.
         residual: the largest of a wanted pair so far, relative to its eigenvalue; None before there are any.
     """
 
     rows: tuple[FactorQuery, ...] = ()
     products: tuple[ProductQuery, ...] = ()
-    grams: Tensor | None = None
     residual: float | None = None
 
 
@@ -118,17 +137,17 @@ class Reply(NamedTuple):
 
     Attributes:
         people: how many.
-        rows: (r, n) per Rows.
-        products: (n, b) per Products.
+        rows: (r, n) per FactorQuery.
+        products: (n, b) per energy of each ProductQuery, one query after the other.
         grams: (b, b) per term, where asked.
-        spent: products with a Jacobian or its transpose that the Query took per person.
+        num_products: products with a Jacobian or its transpose that the Query took per person.
     """
 
     people: int
     rows: list[Tensor]
     products: list[Tensor]
     grams: list[Tensor]
-    spent: int
+    num_products: int
 
 
 def together(groups: Sequence[Reply]) -> Reply:
@@ -148,30 +167,27 @@ def together(groups: Sequence[Reply]) -> Reply:
     return groups[0]._replace(people=people, rows=rows, products=products, grams=grams)
 
 
-def first_bar(gap: float) -> float:
-    """The share of the tolerance that the first pair's residual may have, so that its angle is `ANGLE` of that.
+class Cost(NamedTuple):
+    """What a search has taken so far.
 
-    An eigenvector is off by its residual over the gap to other eigenvalues at most (Davis & Kahan 1970), both relative
-    to its own; nothing is asked of one that doesn't stand alone.
+    Attributes:
+        passes: over the people.
+        products: with a Jacobian or its transpose, per person.
     """
-    return ANGLE * gap if gap >= ALONE else 1.0
 
+    passes: int = 0
+    products: int = 0
 
-def trace_error(rows: Sequence[Tensor], weights: Sequence[float], random: Sequence[int]) -> float:
-    """The standard error of sum_i w_i |R_i|^2 as an estimate of a trace, for people who are alike.
+    def after(self, replies: Sequence[Reply]) -> Cost:
+        """With the pass that was answered with these."""
+        return Cost(self.passes + 1, self.products + replies[0].num_products)
 
-    With N normal combinations of the rows of J each |R|^2 has the variance 2 tr((J^T J)^2) / N, and |R R^T|^2 has the
-    mean (1 + 1 / N) tr((J^T J)^2) + tr(J^T J)^2 / N.
+    def exceeds_whole(self, problem: Problem, V: Tensor, energies: int) -> bool:
+        """Whether whole Jacobians would have been cheaper than going on.
 
-    Args:
-        rows: (r_i, n), with Gram matrices that estimate energies.
-        weights: of these.
-        random: from how many random rows in all; 0 for exact ones.
-    """
-    variance = 0.0
-    for R, w, count in zip(rows, weights, random, strict=True):
-        if count:
-            squared = float((R @ R.T if len(R) < R.shape[1] else R.T @ R).square().sum())
-            trace = (squared - float(R.square().sum()) ** 2 / count) / (1 + 1 / count)
-            variance += w**2 * 2 * max(0.0, trace) / count
-    return float(variance**0.5)
+        Args:
+            problem: of which the coordinates count.
+            V: (n, b), what is to be asked for next.
+            energies: how many times it is multiplied back.
+        """
+        return problem.n <= WHOLE and self.products + V.shape[1] * (1 + energies) > problem.n

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,21 @@ from torch import Tensor
 from ice_lightning.checks import problem, ratio
 from ice_lightning.jacobians.operators import Dense, LinearOperator, Projected, Whitened, remove
 from ice_lightning.solvers.dense import DenseSVD, EigenResult, svd
+
+
+@dataclass(frozen=True)
+class ProjectedResult(EigenResult):
+    """Eigenpairs of which suppressed directions were kept out.
+
+    Attributes:
+        unprojected: the whole spectrum of the activated terms, descending.
+        projected: the same after the projection, of which `values` are those above the ratio.
+        suppressed_rank: how many directions were projected out; 0 under soft.
+    """
+
+    unprojected: Tensor
+    projected: Tensor
+    suppressed_rank: int = 0
 
 
 class SuppressedSpectrum(NamedTuple):
@@ -90,7 +106,7 @@ def _something_left(values: Tensor, free: Tensor, Q: Tensor) -> None:
         )
 
 
-def early(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: DenseSVD) -> EigenResult:
+def early(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: DenseSVD) -> ProjectedResult:
     """Eigenpairs of P A^T A P above `activate_ratio` of its largest eigenvalue, P = I - Q Q^T.
 
     Args:
@@ -100,8 +116,7 @@ def early(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: DenseSVD)
         solver: how to find eigenpairs.
 
     Returns:
-        k pairs, signs fixed; vectors orthonormal and orthogonal to Q. The whole spectra with and without the
-        projection are in stats["projected"] and stats["unprojected"].
+        k pairs, signs fixed; vectors orthonormal and orthogonal to Q.
 
     Raises:
         IceError: when the suppressed terms leave nothing, or nothing is activated.
@@ -113,18 +128,18 @@ def early(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: DenseSVD)
     return _cut(result, result.vectors, activate_ratio, free.values)
 
 
-def late(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: DenseSVD) -> EigenResult:
+def late(A: LinearOperator, Q: Tensor, activate_ratio: float, solver: DenseSVD) -> ProjectedResult:
     """Eigenvectors v of A^T A above the ratio, then P v, orthogonalised in that order and normalised by column.
 
     Where less than `LEFT` of a column remains, as where the suppressed terms cover several eigenvectors together, it is
     dropped. The values are the energies v^T A^T A v of what is left, descending. (The released code of Li et al. 2022
-    normalises along the wrong axis, over directions instead of over coordinates.) Arguments, stats and errors as in
-    `early`; vectors orthonormal and orthogonal to Q.
+    normalises along the wrong axis, over directions instead of over coordinates.) Arguments and errors as in `early`;
+    vectors orthonormal and orthogonal to Q.
     """
     return _late(A, solved(A, solver), Q, activate_ratio)
 
 
-def _late(A: LinearOperator, result: EigenResult, Q: Tensor, activate_ratio: float) -> EigenResult:
+def _late(A: LinearOperator, result: EigenResult, Q: Tensor, activate_ratio: float) -> ProjectedResult:
     ratio("activate_ratio", activate_ratio)
     Q = Q.to(result.vectors)
     V, _ = orthogonalised(remove(kept(result, activate_ratio), Q))
@@ -134,10 +149,10 @@ def _late(A: LinearOperator, result: EigenResult, Q: Tensor, activate_ratio: flo
     _something_left(values, result.values, Q)
     G_V = remove(A.adjoint(A.matmat(V.to(A.like))).to(V), Q)
     residuals = (G_V - V * values).norm(dim=0) / values[0]
-    return EigenResult(values, V, residuals, result.stats | {"unprojected": result.values, "projected": values})
+    return ProjectedResult(values, V, residuals, unprojected=result.values, projected=values)
 
 
-def mixed(A: LinearOperator, Q_early: Tensor, Q: Tensor, activate_ratio: float, solver: DenseSVD) -> EigenResult:
+def mixed(A: LinearOperator, Q_early: Tensor, Q: Tensor, activate_ratio: float, solver: DenseSVD) -> ProjectedResult:
     """Some terms early, others late: eigenpairs of P_early A^T A P_early, then `late` with all bad directions Q.
 
     Args:
@@ -151,13 +166,12 @@ def mixed(A: LinearOperator, Q_early: Tensor, Q: Tensor, activate_ratio: float, 
     first = Projected(A, Q_early.to(A.like))
     result = solver.solve(first)
     _something_left(result.values, free.values, Q_early)
-    found = _late(first, result, Q, activate_ratio)
-    return EigenResult(found.values, found.vectors, found.residuals, found.stats | {"unprojected": free.values})
+    return replace(_late(first, result, Q, activate_ratio), unprojected=free.values)
 
 
 def soft(
     A: LinearOperator, bad: Collection[SuppressedSpectrum], activate_ratio: float, solver: DenseSVD
-) -> EigenResult:
+) -> ProjectedResult:
     """Eigenpairs of the pencil (A^T A, B), B = I + sum_i S_i / (r_i lambda_max(S_i)), above the ratio.
 
     No direction is cut off; each pays for what it moves. Found through x = B^(-1/2) y with B's thin spectrum.
@@ -183,10 +197,15 @@ def soft(
     return _cut(result, X / X.norm(dim=0).clamp_min(1e-300), activate_ratio, free.values)
 
 
-def _cut(result: EigenResult, V: Tensor, activate_ratio: float, free: Tensor) -> EigenResult:
+def _cut(result: EigenResult, V: Tensor, activate_ratio: float, free: Tensor) -> ProjectedResult:
     keep = result.values >= activate_ratio * result.values[0]
-    stats = result.stats | {"unprojected": free, "projected": result.values}
-    return EigenResult(result.values[keep], fix_signs(V[:, keep]), result.residuals[keep], stats)
+    return ProjectedResult(
+        result.values[keep],
+        fix_signs(V[:, keep]),
+        result.residuals[keep],
+        unprojected=free,
+        projected=result.values,
+    )
 
 
 def project(
@@ -197,7 +216,7 @@ def project(
     activate_ratio: float,
     solver: DenseSVD,
     rank: int | None = None,
-) -> EigenResult:
+) -> ProjectedResult:
     """What A activates and the bad terms don't, by one of the four projections, at most `rank` directions.
 
     Args:
@@ -210,7 +229,7 @@ def project(
         rank: the cap; None for none.
 
     Returns:
-        k pairs; the number of directions that were projected out is in stats["suppressed_rank"].
+        k pairs.
     """
     n = A.shape[1]
     removed = 0
@@ -226,5 +245,10 @@ def project(
         else:
             Q_early = suppressed_basis([each for name, each in bad.items() if name not in late_names], n)
             result = mixed(A, Q_early, Q, activate_ratio, solver)
-    stats = result.stats | {"suppressed_rank": removed}
-    return EigenResult(result.values[:rank], result.vectors[:, :rank], result.residuals[:rank], stats)
+    return replace(
+        result,
+        values=result.values[:rank],
+        vectors=result.vectors[:, :rank],
+        residuals=result.residuals[:rank],
+        suppressed_rank=removed,
+    )

@@ -1,65 +1,125 @@
-"""What a search ends with, and the algebra on dense factors that ends it."""
+"""What a search ends with, why it ended, and the algebra on dense factors that ends it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ice_lightning.jacobians.operators import Dense, Sum
-from ice_lightning.solvers.dense import DenseSVD, EigenResult
+from ice_lightning.solvers.dense import DenseSVD
+from ice_lightning.solvers.groups import Group
 from ice_lightning.solvers.inner_product import InnerProduct
-from ice_lightning.solvers.problem import Problem, Query, Reply
-from ice_lightning.solvers.projection import SuppressedSpectrum, fix_signs, project
-from ice_lightning.solvers.stability import Group, stability
+from ice_lightning.solvers.problem import Cost, Problem
+from ice_lightning.solvers.projection import ProjectedResult, SuppressedSpectrum, fix_signs, project
+from ice_lightning.solvers.stability import Stability, stability
 
 
-class Found(NamedTuple):
+class Stop(Enum):
+    """Why a search ended; the value is the sentence, of which `Stopped.message` fills in the facts."""
+
+    SETTLED = ""
+    PASSES = "a residual of {residual:.2g} after {passes} passes"
+    FIRST_UNSETTLED = "the first direction isn't settled after {passes} passes"
+    LATE_IN_DOUBT = "what late terms leave of a direction can't be told from an error"
+    NEAR_RATIO = "an eigenvalue too close to its ratio to say which side it is on ({terms})"
+    WHOLE_JACOBIANS = "whole Jacobians take fewer products, so many directions are above the ratios ({terms})"
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Why a search ended, with the facts.
+
+    Attributes:
+        why: see `Stop`.
+        passes: over the people.
+        residual: the largest of what is returned, relative to its eigenvalue.
+        terms: names and ratios of the terms that the sentence names.
+
+    Example:
+        >>> Stopped(Stop.PASSES, passes=40, residual=0.5).message
+        'a residual of 0.5 after 40 passes'
+    """
+
+    why: Stop
+    passes: int = 0
+    residual: float = 0.0
+    terms: str = ""
+
+    @property
+    def message(self) -> str:
+        """One sentence, empty where every direction has a small residual."""
+        return self.why.value.format(passes=self.passes, residual=self.residual, terms=self.terms)
+
+
+SETTLED = Stopped(Stop.SETTLED)
+
+
+@dataclass(frozen=True)
+class Solution:
     """The end of a search.
 
     Attributes:
-        result: of `project`, vectors (n, k); passes, products, residual and stability in its stats.
+        result: of `project`, vectors (n, k).
         factors: of every term, (r_i, d).
         coefficients: (d, k); factors[i] @ coefficients has the Gram matrix of J_i V.
         rest: the activated energy (trace) outside the span of the directions, or an unbiased estimate of it.
         rest_error: that estimate's standard error; 0 where it is exact.
         pairs: (n, k'), the eigenvectors of which `late` and `mixed` make directions; under `early` and `soft` these.
         removed: (n, q) orthonormal, what was projected out as far as the search knows it.
+        cost: what it took.
+        residual: the largest of the pairs, relative to its eigenvalue.
+        stopped: why the search ended.
         norm: under `soft`, that of its residuals; the pencil's, as far as the search knows it.
+        stability: between halves of the people, None where they are few.
     """
 
-    result: EigenResult
+    result: ProjectedResult
     factors: list[Tensor]
     coefficients: Tensor
     rest: float
     rest_error: float
     pairs: Tensor
     removed: Tensor
+    cost: Cost
+    residual: float = 0.0
+    stopped: Stopped = SETTLED
     norm: InnerProduct | None = None
+    stability: Stability | None = None
+
+    @property
+    def stopped_early(self) -> str:
+        """Why the search ended before every kept direction had a small residual; empty where it didn't."""
+        return self.stopped.message
 
 
-class TooMany(NamedTuple):
+@dataclass(frozen=True)
+class TooManyProducts:
     """The end of a search that would take more products than whole Jacobians.
 
     Attributes:
-        passes: over the people, until now.
-        spent: products per person, until now.
+        cost: until now.
         residual: the largest of a wanted pair, as in Query.
     """
 
-    passes: int
-    spent: int
+    cost: Cost
     residual: float | None
 
 
-Search = Generator[Query, list[Reply], Found]
+def project_factors(problem: Problem, factors: list[Tensor]) -> ProjectedResult:
+    """`project` on dense factors of all terms.
 
+    Args:
+        problem: whose terms these are.
+        factors: (r_i, d) each.
 
-def solve(problem: Problem, factors: list[Tensor]) -> EigenResult:
-    """`project` on dense factors of all terms (r_i, d)."""
+    Returns:
+        k pairs; vectors (d, k).
+    """
     split = len(problem.weights)
     A = Sum([Dense(R) for R in factors[:split]], problem.weights)
     dense = DenseSVD()
@@ -70,21 +130,37 @@ def solve(problem: Problem, factors: list[Tensor]) -> EigenResult:
     return project(A, bad, problem.projection, problem.late, problem.activate_ratio, dense, problem.rank)
 
 
-def found(problem: Problem, factors: list[Tensor], Q: Tensor | None, **stats: Any) -> Found:
-    """The end of a search: solve within the span of Q (n, d), or in all coordinates."""
-    result = solve(problem, factors)
+def solution(problem: Problem, factors: list[Tensor], Q: Tensor | None, cost: Cost, **facts: Any) -> Solution:
+    """The end of a search: `project_factors` within a span, or in all coordinates.
+
+    Args:
+        problem: what was asked.
+        factors: (r_i, d), of the terms within the span.
+        Q: (n, d) orthonormal, the span; None for all coordinates.
+        cost: what the search took.
+        facts: further fields of Solution.
+    """
+    result = project_factors(problem, factors)
     vectors = result.vectors if Q is None else fix_signs(Q @ result.vectors)
     signs = (vectors * (result.vectors if Q is None else Q @ result.vectors)).sum(0).sign()
-    facts = {"residual": 0.0, "stopped_early": "", "stability": None} | stats
-    result, coefficients = replace(result, vectors=vectors, stats=result.stats | facts), result.vectors * signs
+    result, coefficients = replace(result, vectors=vectors), result.vectors * signs
     basis = torch.linalg.qr(coefficients).Q
     rest = sum(
         float(R.square().sum() - (R @ basis).square().sum()) * w for R, w in zip(factors, problem.weights, strict=False)
     )
-    return Found(result, factors, coefficients, max(0.0, rest), 0.0, vectors, vectors[:, :0])
+    return Solution(
+        result, factors, coefficients, max(0.0, rest), 0.0, vectors, vectors[:, :0], **({"cost": cost} | facts)
+    )
 
 
-def with_split_half_stability(end: Found, groups: Sequence[Group], subspace: Callable[[list[Group]], Tensor]) -> Found:
-    """The end of a search with the stability figure (`stability.stability`) in its stats."""
-    stats = end.result.stats | {"stability": stability(groups, subspace)}
-    return end._replace(result=replace(end.result, stats=stats))
+def with_split_half_stability(
+    end: Solution, groups: Sequence[Group], subspace: Callable[[list[Group]], Tensor]
+) -> Solution:
+    """The end of a search with its `stability`.
+
+    Args:
+        end: without.
+        groups: what is known of the people.
+        subspace: of several groups, (n, k).
+    """
+    return replace(end, stability=stability(groups, subspace))

@@ -6,49 +6,54 @@ that its inverse is a good preconditioner; the residuals through it are the next
 anew in the span of all of them (Golub & Ye 2002), where A and S are exact. S is one operator, so that a direction costs
 one product forward and one back however many terms there are. The largest eigenvalues of the terms, to which the ratios
 refer, are found before, a residual at a time (Lanczos).
+
+So a search is in one of four states: `Sketching`, `Bounding` the largest eigenvalues, `Chasing` residuals, `Closing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ice_lightning.jacobians.operators import remove
-from ice_lightning.solvers.dense import root, thin_factor
-from ice_lightning.solvers.inner_product import InnerProduct, ritz_pairs, strongest
-from ice_lightning.solvers.probes import Watch
-from ice_lightning.solvers.problem import (
-    WHOLE,
-    FactorQuery,
-    Problem,
-    ProductQuery,
-    Query,
-    Reply,
-    first_bar,
-    together,
-    trace_error,
+from ice_lightning.solvers.dense import root
+from ice_lightning.solvers.groups import Group, join
+from ice_lightning.solvers.inner_product import InnerProduct, strongest
+from ice_lightning.solvers.largest import LargestEigenvalue
+from ice_lightning.solvers.pencil import (
+    Pairs,
+    Pencil,
+    by_term,
+    energies,
+    energy_beyond,
+    group_residuals,
+    known,
+    relative_residuals,
+    residuals,
+    ritz,
+    shares,
+    subspace_of,
+    wanted_many,
 )
-from ice_lightning.solvers.result import Found, TooMany, found, with_split_half_stability
-from ice_lightning.solvers.stability import FIRST, GROUPS
-
-WANTED = -1
-"""The number of the activated terms with many features, which are estimated together."""
+from ice_lightning.solvers.probes import Watch, next_block
+from ice_lightning.solvers.problem import Cost, FactorQuery, Limits, Problem, ProductQuery, Query, Reply, together
+from ice_lightning.solvers.result import (
+    SETTLED,
+    Solution,
+    Stop,
+    Stopped,
+    TooManyProducts,
+    solution,
+    with_split_half_stability,
+)
 
 SPARE = 0.7
 """Directions down to this share of the threshold are carried along, lest one crosses it unseen."""
 
 EXACT = 0.1
 """To this share of the tolerance largest eigenvalues are known, since what a term charges is relative to its own."""
-
-TOPS = 3
-"""So many vectors begin the search for a largest eigenvalue."""
-
-STEPS = 4
-"""So many blocks of residuals bring the subspace of all people to that of a half, where whole Jacobians are known."""
 
 CHASED = 0.9
 """Down to this share of the tolerance, since the end solves anew in a smaller span that has the terms' tips as well."""
@@ -57,313 +62,253 @@ KEPT = 0.9
 """Down to this share of the threshold they have to converge."""
 
 
-class EnergyEstimate(NamedTuple):
-    """A or S, as far as a search knows it.
+@dataclass(frozen=True)
+class Sketching:
+    """Rows of terms with few features, and random rows of the others, are asked for.
 
     Attributes:
-        exact: (r, n), the factor of the terms with few features.
-        sketch: (r, n), an estimate of a factor of the others.
-        GD: (n, d), the energy of these others times the directions so far.
+        query: see Query.
     """
 
-    exact: Tensor
-    sketch: Tensor
-    GD: Tensor
-
-    def times(self, D: Tensor) -> Tensor:
-        """The energy times the directions so far."""
-        return self.exact.T @ (self.exact @ D) + self.GD
-
-    def estimate(self) -> Tensor:
-        """(r, n), a factor of an estimate of the energy."""
-        return thin_factor([self.exact, self.sketch])
-
-    def extended(self, products: Tensor) -> EnergyEstimate:
-        """With products (n, b) with further directions."""
-        return self._replace(GD=torch.cat([self.GD, products], 1))
-
-    def gram(self, D: Tensor, W: Tensor) -> Tensor:
-        """Q^T G Q for Q = [D, W], W being new directions: exact, but estimated between columns of W."""
-        GD, outside = self.times(D), self.estimate() @ W
-        above = torch.cat([D.T @ GD, GD.T @ W], 1)
-        F = root(torch.cat([above, torch.cat([W.T @ GD, outside.T @ outside], 1)]))
-        return F.T @ F
+    query: Query
 
 
-class GroupState(NamedTuple):
-    """What a search knows of a group of people.
+@dataclass(frozen=True)
+class Bounding:
+    """The largest eigenvalues of the suppressed terms are asked for.
 
     Attributes:
-        people: how many.
-        A: the energy of the activated terms.
-        S: what the suppressed ones charge.
+        query: their energies times further directions.
+        cost: so far.
+        sketch: the answers to `Sketching`.
+        largest: by term, from the directions so far.
+        asked: by term, the further directions (n, b).
     """
 
-    people: int
-    A: EnergyEstimate
-    S: EnergyEstimate
-
-    def extended(self, products: list[Tensor]) -> GroupState:
-        """With the products of A's and of S's other terms with further directions."""
-        return self._replace(A=self.A.extended(products[0]), S=self.S.extended(products[1]))
+    query: Query
+    cost: Cost
+    sketch: list[Reply]
+    largest: Mapping[int, LargestEigenvalue]
+    asked: Mapping[int, Tensor]
 
 
-def join(groups: Sequence[GroupState]) -> GroupState:
-    """What is known of the people of several groups."""
-    sums = [Reply(g.people, [g.A.exact, g.A.sketch, g.S.exact, g.S.sketch], [g.A.GD, g.S.GD], [], 0) for g in groups]
-    people, (a, b, c, d), (e, f), *_ = together(sums)
-    return GroupState(people, EnergyEstimate(a, b, e), EnergyEstimate(c, d, f))
-
-
-class Tip(NamedTuple):
-    """What a span says of a term's largest eigenvalue.
+@dataclass(frozen=True)
+class Span:
+    """What is known in the span of the directions so far.
 
     Attributes:
-        value: of the vector with the most energy there, a lower bound.
-        x: (n, 1), this vector.
-        q: (n, 1), a new direction.
-        error: by how much the value may fall short of the largest eigenvalue, relative to it.
+        cost: so far.
+        pencil: see there.
+        groups: what is known of them.
+        D: (n, d), the directions so far, orthonormal in the pencil's norm.
+        pairs: in their span.
+        settled: whether the first pair's residual is small enough for its angle.
+        residual: the largest of a wanted pair.
+        watch: what probes have brought.
     """
 
-    value: float
-    x: Tensor
-    q: Tensor
-    error: float
+    cost: Cost
+    pencil: Pencil
+    groups: list[Group]
+    D: Tensor
+    pairs: Pairs
+    settled: bool
+    residual: float
+    watch: Watch
 
 
-class LargestEigenvalue(NamedTuple):
-    """The search for a term's largest eigenvalue.
+@dataclass(frozen=True)
+class Chasing:
+    """Products with residuals are asked for, until those of all pairs are small.
 
     Attributes:
-        Q: (n, t), orthonormal directions so far.
-        GQ: (n, t), the term's energy times these.
+        query: the energies times a block of new directions.
+        span: before these.
+        num_residuals: how many directions of the block are residuals, before these were made orthonormal.
+        num_probes: how many of its last columns are probes.
     """
 
-    Q: Tensor
-    GQ: Tensor
-
-    @classmethod
-    def of(cls, R: Tensor) -> LargestEigenvalue:
-        """From the first right singular vectors of a factor of the energy (r, n), or of an estimate of it."""
-        Q = torch.linalg.svd(R, full_matrices=False).Vh[:TOPS].T if len(R) else R.T
-        return cls(Q, R.T @ (R @ Q))
-
-    def value(self) -> float:
-        """A lower bound of the largest eigenvalue, 0 where the energy is."""
-        return float(torch.linalg.matrix_norm(self.GQ, 2)) if self.GQ.numel() else 0.0
-
-    def tip(self) -> Tip:
-        """The vector with the most energy in the span."""
-        theta, U = torch.linalg.eigh(self.Q.T @ self.GQ)
-        x, rest = self.Q @ U[:, -1:], (self.GQ - self.Q * theta[-1]) @ U[:, -1:]
-        size = float(rest.norm() / theta[-1])
-        gap = float(1 - theta[-2:-1].sum() / theta[-1]) - size
-        error = min(size, size**2 / gap) if gap > 0 else size  # Kato & Temple
-        for _ in range(2):
-            rest = rest - self.Q @ (self.Q.T @ rest)
-            rest = rest / rest.norm().clamp_min(1e-300)
-        return Tip(float(theta[-1]), x, rest, error)
-
-    def extended(self, q: Tensor, Gq: Tensor) -> LargestEigenvalue:
-        """With a new direction (n, 1) and its product."""
-        return LargestEigenvalue(torch.cat([self.Q, q], 1), torch.cat([self.GQ, Gq], 1))
+    query: Query
+    span: Span
+    num_residuals: int
+    num_probes: int
 
 
-def search(
-    problem: Problem, rows: int, tolerance: float, passes: int
-) -> Generator[Query, list[Reply], Found | TooMany]:
-    """Ask until every kept direction has a small residual; rows, tolerance and passes are BlockKrylov's."""
-    few, wanted = problem.few(), dict(enumerate(problem.weights))
-    ratios = dict(enumerate(problem.ratios.values(), len(wanted)))
-    wanted_many = {i: w for i, w in wanted.items() if i not in few}
-    many = [i for i in ratios if i not in few]
-    alone = {i: problem.only({i: 1.0}) for i in (*few, *many)}
-    each = problem.rows_each(rows)
-    groups = yield Query(
-        (
-            *(FactorQuery(alone[i]) for i in few),
-            FactorQuery(problem.only(wanted_many), each),
-            *(FactorQuery(alone[i], max(4, each // len(many))) for i in many),
-        )
-    )
-    total, spent, number = together(groups), groups[0].spent, 1
-    if not wanted_many and not many:
-        factors = total.rows[: len(few)]
-        return found(problem, factors, None, passes=number, products=spent)
-    order = [*few, WANTED, *many]
-    estimates = [dict(zip(order, group.rows, strict=True)) for group in groups]
-    tops = {i: LargestEigenvalue.of(R) for i, R in zip(order, total.rows, strict=True) if i in ratios}
-    many = [i for i in many if tops[i].value() > 0]
-    if many:
-        groups = yield Query(products=tuple(ProductQuery(alone[i], tops[i].Q) for i in many))
-        tops |= {i: tops[i]._replace(GQ=GQ) for i, GQ in zip(many, together(groups).products, strict=True)}
-        spent, number = spent + groups[0].spent, number + 1
-    while number < passes // 2 and (
-        short := {i: tops[i].tip().q for i in many if tops[i].tip().error > EXACT * tolerance}
-    ):
-        groups = yield Query(products=tuple(ProductQuery(alone[i], q) for i, q in short.items()))
-        for (i, q), Gq in zip(short.items(), together(groups).products, strict=True):
-            tops[i] = tops[i].extended(q, Gq)
-        spent, number = spent + groups[0].spent, number + 1
-    tips = {i: top.tip() for i, top in tops.items() if top.value() > 0}
-    charges = {i: 1 / (ratios[i] * tip.value) for i, tip in tips.items()}
-    unsure = max((tips[i].error for i in many), default=0.0)
-    summed = [problem.only(energy) for energy in (wanted_many, {i: charges[i] for i in many})]
-    told = [begin(group.people, of, problem, charges) for group, of in zip(groups, estimates, strict=True)]
-    everyone = join(told)
-    B, A = InnerProduct(everyone.S.estimate()), everyone.A.estimate()
-    share, most = SPARE * problem.activate_ratio, None if problem.rank is None else problem.rank + 1
-    D, (values, X), left, settled = everyone.A.GD, strongest(A, B, share, most), 0.0, True
-    W, Y, watch = X, X[:0], Watch()
-    probe = watch.probes(X[:, :0], 0)
-    while number < passes - 1:
-        chased = W.shape[1]
-        W = B.orthonormal(W, D)
-        probe = B.orthonormal(probe, torch.cat([D, W], 1))
-        W = torch.cat([W, probe], 1)
-        if not W.shape[1]:
-            break
-        if problem.n <= WHOLE and spent + W.shape[1] * (1 + sum(any(each) for each in summed)) > problem.n:
-            return TooMany(number, spent, left if D.shape[1] else None)
-        groups = yield Query(
-            products=tuple(ProductQuery(each, W) for each in summed), residual=left if D.shape[1] else None
-        )
-        spent, number, D = spent + groups[0].spent, number + 1, torch.cat([D, W], 1)
-        told = [each.extended(group.products) for each, group in zip(told, groups, strict=True)]
-        everyone = join(told)
-        values, Y = pairs(everyone, D, share, most)
-        X, W = D @ Y, B.inverse(missing(everyone, D, Y, values))
-        size = sizes(everyone, D, Y, values, B)
-        size[values < KEPT * problem.activate_ratio * values[:1]] = 0
-        size[len(size) if problem.rank is None else problem.rank :] = 0
-        bars = tolerance * shares(X, values, B)
-        W, left = W[:, size > CHASED * bars], max(size.tolist(), default=0.0) + unsure
-        settled = bool((size <= bars)[:1].all())
-        watch = watch.after(values[values >= problem.activate_ratio * values[:1]], chased)
-        if not W.shape[1] and watch.quiet:
-            break
-        probe = watch.probes(B.inverse(everyone.A.times(D)[:, D.shape[1] - probe.shape[1] :]), number)
-    E = torch.linalg.qr(torch.cat([X, *(tip.x for tip in tips.values())], 1)).Q
-    apart = B.orthonormal(differing(told, D, Y, values, B), D)
-    products = tuple(ProductQuery(each, V) for V in (E, apart) for each in summed)
-    groups = yield Query(products=products, grams=E, residual=left)
-    last, number, spent = together(groups), number + 1, spent + groups[0].spent
-    told = [each.extended(group.products[2:]) for each, group in zip(told, groups, strict=True)]
-    end = found(problem, [root(H) for H in last.grams], E)
-    final = begin(1, dict(zip(order, total.rows, strict=True)), problem, charges).extended(last.products[:2])
-    size = sizes(final, E, end.coefficients, end.result.values, B)
-    left = max(size.tolist(), default=0.0) + unsure
-    stats = {"passes": number, "products": spent, "residual": left, "stopped_early": ""}
-    if left > tolerance:
-        stats["stopped_early"] = f"a residual of {left:.2g} after {number} passes"
-    elif not settled:
-        stats["stopped_early"] = f"the first direction isn't settled after {number} passes"
-    known, AK = torch.cat([D, E], 1), torch.cat([everyone.A.times(D), final.A.times(E)], 1)
-    rest, error = beyond(final.A, known, AK, end.result.vectors, each * problem.people)
-    end = end._replace(result=replace(end.result, stats=end.result.stats | stats), rest=rest, rest_error=error, norm=B)
-    D, rank = torch.cat([D, apart], 1), end.result.vectors.shape[1]
-    return with_split_half_stability(end, told, lambda half: subspace_of(join(half), D, B, rank))
+@dataclass(frozen=True)
+class Closing:
+    """The pairs have converged; what they are in every term is asked for.
 
-
-def differing(told: list[GroupState], D: Tensor, Y: Tensor, values: Tensor, B: InnerProduct) -> Tensor:
-    """(n, b), what groups miss at the first pairs x = D Y, where their own subspaces lie; none for one group."""
-    if len(told) < GROUPS:
-        return D[:, :0]
-    Y, values = Y[:, :FIRST], values[:FIRST]
-    return torch.cat([B.inverse(missing(each, D, Y, values)) for each in told], 1)
-
-
-def sizes(told: GroupState, D: Tensor, Y: Tensor, values: Tensor, B: InnerProduct) -> Tensor:
-    """(k,), the residuals of pairs x = D Y (n, k), relative to their values, in B as far as it is known."""
-    rest = missing(told, D, Y, values)
-    return (rest * B.inverse(rest)).sum(0).clamp_min(0).sqrt() / (values * B.embed(D @ Y).norm(dim=0))
-
-
-def shares(X: Tensor, values: Tensor, B: InnerProduct) -> Tensor:
-    """(k,), the shares of the tolerance that residuals of pairs may have: smaller for the first, where it is alone.
-
-    Residuals are of vectors that are long in B where they are charged much, angles of the same in plain coordinates.
+    Attributes:
+        query: energies and Gram matrices of a small span that holds the pairs and the terms' tips.
+        span: that of all directions.
+        E: (n, e) orthonormal, the small one.
+        apart: (n, b), what groups miss at the first pairs.
     """
-    found = torch.ones_like(values)
-    if len(values):
-        gap = float(1 - values[1:2].sum() / values[0])
-        found[0] = first_bar(gap) * float(X[:, 0].norm() / B.embed(X[:, :1]).norm())
-    return found
+
+    query: Query
+    span: Span
+    E: Tensor
+    apart: Tensor
 
 
-def beyond(A: EnergyEstimate, D: Tensor, AD: Tensor, V: Tensor, rows: int) -> tuple[float, float]:
-    """The activated energy outside the span of V (n, k), itself in that of D, and its standard error.
+State = Sketching | Bounding | Chasing | Closing
+
+
+def init(problem: Problem, limits: Limits) -> State:
+    """The first state: a sketch of every energy is asked for."""
+    small, rows = problem.small_terms, problem.sketch_rows(limits.rows)
+    many = [i for i in problem.suppressed if i not in small]
+    factors = [
+        *(FactorQuery(problem.only({i: 1.0})) for i in small),
+        FactorQuery(problem.only(wanted_many(problem)), rows),
+        *(FactorQuery(problem.only({i: 1.0}), max(4, rows // len(many))) for i in many),
+    ]
+    return Sketching(Query(tuple(factors)))
+
+
+def step(problem: Problem, limits: Limits, state: State, replies: list[Reply]) -> State | Solution | TooManyProducts:
+    """The state after the answers to `state.query`, or the end.
 
     Args:
-        A: what is known of the activated terms.
-        D: (n, d), directions whose products are known.
-        AD: (n, d), these.
-        V: see above.
-        rows: from how many random rows the estimate is.
+        problem: what is searched.
+        limits: how far.
+        state: of the search.
+        replies: of disjoint groups of people, the same in every step.
     """
-    U, s, Vh = torch.linalg.svd(D, full_matrices=False)
-    keep = s > 1e-6 * s[:1]
-    Q, AQ = U[:, keep], AD @ (Vh[keep].T / s[keep])
-    C = Q.T @ torch.linalg.qr(V).Q
-    inside, own = (Q * AQ).sum(), (C * (Q.T @ AQ @ C)).sum()
-    exact, estimated = (remove(each.T, Q).T for each in (A.exact, A.sketch))
-    rest = inside - own + exact.square().sum() + estimated.square().sum()
-    return max(0.0, float(rest)), trace_error([estimated], [1.0], [rows])
+    match state:
+        case Sketching():
+            return sketched(problem, limits, replies)
+        case Bounding():
+            return bounded(problem, limits, state, replies)
+        case Chasing():
+            return chased(problem, limits, state, replies)
+        case Closing():
+            return closed(problem, limits, state, replies)
 
 
-def begin(people: int, estimates: Mapping[int, Tensor], problem: Problem, charges: Mapping[int, float]) -> GroupState:
-    """What is known of a group before any direction, from the rows (r, n) of its terms and of WANTED."""
-    few = problem.few()
-    none = estimates[WANTED][:0]
-
-    def stacked(weights: Mapping[int, float], terms: Collection[int]) -> Tensor:
-        return torch.cat([none, *(estimates[i] * w**0.5 for i, w in weights.items() if i in terms)])
-
-    exact = stacked(dict(enumerate(problem.weights)), few)
-    charged = [stacked(charges, few), stacked(charges, [i for i in charges if i not in few])]
-    GD = none.T
-    return GroupState(people, EnergyEstimate(exact, estimates[WANTED], GD), EnergyEstimate(charged[0], charged[1], GD))
-
-
-def pairs(told: GroupState, D: Tensor, share: float, most: int | None) -> tuple[Tensor, Tensor]:
-    """Eigenpairs of (A, I + S) in the span of D (n, d): values (k,) and coefficients (d, k), see `strongest`."""
-    return ritz_pairs(D.T @ told.A.times(D), D.T @ (D + told.S.times(D)), share, most)
+def sketched(problem: Problem, limits: Limits, replies: list[Reply]) -> State | Solution | TooManyProducts:
+    """After `Sketching`: exact already where all terms have few features."""
+    total, cost, small = together(replies), Cost().after(replies), problem.small_terms
+    many = [i for i in problem.suppressed if i not in small]
+    if not wanted_many(problem) and not many:
+        return solution(problem, total.rows[: len(small)], None, cost)
+    largest = {i: LargestEigenvalue.of(R) for i, R in by_term(problem, total).items() if i in problem.suppressed}
+    asked = {i: largest[i].Q for i in many if largest[i].value() > 0}
+    largest |= {i: LargestEigenvalue.unknown(Q) for i, Q in asked.items()}
+    if asked:
+        return Bounding(products_of_each(problem, asked), cost, replies, largest, asked)
+    return begin_chase(problem, limits, cost, replies, largest, [])
 
 
-def missing(told: GroupState, D: Tensor, Y: Tensor, values: Tensor) -> Tensor:
-    """A x - value (I + S) x (n, k) for x = D Y."""
-    return told.A.times(D) @ Y - (D + told.S.times(D)) @ Y * values
+def products_of_each(problem: Problem, asked: Mapping[int, Tensor]) -> Query:
+    """Every term's energy times directions of its own."""
+    return Query(products=tuple(ProductQuery(Q, (problem.only({i: 1.0}),)) for i, Q in asked.items()))
 
 
-def subspace_of(told: GroupState, D: Tensor, B: InnerProduct, rank: int) -> Tensor:
-    """The subspace (n, rank) of some people near that of all of them, without a further product.
+def bounded(
+    problem: Problem, limits: Limits, state: Bounding, replies: list[Reply]
+) -> State | Solution | TooManyProducts:
+    """After `Bounding`: once more, for the terms whose largest eigenvalue isn't known well enough."""
+    products = dict(zip(state.asked, together(replies).products, strict=True))
+    largest = {
+        i: each.extended(state.asked[i], products[i]) if i in products else each for i, each in state.largest.items()
+    }
+    many = [i for i in largest if i not in problem.small_terms and largest[i].value() > 0]
+    cost = state.cost.after(replies)
+    if cost.passes < limits.passes // 2:
+        tips = {i: largest[i].tip() for i in many}
+        asked = {i: tip.q for i, tip in tips.items() if tip.error > EXACT * limits.tolerance}
+        if asked:
+            return Bounding(products_of_each(problem, asked), cost, state.sketch, largest, asked)
+    return begin_chase(problem, limits, cost, state.sketch, largest, many)
 
-    To the span of D (n, d) comes what these people miss there most, their residuals through B^-1; among these the
-    energies are estimates. Charges are those of everyone.
-    """
-    values, Y = pairs(told, D, 0.0, rank)
-    W = B.orthonormal(B.inverse(missing(told, D, Y, values)), D)
-    Q = torch.cat([D, W], 1)
-    return Q @ ritz_pairs(told.A.gram(D, W), told.S.gram(D, W) + Q.T @ Q, 0.0, rank)[1]
+
+def begin_chase(
+    problem: Problem,
+    limits: Limits,
+    cost: Cost,
+    sketch: list[Reply],
+    largest: Mapping[int, LargestEigenvalue],
+    many: list[int],
+) -> State | TooManyProducts:
+    """The first pairs are those of the sketch; `many` are the suppressed terms with many features and some energy."""
+    tips = {i: each.tip() for i, each in largest.items() if each.value() > 0}
+    ratios = problem.suppressed
+    charges = {i: 1 / (ratios[i] * tip.value) for i, tip in tips.items()}
+    groups = [known(problem, charges, reply.people, by_term(problem, reply)) for reply in sketch]
+    A, S = join(groups).energies
+    unsure = max((tips[i].error for i in many), default=0.0)
+    pencil = Pencil(together(sketch), tips, charges, unsure, InnerProduct(S.estimate()))
+    share, most = SPARE * problem.activate_ratio, None if problem.rank is None else problem.rank + 1
+    values, X = strongest(A.estimate(), pencil.norm, share, most)
+    span = Span(cost, pencil, groups, X[:, :0], Pairs(values, X, X[:0]), True, 0.0, Watch())
+    return chase(problem, limits, span, X, span.watch.probes(X[:, :0], 0))
 
 
-def steady_whole(problem: Problem, end: Found, groups: list[Reply]) -> Found:
-    """The end of a search that knows whole Jacobians, with what halves of the people would have found."""
-    exact = problem._replace(sizes=tuple(0 for _ in problem.sizes))
-    tops = [LargestEigenvalue.of(R).value() for R in end.factors]
-    ratios = enumerate(problem.ratios.values(), len(problem.weights))
-    charges = {i: 1 / (r * tops[i]) for i, r in ratios if tops[i] > 0}
-    told = [begin(g.people, {**dict(enumerate(g.rows)), WANTED: g.rows[0][:0]}, exact, charges) for g in groups]
-    B = InnerProduct(join(told).S.estimate())
-    near = B.orthonormal(end.result.vectors, end.result.vectors[:, :0])
-    rank = near.shape[1]
+def chase(problem: Problem, limits: Limits, span: Span, W: Tensor, probes: Tensor) -> State | TooManyProducts:
+    """Ask for residuals W (n, b) and probes (n, p), or close where there are none or no pass is left."""
+    if span.cost.passes >= limits.passes - 1:
+        return close(problem, span)
+    V, num_probes = next_block(span.pencil.norm, span.D, W, probes)
+    if not V.shape[1]:
+        return close(problem, span)
+    asked, residual = energies(problem, span.pencil), span.residual if span.D.shape[1] else None
+    if span.cost.exceeds_whole(problem, V, len(asked)):
+        return TooManyProducts(span.cost, residual)
+    return Chasing(Query(products=(ProductQuery(V, asked),), residual=residual), span, W.shape[1], num_probes)
 
-    def subspace(half: list[GroupState]) -> Tensor:
-        some, D = join(half).extended([torch.zeros_like(near)] * 2), near
-        for _ in range(STEPS):
-            values, Y = pairs(some, D, 0.0, rank)
-            W = B.orthonormal(B.inverse(missing(some, D, Y, values)), D)
-            some, D = some.extended([torch.zeros_like(W)] * 2), torch.cat([D, W], 1)
-        return D @ pairs(some, D, 0.0, rank)[1]
 
-    return with_split_half_stability(end, told, subspace)
+def chased(problem: Problem, limits: Limits, state: Chasing, replies: list[Reply]) -> State | TooManyProducts:
+    """After `Chasing`: solve in the wider span, and chase what isn't small yet."""
+    span, B = state.span, state.span.pencil.norm
+    cost, D = span.cost.after(replies), torch.cat([span.D, state.query.products[0].V], 1)
+    groups = [group.extended(reply.products) for group, reply in zip(span.groups, replies, strict=True)]
+    everyone = join(groups)
+    share, most = SPARE * problem.activate_ratio, None if problem.rank is None else problem.rank + 1
+    values, Y = ritz(everyone, D, share, most)
+    X, W = D @ Y, B.inverse(residuals(everyone, D, Y, values))
+    size = relative_residuals(everyone, D, Y, values, B)
+    size[values < KEPT * problem.activate_ratio * values[:1]] = 0
+    size[len(size) if problem.rank is None else problem.rank :] = 0
+    bars = limits.tolerance * shares(X, values, B)
+    W, residual = W[:, size > CHASED * bars], max(size.tolist(), default=0.0) + span.pencil.unsure
+    watch = span.watch.after(values[values >= problem.activate_ratio * values[:1]], state.num_residuals)
+    settled = bool((size <= bars)[:1].all())
+    span = Span(cost, span.pencil, groups, D, Pairs(values, X, Y), settled, residual, watch)
+    if not W.shape[1] and watch.quiet:
+        return close(problem, span)
+    multiplied = everyone.energies[0].times(D)[:, D.shape[1] - state.num_probes :]
+    return chase(problem, limits, span, W, watch.probes(B.inverse(multiplied), cost.passes))
+
+
+def close(problem: Problem, span: Span) -> Closing:
+    """Ask what every term does in the span of the pairs and of the terms' tips, and for what groups miss there."""
+    tips, norm = span.pencil.tips.values(), span.pencil.norm
+    E = torch.linalg.qr(torch.cat([span.pairs.X, *(tip.x for tip in tips)], 1)).Q
+    apart = norm.orthonormal(group_residuals(span.groups, span.D, span.pairs, norm), span.D)
+    asked = energies(problem, span.pencil)
+    products = (ProductQuery(E, asked, grams=True), ProductQuery(apart, asked))
+    return Closing(Query(products=products, residual=span.residual), span, E, apart)
+
+
+def closed(problem: Problem, limits: Limits, state: Closing, replies: list[Reply]) -> Solution:
+    """After `Closing`: the pencil in the small span, its true residual, and what halves of the people would give."""
+    span, E, last, cost = state.span, state.E, together(replies), state.span.cost.after(replies)
+    pencil, B, asked = span.pencil, span.pencil.norm, len(energies(problem, span.pencil))
+    end = solution(problem, [root(H) for H in last.grams], E, cost)
+    final = known(problem, pencil.charges, 1, by_term(problem, pencil.sketch)).extended(last.products[:asked])
+    size = relative_residuals(final, E, end.coefficients, end.result.values, B)
+    residual = max(size.tolist(), default=0.0) + pencil.unsure
+    stopped = SETTLED
+    if residual > limits.tolerance:
+        stopped = Stopped(Stop.PASSES, cost.passes, residual)
+    elif not span.settled:
+        stopped = Stopped(Stop.FIRST_UNSETTLED, cost.passes)
+    A, A_end = join(span.groups).energies[0], final.energies[0]
+    both, A_both = torch.cat([span.D, E], 1), torch.cat([A.times(span.D), A_end.times(E)], 1)
+    rows = problem.sketch_rows(limits.rows) * problem.people
+    rest, error = energy_beyond(A_end, both, A_both, end.result.vectors, rows)
+    end = replace(end, residual=residual, stopped=stopped, rest=rest, rest_error=error, norm=B)
+    groups = [group.extended(reply.products[asked:]) for group, reply in zip(span.groups, replies, strict=True)]
+    D, rank = torch.cat([span.D, state.apart], 1), end.result.vectors.shape[1]
+    return with_split_half_stability(end, groups, lambda half: subspace_of(join(half), D, B, rank))

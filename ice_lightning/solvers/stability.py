@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, Self, TypeVar
 
 from torch import Tensor
 
 from ice_lightning.subspace import principal_angles
 
 FIRST = 3
-"""So many angles are told: those that come out within about 5 degrees of halves that are searched on their own. Under
-`soft` later ones are too small, by up to 30 degrees."""
+"""So many angles are reported: those that come out within about 5 degrees of halves that are searched on their own.
+Under `soft` later ones are too small, by up to 30 degrees."""
 
 GROUPS = 4
 """Into so many groups people are divided, by their number; any two make a half."""
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How far the subspaces of two halves of the people are apart.
+
+    Attributes:
+        angles: the first principal angles in degrees, ascending, means over the ways to halve.
+        people_per_half: the fewest.
+    """
+
+    angles: tuple[float, ...]
+    people_per_half: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As metrics.json has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """From metrics.json."""
+        return cls(tuple(values["angles"]), values["people_per_half"])
 
 
 class SomePeople(Protocol):
@@ -35,7 +58,7 @@ def halvings(groups: Sequence[Group]) -> list[tuple[list[Group], list[Group]]]:
     return [([first, other], [each for each in others if each is not other]) for other in others]
 
 
-def stability(groups: Sequence[Group], subspace: Callable[[list[Group]], Tensor]) -> dict[str, Any] | None:
+def stability(groups: Sequence[Group], subspace: Callable[[list[Group]], Tensor]) -> Stability | None:
     """Principal angles between the subspaces of disjoint halves of the people.
 
     Args:
@@ -43,8 +66,7 @@ def stability(groups: Sequence[Group], subspace: Callable[[list[Group]], Tensor]
         subspace: of the people of several groups, (n, k).
 
     Returns:
-        `angles`, the first FIRST in degrees, ascending, averaged over the three halvings, and `people_per_half`, the
-        fewest.
+        The first FIRST angles, averaged over the three halvings.
     """
     if len(groups) < GROUPS:
         return None
@@ -53,7 +75,5 @@ def stability(groups: Sequence[Group], subspace: Callable[[list[Group]], Tensor]
         angles = principal_angles(*(subspace(half) for half in halves))
         found.append([math.degrees(angle) for angle in sorted(angles.tolist())])
         people += [sum(group.people for group in half) for half in halves]
-    return {
-        "angles": [sum(column) / len(found) for column in zip(*(angles[:FIRST] for angles in found), strict=True)],
-        "people_per_half": min(people),
-    }
+    columns = zip(*(angles[:FIRST] for angles in found), strict=True)
+    return Stability(tuple(sum(column) / len(found) for column in columns), min(people))

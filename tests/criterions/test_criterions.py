@@ -26,7 +26,7 @@ from ice_lightning.criterions.frequency import high_pass, low_pass
 from ice_lightning.criterions.landmarks import eye_masks, gaze_of, landmark_ids, pose_of, relative_positions
 from ice_lightning.criterions.regions import region_color, region_ids, region_mask, region_pixels, region_residual
 from ice_lightning.criterions.warp import carry, triangulate
-from ice_lightning.jacobians.operators import Jacobian
+from ice_lightning.jacobians.linearize import Jacobian
 from ice_lightning.labels import REGIONS
 from ice_lightning.ops.sampling import sample_bilinear
 from ice_lightning.synthetic import factor_index, factors_from_z, neutral, render

@@ -18,7 +18,7 @@ from ice_lightning.faces.pretrained import (  # fmt: skip
     make_parser,
     pretrained_faces,
 )
-from ice_lightning.jacobians.operators import Jacobian
+from ice_lightning.jacobians.linearize import Jacobian
 from ice_lightning.modules.bisenet import MEAN, STD, BiSeNet
 from ice_lightning.modules.cropping import (
     TEMPLATE,

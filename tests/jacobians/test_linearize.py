@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from ice_lightning.checks import IceError
-from ice_lightning.jacobians.linearize import graph_bytes, linearise
+from ice_lightning.jacobians.linearize import Jacobian, graph_bytes
 from ice_lightning.parallel import Batch, as_bytes, choose_parallelism, map_threads
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -90,13 +90,13 @@ def test_parts_are_told_apart_at_any_number_at_once(size):
         return [torch.tanh(u @ A), u.new_ones(len(u), 2), (u @ B).square()]
 
     J = [torch.func.jacrev(lambda x, i=i: f(x[None])[i][0])(u[0]) for i in range(3)]
-    linear = linearise(f, u, batch=Batch(size))
+    linear = Jacobian(f, u, batch=Batch(size))
     V = torch.randn(6, 7, generator=draw, dtype=torch.float64)
     Y = [torch.randn(len(each), 7, generator=draw, dtype=torch.float64) for each in J]
-    for part, each in zip(linear.push(V), J, strict=True):
+    for part, each in zip(linear.split(linear.matmat(V)), J, strict=True):
         torch.testing.assert_close(part, each @ V)
-    torch.testing.assert_close(linear.pull({0: Y[0], 2: Y[2]}), J[0].T @ Y[0] + J[2].T @ Y[2])
-    torch.testing.assert_close(linear.pull({1: Y[1]}), torch.zeros(6, 7, dtype=torch.float64))
+    torch.testing.assert_close(linear.adjoint_of({0: Y[0], 2: Y[2]}), J[0].T @ Y[0] + J[2].T @ Y[2])
+    torch.testing.assert_close(linear.adjoint_of({1: Y[1]}), torch.zeros(6, 7, dtype=torch.float64))
 
 
 def test_threads_keep_the_order_and_the_number_of_threads():

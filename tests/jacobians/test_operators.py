@@ -3,7 +3,8 @@ import reference
 import torch
 
 from ice_lightning.checks import IceError
-from ice_lightning.jacobians.operators import Dense, Jacobian, Projected, Sum, Whitened, remove
+from ice_lightning.jacobians.linearize import Jacobian, check_repeatable
+from ice_lightning.jacobians.operators import Dense, Projected, Sum, Whitened, remove
 from ice_lightning.parallel import Batch
 
 draw = torch.Generator().manual_seed(0)
@@ -75,13 +76,13 @@ def test_remove_leaves_nothing_in_the_span():
 
 def test_rounding_is_no_randomness():
     """On a GPU two passes may add in another order."""
-    Jacobian(lambda u: f(u) * (1 + 1e-6 * torch.randn(1)), U)
+    check_repeatable([f(U)], [f(U) * (1 + 1e-6)])
 
 
 def test_premises_are_probed():
     with pytest.raises(IceError, match="a deterministic forward pass, got two different results"):
-        Jacobian(lambda u: u + torch.randn(1), U)
+        check_repeatable([f(U)], [f(U) + torch.randn(1)])
     with pytest.raises(IceError, match="finite features, got 9 NaN or infinite"):
-        Jacobian(lambda u: f(u) * float("nan"), U)
+        check_repeatable([f(U) * float("nan")], [f(U)])
     with pytest.raises(IceError, match=r"one latent of shape \(1, n\), got \(2, 5\)"):
         Jacobian(f, U.expand(2, 5))

@@ -11,7 +11,7 @@ from ice_lightning.checks import IceError
 from ice_lightning.classifiers import load_classifier
 from ice_lightning.criterions import LandmarkHeatmaps
 from ice_lightning.explanation.probe import check_explainable
-from ice_lightning.jacobians.operators import Jacobian
+from ice_lightning.jacobians.linearize import Jacobian
 from ice_lightning.modules.face_api import AgeGender, Conv, Expression, LandmarkNet68
 from ice_lightning.modules.face_recognition import Recognition, SquaredIdentity, face_square
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ice_lightning.metrics import DiscoveryMetrics, Stability
+from ice_lightning.discovery.metrics import RunMetrics
 from ice_lightning.reports import figures, pages
+from ice_lightning.solvers.stability import Stability
 from ice_lightning.synthetic import factor_index, factors_from_z, render
 
 
@@ -83,13 +84,14 @@ def test_the_page_is_escaped_and_self_contained():
         "residual": 0.01,
         "products_per_person": 150,
         "passes": 7,
+        "stop": "converged",
         "stopped_early": "",
         "stability": {"angles": [2.0, 40.0], "people_per_half": 4},
         "peak_memory_mb": 812.3,
         "leakage": {"Landmarks <x> & co": 0.001},
         "seconds": {"solve": 1.0},
     }
-    metrics = DiscoveryMetrics.from_json(values)
+    metrics = RunMetrics.from_json(values)
     assert json.loads(json.dumps(metrics.to_json())) == values
     page = pages.discovery_page("skin_color", "a <b> c", {"traversal": b"png"}, metrics, "x: <1>")
     assert "a &lt;b&gt; c" in page

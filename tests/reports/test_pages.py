@@ -6,9 +6,10 @@ from itertools import pairwise
 
 import pytest
 
+from ice_lightning.discovery.metrics import DiscoveryMetrics, RunMetrics
 from ice_lightning.explanation import ClassifierVerdict, SubspaceVerdict
 from ice_lightning.explanation.significance import Significance
-from ice_lightning.metrics import DiscoveryMetrics, Proportion
+from ice_lightning.metrics import Proportion
 from ice_lightning.reports import pages
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -44,12 +45,12 @@ SUBSPACE = SubspaceVerdict(
     counts=True, why_not="", slices={"smiling": RATE},
 )  # fmt: skip
 VERDICT = ClassifierVerdict("often_&<b>", 20, (SUBSPACE,), (0.5,))
-FOUND = DiscoveryMetrics(
+FOUND = RunMetrics(DiscoveryMetrics(
     rank=2, eigenvalues=(2.0, 1.0), explained_energy=0.5, explained_energy_error=0.0, leakage={"hair_<b>": 0.1},
     suppressed_rank=1, latent_dim=9, coordinates=9, people_used=8, people_skipped=0, skipped_for_want_of={},
     energy_of_person={}, odd_people=(), stability=None, products_per_person=9, passes=3, residual=0.01,
-    stopped_early="", seconds={"products": 1.0}, peak_memory_mb=1.0,
-)  # fmt: skip
+    stop="converged", stopped_early="",
+), {"products": 1.0}, 1.0)  # fmt: skip
 COMMAND = "python -m ice_lightning.run 'a<b'"
 
 

@@ -9,6 +9,7 @@ from ice_lightning.checks import IceError
 from ice_lightning.solvers.exact import FullJacobian
 from ice_lightning.solvers.krylov import BlockKrylov
 from ice_lightning.solvers.problem import Problem, Reply
+from ice_lightning.solvers.result import Solution
 from ice_lightning.subspace import principal_angles
 
 N, PEOPLE, TOP = 200, 4, 8
@@ -81,17 +82,17 @@ def recomputed(problem, found, G):
 def test_the_residual_is_that_of_what_is_returned(projection, wanted, tolerance):
     people = some_people(wanted)
     problem = asked(projection)
-    found, _ = answer(BlockKrylov(tolerance=tolerance, passes=60).search(problem), people)
-    V, stats = found.result.vectors, found.result.stats
-    assert stats["residual"] == pytest.approx(recomputed(problem, found, energies(people)), abs=0.1 * tolerance)
-    assert (stats["residual"] <= tolerance) == (not stats["stopped_early"])
+    found, _ = answer(BlockKrylov(tolerance=tolerance, passes=60), problem, people)
+    V = found.result.vectors
+    assert found.residual == pytest.approx(recomputed(problem, found, energies(people)), abs=0.1 * tolerance)
+    assert (found.residual <= tolerance) == (not found.stopped_early)
     if projection in ("early", "soft"):
         torch.testing.assert_close(found.pairs, V)
     if projection != "soft":  # what is returned is what is left of the pairs
         left = found.pairs - found.removed @ (found.removed.T @ found.pairs)
         assert principal_angles(V, left).max() < 1e-6
-    assert not stats["stopped_early"]
-    whole = answer(FullJacobian().search(problem._replace(n=N)), people)[0].result
+    assert not found.stopped_early
+    whole = answer(FullJacobian(), problem._replace(n=N), people)[0].result
     assert abs(len(found.result.values) - len(whole.values)) <= 1
     if 1 - whole.values[1] / whole.values[0] > 0.1:
         assert principal_angles(V[:, :1], whole.vectors[:, :1]).rad2deg().max() < 2
@@ -112,11 +113,11 @@ def slow(seed):
 @pytest.mark.parametrize("seed", [0, 3])
 def test_bad_directions_are_followed_as_far_as_they_matter(seed):
     person, problem = slow(seed)
-    found, _ = answer(BlockKrylov().search(problem._replace(n=10**6)), [person], seed=seed)
-    whole = answer(FullJacobian().search(problem), [person])[0].result
-    assert not found.result.stats["stopped_early"]
+    found, _ = answer(BlockKrylov(), problem._replace(n=10**6), [person], seed=seed)
+    whole = answer(FullJacobian(), problem, [person])[0].result
+    assert not found.stopped_early
     true = recomputed(problem, found, energies([person]))
-    assert found.result.stats["residual"] == pytest.approx(true, abs=8e-3)
+    assert found.residual == pytest.approx(true, abs=8e-3)
     assert len(found.result.values) == len(whole.values)
     assert principal_angles(found.result.vectors[:, :1], whole.vectors[:, :1]).rad2deg() < 2
 
@@ -125,11 +126,11 @@ def test_bad_directions_are_followed_as_far_as_they_matter(seed):
 def test_a_search_that_was_cut_short_knows_how_bad_its_projection_is(seed):
     # The activated term is exact, so that nothing but bad directions is missing.
     person, problem = slow(seed)
-    found, _ = answer(BlockKrylov(passes=4).search(problem._replace(n=10**6)), [person], seed=seed)
+    found, _ = answer(BlockKrylov(passes=4), problem._replace(n=10**6), [person], seed=seed)
     true = recomputed(problem, found, energies([person]))
     assert true > 0.08
-    assert "after 4 passes" in found.result.stats["stopped_early"]
-    assert true / 3 < found.result.stats["residual"] < 3 * true
+    assert "after 4 passes" in found.stopped_early
+    assert true / 3 < found.residual < 3 * true
 
 
 def inside(seed, people=4):
@@ -149,11 +150,11 @@ def inside(seed, people=4):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_late_terms_cover_is_no_direction_made_of_errors(seed):
     people, problem = inside(seed), asked("late", ratios={"s": 1e-2}, sizes=(N, N))
-    found, _ = answer(BlockKrylov().search(problem), people)
-    whole = answer(FullJacobian().search(problem._replace(n=N)), people)[0].result
+    found, _ = answer(BlockKrylov(), problem, people)
+    whole = answer(FullJacobian(), problem._replace(n=N), people)[0].result
     assert len(whole.values) == 15  # of 20
     assert len(found.result.values) == 15
-    assert not found.result.stats["stopped_early"]
+    assert not found.stopped_early
     assert principal_angles(found.result.vectors, whole.vectors).max().rad2deg() < 2
 
 
@@ -171,14 +172,14 @@ def test_a_first_direction_that_is_charged_much_is_followed_under_soft(wanted, s
     parts = (rows_like(draw, SIZES[0], fall(below), turn) for below in (wanted**0.5, 0.02))
     people = list(zip(*parts, strict=True))
     problem = asked("soft", ratios={"s": 1e-2}, sizes=SIZES[:1] * 2)
-    found, _ = answer(BlockKrylov().search(problem), people, seed=seed)
-    whole = answer(FullJacobian().search(problem._replace(n=N)), people)[0].result
-    assert not found.result.stats["stopped_early"]
+    found, _ = answer(BlockKrylov(), problem, people, seed=seed)
+    whole = answer(FullJacobian(), problem._replace(n=N), people)[0].result
+    assert not found.stopped_early
     assert whole.values[1] < 0.9 * whole.values[0]
     assert principal_angles(found.result.vectors[:, :1], whole.vectors[:, :1]).rad2deg() < 2
-    short, _ = answer(BlockKrylov(passes=8).search(problem), people, seed=seed)
+    short, _ = answer(BlockKrylov(passes=8), problem, people, seed=seed)
     close = principal_angles(short.result.vectors[:, :1], whole.vectors[:, :1]).rad2deg() < 2
-    assert close or short.result.stats["stopped_early"]
+    assert close or short.stopped_early
 
 
 def plateau(draw, rank, spread, people=1, top=None):
@@ -204,9 +205,9 @@ def test_directions_that_random_rows_do_not_tell_apart_are_all_found(projection,
     # The residuals of those that are found are below the tolerance wherever they lie among them.
     people = plateau(torch.Generator().manual_seed(1), rank, spread)
     problem = asked(projection, ratios={"s": 0.1}, sizes=(N, N), activate_ratio=0.3, people=1)
-    found, _ = answer(BlockKrylov(rows=rows).search(problem), people)
+    found, _ = answer(BlockKrylov(rows=rows), problem, people)
     assert len(found.result.values) == rank
-    assert not found.result.stats["stopped_early"]
+    assert not found.stopped_early
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -214,8 +215,8 @@ def test_directions_that_random_rows_do_not_tell_apart_are_all_found(projection,
 def test_a_first_direction_over_many_that_are_nearly_as_strong_is_found(projection, seed):
     people = plateau(torch.Generator().manual_seed(seed), 120, 0.01, top=1.15)
     problem = asked(projection, ratios={"s": 0.1}, sizes=(N, N), activate_ratio=0.3, people=1)
-    found, _ = answer(BlockKrylov(rows=4).search(problem), people)
-    whole = answer(FullJacobian().search(problem._replace(n=N)), people)[0].result
+    found, _ = answer(BlockKrylov(rows=4), problem, people)
+    whole = answer(FullJacobian(), problem._replace(n=N), people)[0].result
     assert principal_angles(found.result.vectors[:, :1], whole.vectors[:, :1]).rad2deg() < 2
 
 
@@ -233,8 +234,8 @@ def test_what_is_left_of_a_pair_carries_the_errors_of_those_before_it():
     other = torch.linalg.qr(torch.cat([bad, normal(N - 1, N)]).T).Q.T
     people = [[normal(150, N) * a @ turn, normal(150, N) * s @ other] for _ in range(4)]
     problem = asked("late", ratios={"s": 1e-2}, sizes=(150, 150), activate_ratio=0.1)
-    found, _ = answer(BlockKrylov().search(problem), people)
-    whole = answer(FullJacobian().search(problem._replace(n=N)), people)[0].result
+    found, _ = answer(BlockKrylov(), problem, people)
+    whole = answer(FullJacobian(), problem._replace(n=N), people)[0].result
     assert len(found.result.values) == len(whole.values)
     assert principal_angles(found.result.vectors, whole.vectors).max().rad2deg() < 15
 
@@ -245,8 +246,8 @@ def test_a_bad_direction_that_no_random_row_shows_is_found():
     top = float(torch.linalg.matrix_norm(energies(people)[1], 2))
     hidden = [[A, torch.cat([a - a @ e @ e.T, (0.2 * top) ** 0.5 * e.T]), b - b @ e @ e.T] for A, a, b in people]
     problem = asked("early", sizes=(SIZES[0], SIZES[1] + 1, SIZES[2]))
-    found, _ = answer(BlockKrylov().search(problem), hidden, sketch=lambda R: R - R @ e @ e.T)
-    assert not found.result.stats["stopped_early"]
+    found, _ = answer(BlockKrylov(), problem, hidden, sketch=lambda R: R - R @ e @ e.T)
+    assert not found.stopped_early
     assert (found.removed.T @ e).norm() > 0.999
 
 
@@ -258,34 +259,35 @@ def test_an_eigenvalue_at_its_ratio_is_said(above):
     A = torch.diag(torch.logspace(0, -2, N, dtype=torch.float64))
     A[6, 5] = A[6, 6]
     problem = asked("early", ratios={"s": 1e-2}, sizes=(None, None))
-    found, _ = answer(BlockKrylov().search(problem), [[A, torch.diag(S.sqrt())]])
-    assert found.result.stats["stopped_early"].startswith("an eigenvalue too close to its ratio")
-    assert "(s 0.01)" in found.result.stats["stopped_early"]
+    found, _ = answer(BlockKrylov(), problem, [[A, torch.diag(S.sqrt())]])
+    assert found.stopped_early.startswith("an eigenvalue too close to its ratio")
+    assert "(s 0.01)" in found.stopped_early
     A[6, 5] = 0  # and where it doesn't matter to what is left, nothing needs to be said
     A[5, 5] = 0
-    found, _ = answer(BlockKrylov().search(problem), [[A, torch.diag(S.sqrt())]])
-    assert not found.result.stats["stopped_early"]
+    found, _ = answer(BlockKrylov(), problem, [[A, torch.diag(S.sqrt())]])
+    assert not found.stopped_early
 
 
 def thin(problem, factors):
     """Drive a search with (r_i, n) factors of the mean energies of everyone."""
-    draw, search = torch.Generator().manual_seed(0), BlockKrylov().search(problem)
-    try:
-        ask = next(search)
-        while True:
-            rows = []
-            for each in ask.rows:
-                R = torch.cat([F * w**0.5 for F, w in zip(factors, each.weights, strict=True) if w])
-                count = (each.random or 0) * problem.people
-                random = torch.randn(count, len(R), generator=draw, dtype=R.dtype) @ R * max(1, count) ** -0.5
-                rows.append(random if count else R)
-            products = [
-                sum(F.T @ (F @ each.V) * w for F, w in zip(factors, each.weights, strict=True)) for each in ask.products
+    draw, solver = torch.Generator().manual_seed(0), BlockKrylov()
+    state = solver.init(problem)
+    while not isinstance(state, Solution):
+        rows, products, grams = [], [], []
+        for each in state.query.rows:
+            R = torch.cat([F * w**0.5 for F, w in zip(factors, each.weights, strict=True) if w])
+            count = (each.random or 0) * problem.people
+            random = torch.randn(count, len(R), generator=draw, dtype=R.dtype) @ R * max(1, count) ** -0.5
+            rows.append(random if count else R)
+        for each in state.query.products:
+            FV = [F @ each.V for F in factors]
+            products += [
+                sum(F.T @ part * w for F, part, w in zip(factors, FV, weights, strict=True))
+                for weights in each.energies
             ]
-            grams = [] if ask.grams is None else [(F @ ask.grams).T @ (F @ ask.grams) for F in factors]
-            ask = search.send([Reply(problem.people, rows, products, grams, 1)])
-    except StopIteration as end:
-        return end.value
+            grams = [part.T @ part for part in FV] if each.grams else grams
+        state = solver.step(problem, state, [Reply(problem.people, rows, products, grams, 1)])
+    return state
 
 
 @pytest.mark.parametrize("sizes", [(None, None), (20, 30)], ids=["many features", "few features"])
@@ -299,16 +301,16 @@ def test_wide_latents_and_many_people_have_an_answer(projection, sizes):
     late = ("s",) if projection == "mixed" else ()
     problem = Problem(n, (1.0,), {"s": 1e-2}, projection, late, 1e-1, None, sizes, people)
     found = thin(problem, [A, S])
-    assert not found.result.stats["stopped_early"]
+    assert not found.stopped_early
     small = [A @ turn.T, S @ turn.T]
-    whole = answer(FullJacobian().search(problem._replace(n=60)), [small])[0].result
+    whole = answer(FullJacobian(), problem._replace(n=60), [small])[0].result
     assert len(found.result.values) == len(whole.values)
     assert principal_angles(turn @ found.result.vectors[:, :1], whole.vectors[:, :1]).rad2deg() < 2
 
 
 def test_too_wide_for_whole_jacobians_is_said_before_the_first_product():
     with pytest.raises(IceError, match=r"at most 6000 coordinates .* solver=exact, got 9088: take solver=krylov"):
-        next(FullJacobian().search(asked("early", n=9088)))
+        FullJacobian().init(asked("early", n=9088))
 
 
 @pytest.mark.parametrize("projection", PROJECTIONS)
@@ -322,7 +324,7 @@ def test_the_explained_energy_is_a_share_with_its_error(projection):
     problem = Problem(10**6, (1.0,), {"s": 1e-1}, projection, (), 1e-2, 1, (100, 80), 1)
     misses, errors = [], []
     for seed in range(20):
-        found, _ = answer(BlockKrylov().search(problem), [person], seed=seed)
+        found, _ = answer(BlockKrylov(), problem, [person], seed=seed)
         basis = torch.linalg.qr(found.coefficients).Q
         inside = float((found.factors[0] @ basis).square().sum())
         span = torch.linalg.qr(found.result.vectors).Q

@@ -136,7 +136,7 @@ def test_an_interrupted_run_goes_on_to_the_same_directions(compose, tmp_path, mo
     once = run(compose(*settings, f"run_dir={tmp_path}/once"))
     assert once.metrics["passes"] > 2
     assert not (tmp_path / "once" / LAST).exists()
-    answer, calls = Discovery.groups, []
+    answer, calls = Discovery.replies, []
 
     def dies(module):
         calls.append(module)
@@ -144,7 +144,7 @@ def test_an_interrupted_run_goes_on_to_the_same_directions(compose, tmp_path, mo
             raise KeyboardInterrupt
         return answer(module)
 
-    monkeypatch.setattr(Discovery, "groups", dies)
+    monkeypatch.setattr(Discovery, "replies", dies)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         run(compose(*settings, f"run_dir={tmp_path}/twice"))
     monkeypatch.undo()
