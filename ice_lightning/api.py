@@ -40,8 +40,9 @@ from ice_lightning.metrics import Measurement
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.population import POPULATION, layer_covariances
-from ice_lightning.reports import figures, pages
+from ice_lightning.reports import figures
 from ice_lightning.reports.explanation import headline
+from ice_lightning.reports.page import picture
 from ice_lightning.solvers import BlockKrylov, FullJacobian
 from ice_lightning.subspace import Subspace
 from ice_lightning.tasks.base import quieten
@@ -161,7 +162,7 @@ class Explanation:
     def _repr_html_(self) -> str:
         """For notebooks: the sentence and the picture."""
         figure = self.figure()
-        return f"<p>{self.sentence}</p>" + ("" if figure is None else pages.picture(figures.png(figure), self.sentence))
+        return f"<p>{self.sentence}</p>" + ("" if figure is None else picture(figures.png(figure), self.sentence))
 
 
 def explain(
@@ -284,7 +285,7 @@ class Verdict(verdict.ClassifierVerdict):
 
     def _repr_html_(self) -> str:
         """For notebooks: the sentence and the picture."""
-        return f"<p>{self.sentence}</p>{pages.picture(figures.png(self.figure()), self.sentence)}"
+        return f"<p>{self.sentence}</p>{picture(figures.png(self.figure()), self.sentence)}"
 
 
 def judge(explanations: Sequence[Explanation]) -> Verdict:

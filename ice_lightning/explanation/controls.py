@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ice_lightning.checks import at_least
-from ice_lightning.explanation.rows import RandomOutcomes, Rows, by_person, joined
+from ice_lightning.explanation.outcomes import RandomOutcomes, by_person, joined
+from ice_lightning.explanation.rows import Rows
 from ice_lightning.files import atomic_write
 
 FILE = "controls.safetensors"

@@ -21,17 +21,17 @@ from ice_lightning.counterfactuals.bases import Basis, EveryCoordinate, named_ba
 from ice_lightning.counterfactuals.gradient import Gradient
 from ice_lightning.criterions import Analysis, Criterion
 from ice_lightning.explanation.controls import KEPT, ControlSettings, reinitialised
-from ice_lightning.explanation.probe import check_explainable
-from ice_lightning.explanation.rows import (
+from ice_lightning.explanation.outcomes import (
     Moves,
     RandomOutcomes,
-    Rows,
     by_person,
     joined,
     only_flips,
     outcomes_of,
     scatter_rows,
 )
+from ice_lightning.explanation.probe import check_explainable
+from ice_lightning.explanation.rows import Rows
 from ice_lightning.latents import PADDING
 from ice_lightning.metrics import verification
 from ice_lightning.modules.classifier import index_of, probabilities

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from ice_lightning.checks import Mismatch, NotFound, problem
-from ice_lightning.explanation.rows import FILE, ROWS, Explained, Outcomes, load_explained
+from ice_lightning.explanation.outcomes import Outcomes
+from ice_lightning.explanation.rows import FILE, ROWS, Explained, load_explained
 from ice_lightning.explanation.significance import FEWEST, LEVEL, Significance, compare, holm
 from ice_lightning.metrics import Proportion, Sufficiency, proportion
 from ice_lightning.wording import percent, probability, words
@@ -181,7 +182,8 @@ def judge(runs: Sequence[Explained]) -> ClassifierVerdict:
         Mismatch: when they looked at different people.
 
     Example:
-        >>> from ice_lightning.explanation.rows import Outcomes, RandomOutcomes, Rows
+        >>> from ice_lightning.explanation.outcomes import RandomOutcomes
+        >>> from ice_lightning.explanation.rows import Rows
         >>> yes, no, one = torch.ones(64).bool(), torch.zeros(64, 20).bool(), torch.ones(64)
         >>> random = RandomOutcomes(applied=yes, flipped=no, change=torch.full((64, 20), torch.nan), t=None)
         >>> rows = Rows(torch.arange(64), one, torch.zeros(64, 0), Outcomes(yes, one, one), random=random)

@@ -18,6 +18,7 @@ from ice_lightning.discovery.provenance import provenance
 from ice_lightning.files import LAST, write_bytes, write_json, write_text
 from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
 from ice_lightning.reports import figures, pages
+from ice_lightning.reports.page import source_of
 from ice_lightning.subspace import FILE, Subspace
 from ice_lightning.traversal import strengths_to, traverse, visible_strength
 from ice_lightning.wording import words
@@ -82,7 +83,7 @@ class SaveDiscovery(pl.Callback):
         seconds = {k: round(v, 3) for k, v in (self.seconds | dict(pl_module.seconds)).items()}
         self.metrics = RunMetrics(pl_module.metrics, seconds, round(peak_memory_mb(), 1))
         write_json(self.folder / "metrics.json", self.metrics.to_json())
-        source = pages.source(self.subspace.provenance)
+        source = source_of(self.subspace.provenance)
         page = pages.discovery_page(
             name, pl_module.criterion.description, pictures, self.metrics, self.yaml, source, self.command
         )

@@ -21,6 +21,7 @@ from ice_lightning.files import write_bytes, write_json, write_text
 from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
 from ice_lightning.progress import Steps
 from ice_lightning.reports import figures, pages
+from ice_lightning.reports.page import source_of
 from ice_lightning.wording import percent, words
 
 
@@ -96,7 +97,7 @@ class SaveExplanation(pl.Callback):
             metrics = self.metrics(pl_module)
             pictures = self.pictures(pl_module)
             title = words(f"{self.header.classifier} and {self.header.criterion}")
-            source = {"classifier": self.header.classifier} | pages.source(self.provenance)
+            source = {"classifier": self.header.classifier} | source_of(self.provenance)
             page = pages.explanation_page(
                 title, headline(metrics.found), pictures, metrics, self.yaml, source, self.command
             )
