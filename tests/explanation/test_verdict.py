@@ -73,7 +73,9 @@ def test_with_too_few_random_subspaces_nothing_counts_and_it_says_why(tmp_path, 
     judged = judge([replace(run, rows=replace(run.rows, random=some if controls else None))])
     assert f"is open: {why}" in judged.sentence
     assert not judged.subspaces[0].counts
-    assert why in pages.verdict_page([judged], {"c": b""})
+    page = pages.verdict_page([judged], {"c": b""})
+    assert why in page
+    assert "nan" not in page
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figures.png(figures.verdict(judged))
