@@ -22,7 +22,7 @@ from ice_lightning.explanation.rows import Rows
 from ice_lightning.files import atomic_write
 
 FILE = "controls.safetensors"
-KEPT = ("flipped", "change", "t")
+COLUMNS = ("flipped", "change", "t")
 """What is kept of each person, under these names after `random_`."""
 
 
@@ -54,7 +54,7 @@ def read_controls(folder: Path) -> dict[int, RandomOutcomes]:
     """Outcomes of random subspaces by person; nothing where there is no whole file."""
     try:
         columns = load_file(folder / FILE)
-        number, kept = columns["number"], {name: columns[f"random_{name}"] for name in KEPT}
+        number, kept = columns["number"], {name: columns[f"random_{name}"] for name in COLUMNS}
     except (OSError, SafetensorError, KeyError):
         return {}
     return by_person(number, RandomOutcomes(applied=torch.ones_like(number, dtype=torch.bool), **kept))
@@ -74,7 +74,7 @@ def keep_controls(folder: Path, rows: Rows) -> None:
     everyone = read_controls(folder) | people
     order = sorted(everyone)
     kept = joined([everyone[number] for number in order])
-    columns = {f"random_{name}": getattr(kept, name).contiguous() for name in KEPT}
+    columns = {f"random_{name}": getattr(kept, name).contiguous() for name in COLUMNS}
     with atomic_write(folder / FILE) as part:
         save_file({"number": torch.tensor(order)} | columns, part)
 

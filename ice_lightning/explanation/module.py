@@ -20,7 +20,7 @@ from ice_lightning.counterfactuals.base import CounterfactualMethod, Counterfact
 from ice_lightning.counterfactuals.bases import Basis, EveryCoordinate, named_basis, random_bases
 from ice_lightning.counterfactuals.gradient import Gradient
 from ice_lightning.criterions import Analysis, Criterion
-from ice_lightning.explanation.controls import KEPT, ControlSettings, reinitialised
+from ice_lightning.explanation.controls import COLUMNS, ControlSettings, reinitialised
 from ice_lightning.explanation.outcomes import (
     Moves,
     RandomOutcomes,
@@ -246,7 +246,7 @@ class Explainer(pl.LightningModule):
             t=torch.full((len(U), several, k), torch.nan),
         )
         for i in places:
-            for name in KEPT:
+            for name in COLUMNS:
                 getattr(rows, name)[i] = getattr(self.random_done[numbers[i]], name)[0]
         return rows
 
