@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ice_lightning import inversion, traversal
-from ice_lightning.checks import at_least, one_of, problem
+from ice_lightning.checks import Mismatch, at_least, one_of, problem
 from ice_lightning.classifiers import embedded_classifier
 from ice_lightning.counterfactuals import Gradient
 from ice_lightning.counterfactuals.base import CounterfactualMethod
@@ -31,21 +31,24 @@ from ice_lightning.discovery.module import Discovery
 from ice_lightning.discovery.provenance import provenance
 from ice_lightning.explanation import verdict
 from ice_lightning.explanation.controls import ControlSettings
-from ice_lightning.explanation.module import Explanation as Module
+from ice_lightning.explanation.module import Explainer
 from ice_lightning.explanation.rows import Explained
 from ice_lightning.explanation.verdict import SubspaceVerdict, summary
 from ice_lightning.faces.embedded import perceptual
 from ice_lightning.latents import LatentDataModule
+from ice_lightning.metrics import Measurement
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.population import POPULATION, layer_covariances
-from ice_lightning.reports import figures, pages
+from ice_lightning.reports import figures
 from ice_lightning.reports.explanation import headline
+from ice_lightning.reports.page import picture
 from ice_lightning.solvers import BlockKrylov, FullJacobian
 from ice_lightning.subspace import Subspace
 from ice_lightning.tasks.base import quieten
 from ice_lightning.tasks.build import build_criterion, built, composed, config_of, layers_of
 from ice_lightning.tasks.settings import resolved
+from ice_lightning.wording import words
 
 EXPLAINED = 1_000_000
 """Seed of the first person who is explained, whom no search for a subspace has seen; as on the command line."""
@@ -127,8 +130,8 @@ class Explanation:
     """
 
     explained: Explained
-    measured: Mapping[str, Any]
-    module: Module
+    measured: Mapping[str, Measurement]
+    module: Explainer
     made: tuple[Any, ...]
 
     @property
@@ -144,11 +147,7 @@ class Explanation:
     def counterfactuals(self, people: int = 8) -> tuple[Tensor, Tensor]:
         """Images (N, 3, H, W) of at most so many people who flip, and their counterfactuals, least effort first."""
         rows = self.explained.rows
-        flipped = rows["flipped"].bool().nonzero()[:, 0]
-        some = flipped[rows["effort"][flipped].argsort()][:people]
-        u, t = rows["u"][some].to(self.module.device), rows["t"][some].to(self.module.device)
-        with torch.no_grad():
-            return self.module.draw(u), self.module.draw(self.module.basis.displace(u, t))
+        return self.module.counterfactuals(rows.select(rows.flips_by_effort()[:people]))
 
     def figure(self, people: int = 8) -> Figure | None:
         """At most so many people who flip, beside their counterfactuals; None where nobody does."""
@@ -156,15 +155,14 @@ class Explanation:
         before, after = self.counterfactuals(people)
         if not len(before):
             return None
-        flipped = rows["flipped"].bool()
-        effort = rows["effort"][flipped].sort().values[:people].tolist()
+        effort = rows.named.effort[rows.named.flipped].sort().values[:people].tolist()
         labels = [f"{each:.2f} deviations" for each in effort]
         return figures.counterfactuals(torch.stack([before, after], 1), labels, self.sentence)
 
     def _repr_html_(self) -> str:
         """For notebooks: the sentence and the picture."""
         figure = self.figure()
-        return f"<p>{self.sentence}</p>" + ("" if figure is None else pages.picture(figures.png(figure), self.sentence))
+        return f"<p>{self.sentence}</p>" + ("" if figure is None else picture(figures.png(figure), self.sentence))
 
 
 def explain(
@@ -228,10 +226,6 @@ def explain(
             raise problem("the criterion of the subspace", "none", "pass criterion=, as discover took it")
         criterion = build_criterion(config_of(config), faces, generator.resolution)
     method, controls, oracles = method or Gradient(), controls or ControlSettings(), dict(oracles or {})
-    module = Module(
-        generator, network, faces, subspace, method, layer_covariances(generator, subspace.space),
-        generator.people(POPULATION, seed, subspace.space), criterion, oracles, controls,
-    )  # fmt: skip
     made = (
         classifier,
         generator.fingerprint,
@@ -242,12 +236,14 @@ def explain(
         method,
         controls,
     )
-    if alike is not None:
-        if alike.made != made:
-            raise problem(
-                "an explanation of the same classifier, people, dimension and settings", "another", "drop alike"
-            )
-        module.random_done = alike.module.random_done
+    if alike is not None and alike.made != made:
+        what = "an explanation of the same classifier, people, dimension and settings"
+        raise problem(what, "another", "drop alike", Mismatch)
+    module = Explainer(
+        generator, network, faces, subspace, method, layer_covariances(generator, subspace.space),
+        generator.people(POPULATION, seed, subspace.space), criterion, oracles, controls,
+        random_done=None if alike is None else alike.module.random_done,
+    )  # fmt: skip
     trainer = _trainer(generator, [], inference_mode=False)
     modes = [(each, each.training) for net in (network, generator, faces, *oracles.values()) for each in net.modules()]
     try:
@@ -255,9 +251,12 @@ def explain(
     finally:
         for each, training in modes:
             each.training = training
-    if alike is not None and not torch.equal(module.rows["before"], alike.explained.rows["before"]):
+    if alike is not None and not torch.equal(module.rows.before, alike.explained.rows.before):
         raise problem(
-            "the classifier and generator of that explanation", "other scores of the same people", "drop alike"
+            "the classifier and generator of that explanation",
+            "other scores of the same people",
+            "drop alike",
+            Mismatch,
         )
     label, made_of = called or type(classifier).__name__, subspace.provenance.get("criterion", "subspace")
     explained = Explained(Path(), label, made_of, subspace.directions.shape[1], module.rows, tuple(oracles))
@@ -277,16 +276,16 @@ class Called(nn.Module):
 
 
 @dataclass(frozen=True)
-class Verdict(verdict.Verdict):
+class Verdict(verdict.ClassifierVerdict):
     """What a classifier looks at, with its picture."""
 
     def figure(self) -> Figure:
         """A bar for each subspace beside what random ones do."""
-        return figures.verdict(self.to_json())
+        return figures.verdict(self)
 
     def _repr_html_(self) -> str:
         """For notebooks: the sentence and the picture."""
-        return f"<p>{self.sentence}</p>{pages.picture(figures.png(self.figure()), self.sentence)}"
+        return f"<p>{self.sentence}</p>{picture(figures.png(self.figure()), self.sentence)}"
 
 
 def judge(explanations: Sequence[Explanation]) -> Verdict:
@@ -299,7 +298,7 @@ def judge(explanations: Sequence[Explanation]) -> Verdict:
     first = explanations[0].made[0]
     if any(each.made[0] != first for each in explanations):
         names = ", ".join(dict.fromkeys(each.explained.classifier for each in explanations))
-        raise problem("explanations of one classifier", names, "judge each by itself")
+        raise problem("explanations of one classifier", names, "judge each by itself", Mismatch)
     return Verdict(**vars(verdict.judge([each.explained for each in explanations])))
 
 
@@ -326,9 +325,9 @@ def traverse(
     subspace.check_generator(generator.fingerprint)
     u = people if isinstance(people, Tensor) else generator.people(_count("people", people), seed, subspace.space)
     top = strength or traversal.visible_strength(generator, subspace, u, direction)
-    strengths = [top * step for step in (-1, -0.5, 0, 0.5, 1)]
+    strengths = traversal.strengths_to(top)
     images = traversal.traverse(generator, subspace, u, strengths, direction)
-    title = f"{subspace.provenance.get('criterion', 'subspace')}: direction {direction}".replace("_", " ")
+    title = words(f"{subspace.provenance.get('criterion', 'subspace')}: direction {direction}")
     return figures.traversal(images, figures.headings(strengths), title)
 
 

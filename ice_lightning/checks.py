@@ -9,12 +9,38 @@ from typing import Any
 
 
 class IceError(ValueError):
-    """Bad input, told in one sentence; the command line prints it and exits with 2."""
+    """Bad input, in one sentence; the command line prints it and exits with 2."""
 
 
-def problem(expected: str, got: object, fix: str) -> IceError:
-    """The error that says "expected ..., got ...: fix"; the caller raises it."""
-    return IceError(f"expected {expected}, got {got}: {fix}")
+class NotFound(IceError):
+    """A file, folder or package that isn't there."""
+
+
+class Unreadable(IceError):
+    """A file that is there, and is broken or holds something else."""
+
+
+class Mismatch(IceError):
+    """Things that don't belong together: of other settings, another generator, other people, another version."""
+
+
+def problem(expected: str, got: object, fix: str, kind: type[IceError] = IceError) -> IceError:
+    """The error that says "expected ..., got ...: fix"; the caller raises it.
+
+    Args:
+        expected: what would have been right.
+        got: what came instead.
+        fix: what to do about it.
+        kind: `NotFound`, `Unreadable` or `Mismatch` where it is one of these.
+
+    Returns:
+        An instance of `kind`.
+
+    Example:
+        >>> str(problem("a subspace at run", "none", "pass another folder", NotFound))
+        'expected a subspace at run, got none: pass another folder'
+    """
+    return kind(f"expected {expected}, got {got}: {fix}")
 
 
 def exit_status(command: Callable[[], int]) -> int:
@@ -38,13 +64,41 @@ def exit_status(command: Callable[[], int]) -> int:
 
 
 def nearest(name: str, options: Iterable[str]) -> str:
-    """The option most like `name`, or "" when none is."""
+    """The option most like `name`, or "" when none is.
+
+    Args:
+        name: as it was typed.
+        options: what it might have been.
+
+    Returns:
+        One of the options, at least half alike.
+
+    Example:
+        >>> nearest("skin_colour", ["skin_color", "hair_color"])
+        'skin_color'
+    """
     close = difflib.get_close_matches(str(name), list(options), n=1, cutoff=0.5)
     return close[0] if close else ""
 
 
 def one_of(what: str, name: str, options: Iterable[str]) -> str:
-    """`name` itself; raises IceError with the nearest option when it is none of them."""
+    """A name that has to be one of several.
+
+    Args:
+        what: what it names, for the error.
+        name: as it was typed.
+        options: what it may be.
+
+    Returns:
+        `name` itself.
+
+    Raises:
+        IceError: with the nearest option, when it is none of them.
+
+    Example:
+        >>> one_of("space", "w", ["w", "s"])
+        'w'
+    """
     options = list(options)
     if name in options:
         return name
@@ -54,22 +108,71 @@ def one_of(what: str, name: str, options: Iterable[str]) -> str:
 
 
 def ratio(what: str, value: float) -> float:
-    """`value` itself; raises IceError outside (0, 1]."""
+    """A share of a largest eigenvalue.
+
+    Args:
+        what: its name, for the error.
+        value: in (0, 1].
+
+    Returns:
+        `value` itself.
+
+    Raises:
+        IceError: outside (0, 1].
+
+    Example:
+        >>> ratio("activate_ratio", 0.01)
+        0.01
+    """
     if not 0 < value <= 1:
         raise problem(f"{what} in (0, 1]", value, "give a share of the largest eigenvalue, for example 0.01")
     return value
 
 
 def at_least(what: str, value: int, least: int) -> int:
-    """`value` itself; raises IceError below `least`."""
+    """A number that has to be large enough.
+
+    Args:
+        what: its name, for the error.
+        value: an integer.
+        least: the smallest that will do.
+
+    Returns:
+        `value` itself.
+
+    Raises:
+        IceError: below `least`.
+
+    Example:
+        >>> at_least("people", 3, 1)
+        3
+    """
     if value < least:
         raise problem(f"{what} of at least {least}", value, f"raise it to {least} or more")
     return value
 
 
 def finite(what: str, tensor: Any) -> Any:
-    """The tensor itself; raises IceError when it holds NaN or infinity."""
+    """A tensor without NaN or infinity.
+
+    Args:
+        what: its name, for the error.
+        tensor: of any shape; not only torch's.
+
+    Returns:
+        The tensor itself.
+
+    Raises:
+        Unreadable: where it holds NaN or infinity.
+
+    Example:
+        >>> import torch
+        >>> finite("weights", torch.ones(2))
+        tensor([1., 1.])
+    """
     bad = int((~tensor.isfinite()).sum())
     if bad:
-        raise problem(f"finite numbers in {what}", f"{bad} NaN or infinite of {tensor.numel()}", "check the file")
+        raise problem(
+            f"finite numbers in {what}", f"{bad} NaN or infinite of {tensor.numel()}", "check the file", Unreadable
+        )
     return tensor

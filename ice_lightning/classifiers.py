@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ice_lightning.checkpoints import ASSETS, load_network, mismatch, read_weights
-from ice_lightning.checks import one_of, problem
+from ice_lightning.checks import NotFound, Unreadable, one_of, problem
 from ice_lightning.modules.classifier import Classifier, Scored
 
 EMBEDDED = ("smiling", "smiling_biased", "narrow_eyes", "glasses")
@@ -62,7 +62,9 @@ def load_classifier(
         IceError: for no file, weights that don't fit, a program that isn't trusted, or one that can't be read.
     """
     if path is None or not Path(path).is_file():
-        raise problem("a classifier's file (weights, TorchScript or .pt2)", path or "none", "set classifier.path")
+        raise problem(
+            "a classifier's file (weights, TorchScript or .pt2)", path or "none", "set classifier.path", NotFound
+        )
     if network is not None:
         module = load_weights(Path(path), network)
     elif Path(path).suffix == ".safetensors":
@@ -91,7 +93,7 @@ def program(path: Path) -> nn.Module:
     except Exception as error:  # whatever these readers stumble on
         fix = "write it by torch.jit.script(network).save or, with a dynamic first dimension, by torch.export.save"
         what = "an exported program" if path.suffix == ".pt2" else "a TorchScript file"
-        raise problem(f"{what} at {path}", type(error).__name__, fix) from error
+        raise problem(f"{what} at {path}", type(error).__name__, fix, Unreadable) from error
 
 
 def load_weights(path: Path, network: nn.Module) -> nn.Module:
@@ -113,7 +115,7 @@ def load_weights(path: Path, network: nn.Module) -> nn.Module:
         network.load_state_dict(state)
     except RuntimeError as error:
         got = mismatch(network.state_dict(), state) or " ".join(str(error).split())
-        raise problem(f"{what} at {path}", got, "pass the file that it was saved to") from error
+        raise problem(f"{what} at {path}", got, "pass the file that it was saved to", Unreadable) from error
     return network.eval()
 
 
@@ -133,7 +135,7 @@ def timm_classifier(model_name: str, num_classes: int = 1) -> nn.Module:
     try:
         from timm import create_model
     except ImportError as error:
-        raise problem("the package timm", str(error), "pip install timm") from error
+        raise problem("the package timm", str(error), "pip install timm", NotFound) from error
     try:
         module: nn.Module = create_model(model_name, num_classes=num_classes)
     except RuntimeError as error:

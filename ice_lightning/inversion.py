@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-from ice_lightning.checks import problem
+from ice_lightning.checks import NotFound, Unreadable, problem
 from ice_lightning.ops.sampling import resize
 
 KINDS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -54,13 +54,15 @@ def read_pictures(path: str | Path, resolution: int) -> tuple[list[str], Tensor]
     path = Path(path)
     files = sorted(p for p in path.iterdir() if p.suffix.lower() in KINDS) if path.is_dir() else [path]
     if not files or not all(file.is_file() for file in files):
-        raise problem(f"pictures ({', '.join(KINDS)}) at {path}", "none", "set image to a file or to a folder of them")
+        raise problem(
+            f"pictures ({', '.join(KINDS)}) at {path}", "none", "set image to a file or to a folder of them", NotFound
+        )
     images = []
     for file in files:
         try:
             picture = Image.open(file).convert("RGB")
         except (UnidentifiedImageError, OSError) as error:
-            raise problem(f"a picture at {file}", "another file", "take it out of the folder") from error
+            raise problem(f"a picture at {file}", "another file", "take it out of the folder", Unreadable) from error
         image = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
         image = image.view(picture.height, picture.width, 3).permute(2, 0, 1)[None] / 255
         edge = min(picture.size)

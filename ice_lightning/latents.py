@@ -18,8 +18,8 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ice_lightning.checks import at_least, one_of, problem
-from ice_lightning.files import atomic_write
+from ice_lightning.checks import Mismatch, NotFound, Unreadable, at_least, one_of, problem
+from ice_lightning.files import write_bytes
 from ice_lightning.modules.generator import AnyGenerator
 
 FILE = "latents.safetensors"
@@ -55,8 +55,7 @@ class SavedLatents:
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""
-        with atomic_write(path) as part:
-            part.write_bytes(self.to_bytes())
+        write_bytes(path, self.to_bytes())
 
 
 def read_latents(path: str | Path) -> SavedLatents:
@@ -70,7 +69,9 @@ def read_latents(path: str | Path) -> SavedLatents:
             facts = json.loads((file.metadata() or {})["latents"])
             return SavedLatents(file.get_tensor("u"), facts["space"], facts["generator_sha256"], tuple(facts["names"]))
     except (SafetensorError, OSError, KeyError) as error:
-        raise problem(f"latents at {path}", type(error).__name__, "write them by task=invert image=DIR") from error
+        kind = NotFound if isinstance(error, FileNotFoundError) else Unreadable
+        fix = "write them by task=invert image=DIR"
+        raise problem(f"latents at {path}", type(error).__name__, fix, kind) from error
 
 
 class People(Dataset):
@@ -123,7 +124,7 @@ class LatentDataModule(pl.LightningDataModule):
         if not saved.belongs_to(generator.fingerprint, space):
             got = f"latents in {saved.space} of {saved.generator_sha256[:12]}"
             fix = "invert the pictures again with this generator and space"
-            raise problem(f"latents in {space} of this generator ({generator.fingerprint[:12]})", got, fix)
+            raise problem(f"latents in {space} of this generator ({generator.fingerprint[:12]})", got, fix, Mismatch)
         self.latents = saved.u
 
     def train_dataloader(self) -> DataLoader:

@@ -13,9 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ice_lightning.checks import problem
+from ice_lightning.checks import Mismatch, NotFound, Unreadable, problem
 from ice_lightning.files import atomic_write
 from ice_lightning.renamed import renamed
+from ice_lightning.wording import words
 
 FILE = "subspace.safetensors"
 
@@ -61,11 +62,11 @@ class Subspace:
         if made.get("generator_sha256") != fingerprint:
             got = f"one of {made.get('generator', 'nobody knows which')} ({made.get('generator_sha256', '')[:12]})"
             fix = "put that one back, set generator.checkpoint to it, or find the subspace again"
-            raise problem(f"a subspace of this generator ({fingerprint[:12]})", got, fix)
+            raise problem(f"a subspace of this generator ({fingerprint[:12]})", got, fix, Mismatch)
 
     def _repr_html_(self) -> str:
         """For notebooks: what it is, and its eigenvalues."""
-        name = self.provenance.get("criterion", "a subspace").replace("_", " ")
+        name = words(self.provenance.get("criterion", "a subspace"))
         values = ", ".join(f"{value:.3g}" for value in self.eigenvalues.tolist())
         n, k = self.directions.shape
         return (
@@ -79,7 +80,7 @@ class Subspace:
     def angles(self, other: Subspace) -> Tensor:
         """Principal angles in radians to another subspace of the same space, ascending, (min(k, k'),)."""
         if self.directions.shape[0] != other.directions.shape[0]:
-            raise problem(f"a subspace of {self.space}", other.space, "compare within one space")
+            raise problem(f"a subspace of {self.space}", other.space, "compare within one space", Mismatch)
         return principal_angles(self.directions, other.directions)
 
     def save(self, path: str | Path) -> Path:
@@ -116,7 +117,7 @@ def load_subspace(path: str | Path) -> Subspace:
     """
     path = file_of(path)
     if not path.is_file():
-        raise problem(f"a subspace at {path}", "none", "pass a run folder or its subspace.safetensors")
+        raise problem(f"a subspace at {path}", "none", "pass a run folder or its subspace.safetensors", NotFound)
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
@@ -130,4 +131,4 @@ def load_subspace(path: str | Path) -> Subspace:
                 provenance,
             )
     except (SafetensorError, KeyError) as error:
-        raise problem(f"a whole subspace file at {path}", str(error), "run the discovery again") from error
+        raise problem(f"a whole subspace file at {path}", str(error), "run the discovery again", Unreadable) from error

@@ -49,6 +49,23 @@ def visible_strength(
     return strength
 
 
+def strengths_to(top: float, count: int = 5) -> list[float]:
+    """Evenly from -top to top.
+
+    Args:
+        top: at both ends, in latent units.
+        count: odd, so that the original is in the middle.
+
+    Returns:
+        (count,) strengths, ascending.
+
+    Example:
+        >>> strengths_to(3.0)
+        [-3.0, -1.5, 0.0, 1.5, 3.0]
+    """
+    return [top * (2 * i / (count - 1) - 1) for i in range(count)]
+
+
 @torch.no_grad()
 def traverse(
     generator: AnyGenerator, subspace: Subspace, u: Tensor, strengths: list[float], direction: int = 0

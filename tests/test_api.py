@@ -65,7 +65,7 @@ def test_a_verdict_has_a_sentence_a_table_and_a_figure(generator, explained):
 def test_outcomes_in_random_subspaces_are_taken_from_another(generator, subspace, explained):
     again = explain(generator, "smiling_biased", subspace, 3, controls=CONTROLS, alike=explained)
     torch.testing.assert_close(
-        again.explained.rows["random_change"], explained.explained.rows["random_change"], equal_nan=True
+        again.explained.rows.random.change, explained.explained.rows.random.change, equal_nan=True
     )
     with pytest.raises(IceError, match="expected an explanation of the same classifier"):
         explain(generator, "smiling", subspace, 3, controls=CONTROLS, alike=explained)

@@ -78,11 +78,11 @@ def test_an_explanation_finds_the_same_people(compose, lips, tmp_path):
     settings = ("task=explain", "classifier=smiling", "explain.people=24", f"subspace={lips}")
     slow, fast = both(compose, tmp_path, *settings, "explain.controls={subspaces: 3, weights: false}")
     one, other = (load_explained(tmp_path / each).rows for each in ("cpu", "gpu"))
-    agree = one["flipped"] == other["flipped"]
+    agree = one.named.flipped == other.named.flipped
     assert agree.float().mean() > 0.9
-    flipped = one["flipped"] & other["flipped"]
+    flipped = one.named.flipped & other.named.flipped
     assert flipped.sum() > 8
-    closest = torch.stack([one["effort"], other["effort"]])[:, flipped]
+    closest = torch.stack([one.named.effort, other.named.effort])[:, flipped]
     assert (closest[0] / closest[1]).log().abs().median() < 0.02
     assert set(slow.metrics["measured"]) == set(fast.metrics["measured"])
     assert {"counterfactuals.png", "report.html"} <= {p.name for p in (tmp_path / "gpu").iterdir()}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ice_lightning.explanation.rows import read_rows
+from ice_lightning.explanation.rows import ROWS, read_rows
 from ice_lightning.renamed import ORIGINAL, RENAMED, originally, renamed
 from ice_lightning.tasks.settings import digest_of, settings
 
@@ -44,6 +44,8 @@ def test_names_of_caches_stay():
 
 def test_rows_of_before_have_todays_settings(tmp_path):
     file = tmp_path / "rows.safetensors"
-    facts = '{"settings": {"method._target_": "ice_lightning.counterfactual.Gradient"}}'
-    save_file({"number": torch.arange(2)}, file, metadata={"explanation": facts})
-    assert read_rows(file)[1]["settings"] == {"counterfactual._target_": "ice_lightning.counterfactuals.Gradient"}
+    names = {"classifier": "c", "criterion": "a", "directions": 3, "oracles": [], "rows": ROWS}
+    facts = names | {"settings": {"method._target_": "ice_lightning.counterfactual.Gradient"}}
+    columns = {name: torch.zeros(2) for name in ("number", "before", "oracles", "flipped", "change")}
+    save_file(columns, file, metadata={"explanation": json.dumps(facts)})
+    assert read_rows(file)[1].settings == {"counterfactual._target_": "ice_lightning.counterfactuals.Gradient"}

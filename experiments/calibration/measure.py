@@ -23,10 +23,12 @@ from ice_lightning.classifiers import embedded_classifier, load_classifier
 from ice_lightning.counterfactuals.bases import random_bases
 from ice_lightning.counterfactuals.gradient import Gradient
 from ice_lightning.explanation.module import search
-from ice_lightning.explanation.rows import load_explained, only_flips
-from ice_lightning.explanation.significance import compare, holm, rate
-from ice_lightning.files import atomic_write, cached
+from ice_lightning.explanation.outcomes import only_flips
+from ice_lightning.explanation.rows import load_explained
+from ice_lightning.explanation.significance import compare, holm
+from ice_lightning.files import atomic_write, cached, write_json
 from ice_lightning.launch import keep_freed_memory
+from ice_lightning.metrics import proportion
 from ice_lightning.modules import face_api
 from ice_lightning.population import geometry, layer_covariances, radius
 
@@ -111,7 +113,7 @@ def filtered(found: Outcomes) -> bool:
     first = found.flipped[:, 0]
     budget = torch.where(first, found.change[:, 0], torch.inf)
     second = found.flipped[:, 1] & (found.change[:, 1] <= budget)
-    return rate(first).low > rate(second).high
+    return proportion(first).low > proportion(second).high
 
 
 def summary(p: list[list[float]], alarms: list[bool]) -> dict[str, Any]:
@@ -119,9 +121,9 @@ def summary(p: list[list[float]], alarms: list[bool]) -> dict[str, Any]:
     single = torch.tensor([each[0] <= LEVEL for each in p])
     family = torch.tensor([min(holm(each)) <= LEVEL for each in p])
     return {
-        "single": rate(single).to_json(),
-        "any of four after Holm": rate(family).to_json(),
-        **({"filter": rate(torch.tensor(alarms)).to_json()} if alarms else {}),
+        "single": proportion(single).to_json(),
+        "any of four after Holm": proportion(family).to_json(),
+        **({"filter": proportion(torch.tensor(alarms)).to_json()} if alarms else {}),
     }
 
 
@@ -196,7 +198,7 @@ def power() -> Iterator[tuple[str, dict[str, Any]]]:
         runs = [load_explained(folder) for folder in sorted(cells.glob(f"{name}_*_0")) if folder.name.count("_") >= 2]
         runs = [run for run in runs if run.classifier == name]
         draw = torch.Generator().manual_seed(0)
-        known = torch.stack([run.known & run.rows["random_tried"] for run in runs]).all(0).nonzero()[:, 0]
+        known = torch.stack([run.known & run.rows.random.applied for run in runs]).all(0).nonzero()[:, 0]
         for people in (32, 64, 128, 500):
             if people > len(known):
                 break
@@ -204,8 +206,11 @@ def power() -> Iterator[tuple[str, dict[str, Any]]]:
             draws = 1 if people == len(known) else 200
             for _ in range(draws):
                 some = known[torch.randperm(len(known), generator=draw)[:people]]
-                columns = ("flipped", "change", "random_flipped", "random_change")
-                against = [compare(*(run.rows[name][some] for name in columns)) for run in runs]
+                rows = [run.rows.select(some) for run in runs]
+                against = [
+                    compare(each.named.flipped, each.named.change, each.random.flipped, each.random.change)
+                    for each in rows
+                ]
                 counts += torch.tensor(holm([each.p if each.leads else 1.0 for each in against])) <= LEVEL
             yield (
                 f"{name}, {people} people",
@@ -234,8 +239,7 @@ def main() -> None:
             print(part, name, json.dumps(found), flush=True)
             results = json.loads(file.read_text()) if file.exists() else {}
             results.setdefault(part, {})[name] = found
-            with atomic_write(file) as target:
-                target.write_text(json.dumps(results, indent=1) + "\n")
+            write_json(file, results, indent=1)
 
 
 if __name__ == "__main__":

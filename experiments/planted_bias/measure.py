@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,7 +27,7 @@ from ice_lightning.counterfactuals.gradient import Gradient
 from ice_lightning.explanation.module import search
 from ice_lightning.explanation.rows import FILE, Explained, load_explained, read_rows, write
 from ice_lightning.explanation.verdict import judge, summary
-from ice_lightning.files import atomic_write
+from ice_lightning.files import write_bytes
 from ice_lightning.launch import keep_freed_memory
 from ice_lightning.population import geometry, layer_covariances, moving_layers
 from ice_lightning.reports import figures
@@ -35,8 +36,6 @@ from ice_lightning.run import run
 HERE = Path(__file__).parent
 CELLS = HERE / "cells"
 """What a verdict reads of each cell, without latents and moves."""
-KEPT = ("number", "before", "flipped", "change", "effort", "oracles", "unrestricted_flipped", "unrestricted_change",
-        "random_tried", "random_flipped", "random_change")  # fmt: skip
 OUT = Path("outputs/planted_bias")
 SUBSPACES = ("mouth_shape", "hair_color", "skin_color", "eye_shape")
 FEWER = 200
@@ -55,7 +54,7 @@ def explained(name: str, criterion: str, people: int, seed: int, *classifier: st
     Kept below `cells`, and measured only where as many people aren't there.
     """
     cell = CELLS / f"{name}_{criterion}_{seed}"
-    if not (cell / FILE).exists() or len(load_explained(cell).rows["number"]) != people:
+    if not (cell / FILE).exists() or len(load_explained(cell).rows.number) != people:
         folder = OUT / f"{name}/{criterion}/{seed}"
         with initialize_config_module("ice_lightning.conf", version_base="1.3"):
             settings = [
@@ -64,9 +63,9 @@ def explained(name: str, criterion: str, people: int, seed: int, *classifier: st
                 *classifier,
             ]  # fmt: skip
             run(compose("config", settings))
-        rows, facts = read_rows(folder / FILE)
-        some = {kept: rows[kept] for kept in KEPT if kept in rows}
-        write(cell / FILE, some, {key: facts[key] for key in facts if key != "settings"} | {"settings": {}})
+        rows, header = read_rows(folder / FILE)
+        random = rows.random and replace(rows.random, t=None)
+        write(cell / FILE, replace(rows, moves=None, random=random), replace(header, settings={}))
     found = load_explained(cell)
     print(f"{name}, {criterion}, seed {seed}: {summary(found).flips}", flush=True)
     return found
@@ -88,8 +87,7 @@ def planted(people: int, sets: int, names: Sequence[str] = ("smiling", "smiling_
             found[f"{name}/{seed}"] = verdict.to_json()
             print(verdict.sentence, flush=True)
             if seed == 0:
-                with atomic_write(HERE / f"{name}.png") as part:
-                    part.write_bytes(figures.png(figures.verdict(verdict.to_json())))
+                write_bytes(HERE / f"{name}.png", figures.png(figures.verdict(verdict)))
     return found
 
 

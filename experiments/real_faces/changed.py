@@ -8,8 +8,6 @@ and mean distance of readings in standard deviations of 256 people.
 
 from __future__ import annotations
 
-import json
-
 import torch
 from hydra.utils import instantiate
 from sitters import OUTLINED, shape_of
@@ -17,7 +15,7 @@ from subspaces import DEVICE, HERE, WORK, composed
 
 from ice_lightning.counterfactuals.bases import named_basis
 from ice_lightning.explanation.rows import load_explained
-from ice_lightning.files import atomic_write
+from ice_lightning.files import write_json
 from ice_lightning.labels import REGIONS
 from ice_lightning.modules.landmark_regions import UNSEEN
 from ice_lightning.population import geometry, layer_covariances, moving_layers
@@ -36,8 +34,8 @@ def changed(generator: str, classifier: str, preset: str) -> dict[str, dict[str,
     population = G.people(256, SEED, cfg.space)
     directions = load_subspace(WORK / generator / preset).directions[:, :DIRECTIONS]
     rows = load_explained(WORK / f"explained_{generator}" / classifier / preset).rows
-    some = rows["flipped"].bool().nonzero()[:PEOPLE, 0]
-    u, t = rows["u"][some].to(population), rows["t"][some].to(population)
+    some = rows.select(rows.named.flipped.nonzero()[:PEOPLE, 0])
+    u, t = some.moves.u.to(population), some.moves.t.to(population)
     moving = moving_layers(directions, G.widths(cfg.space))
     basis = named_basis(directions, geometry(layer_covariances(G, cfg.space), moving)).to(u)
     x, other = (G(v, cfg.space).clamp(0, 1) for v in (u, basis.displace(u, t)))
@@ -59,8 +57,7 @@ def main() -> None:
         generator = folder.parts[-4].removeprefix("explained_")
         found[f"{classifier}, {preset}, {generator}"] = changed(generator, classifier, preset)
         print(classifier, preset, generator, found[f"{classifier}, {preset}, {generator}"], flush=True)
-    with atomic_write(HERE / "changed.json") as part:
-        part.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(HERE / "changed.json", found, indent=1)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ice_lightning.faces.pretrained import load_pretrained
 from ice_lightning.files import cached
-from ice_lightning.metrics.counterfactual import frechet, gaussian, moments
+from ice_lightning.metrics import frechet, gaussian, moments
 from ice_lightning.modules.face_recognition import Recognition
 from ice_lightning.modules.stylegan2 import Generator
 

@@ -8,7 +8,6 @@ people of the teacher (what chance does), and of the package's own generator at 
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from fidelity import SEED, Fidelity
 
 from ice_lightning import load_generator
 from ice_lightning.checks import IceError, problem
-from ice_lightning.files import atomic_write
-from ice_lightning.metrics.counterfactual import frechet
+from ice_lightning.files import write_bytes, write_json
+from ice_lightning.metrics import frechet
 from ice_lightning.ops.sampling import resize
 from ice_lightning.reports import figures
 
@@ -42,15 +41,16 @@ def main() -> int:
     pictures = [
         (name, draw(part).clamp(0, 1)) for part in z for name, draw in (("teacher", teacher), ("student", student))
     ]
-    with atomic_write(HERE / "samples.png") as part:
-        part.write_bytes(figures.png(figures.rows(pictures, "The first twenty people, drawn by each from the same z")))
+    write_bytes(
+        HERE / "samples.png",
+        figures.png(figures.rows(pictures, "The first twenty people, drawn by each from the same z")),
+    )
     distance, floor = fidelity(student)
     zoo = load_generator("embedded")
     drawn = fidelity.fitted(lambda z: resize(zoo(z), teacher.resolution), zoo.sample(fidelity.people, SEED))
     assert fidelity.true is not None
     found = {"student": distance, "teacher": floor, "embedded": float(frechet(fidelity.true, drawn))}
-    with atomic_write(HERE / "samples.json") as part:
-        part.write_text(json.dumps({name: round(value, 5) for name, value in found.items()}, indent=1) + "\n")
+    write_json(HERE / "samples.json", {name: round(value, 5) for name, value in found.items()}, indent=1)
     print(found)
     return 0
 

@@ -27,7 +27,7 @@ from sitters import Sitters, apart, discover, reach
 from ice_lightning.checks import IceError
 from ice_lightning.discovery.module import Discovery
 from ice_lightning.discovery.provenance import provenance
-from ice_lightning.files import atomic_write
+from ice_lightning.files import atomic_write, write_json
 from ice_lightning.launch import keep_freed_memory
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.reports import figures
@@ -214,8 +214,7 @@ def main() -> None:
             found["changes"] = changes(generator, preset)
             results = json.loads(file.read_text()) if file.exists() else {}
             results.setdefault(generator, {})[preset] = found
-            with atomic_write(file) as part:
-                part.write_text(json.dumps(results, indent=1) + "\n")
+            write_json(file, results, indent=1)
             print(generator, preset, found, flush=True)
         own = results[generator]
         draw(people.G, generator, {preset: own[preset]["strength"] for preset in PRESETS if preset in own})

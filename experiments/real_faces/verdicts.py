@@ -16,7 +16,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_module
 from subspaces import DEVICE, GENERATORS, PRESETS, WORK
 
-from ice_lightning.files import atomic_write, cached
+from ice_lightning.files import cached, write_json
 from ice_lightning.launch import keep_freed_memory
 from ice_lightning.run import run
 
@@ -63,8 +63,7 @@ def main() -> None:
         judged = run(compose("config", ["task=verdict", "logger=none", f"runs={runs}", f"run_dir={folder}"]))
     verdicts, file = judged.metrics["verdicts"], HERE / "verdicts.json"
     known = json.loads(file.read_text()) if file.exists() else {}
-    with atomic_write(file) as part:
-        part.write_text(json.dumps(known | {args.generator: verdicts}, indent=1) + "\n")
+    write_json(file, known | {args.generator: verdicts}, indent=1)
     for each in verdicts:
         picture = f"verdict_{each['classifier']}"
         shutil.copyfile(folder / f"{picture}.png", HERE / f"{picture}_{args.generator}.png")

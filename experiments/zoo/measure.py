@@ -18,7 +18,7 @@ from torch import Tensor
 from ice_lightning import load_generator, load_subspace
 from ice_lightning.discovery.module import Discovery
 from ice_lightning.faces.embedded import embedded_faces
-from ice_lightning.files import atomic_write
+from ice_lightning.files import write_bytes, write_json
 from ice_lightning.reports import figures
 from ice_lightning.subspace import FILE, Subspace
 from ice_lightning.synthetic import FACTORS
@@ -150,17 +150,14 @@ def main() -> None:
             "random_ratio_median": controls[RANDOM // 2],
             "random_ratio_max": controls[-1],
         }
-        with atomic_write(file) as part:
-            part.write_text(json.dumps(results, indent=1) + "\n")
+        write_json(file, results, indent=1)
         picture, tiles[name] = draw_directions(people, subspace, name, [row["strength"] for row in rows])
-        with atomic_write(HERE / "pictures" / f"{name}.png") as part:
-            part.write_bytes(picture)
+        write_bytes(HERE / "pictures" / f"{name}.png", picture)
         sides = [rows[0][side] for side in ("plus", "minus")]
         print(name, *((s["target"], s["ratio"], s["others"]) for s in sides), flush=True)
     if len(tiles) == len(PRESETS):
         title = "The strongest direction of every preset, at -1.5, 0 and +1.5 standard deviations"
-        with atomic_write(HERE / "overview.png") as part:
-            part.write_bytes(figures.png(figures.overview(tiles, title)))
+        write_bytes(HERE / "overview.png", figures.png(figures.overview(tiles, title)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from ice_lightning.checks import IceError, problem
+from ice_lightning.checks import IceError, NotFound, Unreadable, problem
 
 
 class Refused(Exception):
@@ -17,11 +17,12 @@ class Refused(Exception):
     Args:
         got: what came instead, such as "an empty one".
         fix: what to do.
+        kind: the error that says so.
     """
 
-    def __init__(self, got: str, fix: str = "fetch or write the file again") -> None:
+    def __init__(self, got: str, fix: str = "fetch or write the file again", kind: type[IceError] = Unreadable) -> None:
         super().__init__(got)
-        self.got, self.fix = got, fix
+        self.got, self.fix, self.kind = got, fix, kind
 
 
 @contextmanager
@@ -38,13 +39,17 @@ def user_errors(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except Refused as error:
-        raise problem(f"{what} at {path}", error.got, error.fix) from None
+        raise problem(f"{what} at {path}", error.got, error.fix, error.kind) from None
     except SafetensorError as error:
-        raise problem(f"{what} at {path}", f"a broken safetensors file ({error})", "fetch it again") from error
+        raise problem(
+            f"{what} at {path}", f"a broken safetensors file ({error})", "fetch it again", Unreadable
+        ) from error
     except OSError as error:
-        raise problem(f"{what} at {path}", f"one that can't be read ({error.strerror})", "check the path") from error
+        kind = NotFound if isinstance(error, FileNotFoundError) else Unreadable
+        got = f"one that can't be read ({error.strerror})"
+        raise problem(f"{what} at {path}", got, "check the path", kind) from error
     except IceError:
         raise
     except Exception as error:  # a hostile file can break an assumption that no check names
         got = f"one with parts that don't fit together ({type(error).__name__})"
-        raise problem(f"{what} at {path}", got, "fetch or write the file again") from error
+        raise problem(f"{what} at {path}", got, "fetch or write the file again", Unreadable) from error

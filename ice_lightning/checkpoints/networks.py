@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ice_lightning.checkpoints.weights import mismatch
-from ice_lightning.checks import finite, problem
+from ice_lightning.checks import NotFound, Unreadable, finite, problem
 from ice_lightning.files import atomic_write
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -59,22 +59,25 @@ def read_network(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
     """
     path = Path(path)
     if not path.is_file():
-        raise problem(f"a {kind} file at {path}", "none", "check the path, or take the embedded one")
+        raise problem(f"a {kind} file at {path}", "none", "check the path, or take the embedded one", NotFound)
     try:
         with safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get("ice_lightning")
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
-        raise problem(f"a whole safetensors file at {path}", str(error), "fetch or write the file again") from error
+        raise problem(
+            f"a whole safetensors file at {path}", str(error), "fetch or write the file again", Unreadable
+        ) from error
     if header is None:
         raise problem(
             f"a safetensors file with an ice_lightning header at {path}",
             "one without",
             "write it by save_network",
+            Unreadable,
         )
     facts = json.loads(header)
     if facts["kind"] != kind:
-        raise problem(f"a {kind} in {path}", f"a {facts['kind']}", "pass the path to what it holds")
+        raise problem(f"a {kind} in {path}", f"a {facts['kind']}", "pass the path to what it holds", Unreadable)
     for name, tensor in state.items():
         if tensor.is_floating_point():
             state[name] = finite(f"{name} of {path}", tensor.float())

@@ -40,12 +40,36 @@ class Counterfactuals(NamedTuple):
 class CounterfactualMethod(Protocol):
     """A way to search."""
 
+    @property
+    def bound(self) -> float | None:
+        """How far people may be moved, in population deviations; None where the method's own rule says."""
+
     def __call__(self, score: Score, u: Tensor, basis: Columns) -> Counterfactuals:
         """Search for people u (N, n) within a basis of k directions."""
 
 
 class SearchState:
-    """Signed scores of people on the way: positive while the decision is the original one."""
+    """Where people are on the way, and the best move that was found for each.
+
+    Scores are signed here: positive while the decision is the original one.
+
+    Args:
+        score: latents -> score.
+        u: (N, n).
+        basis: of k coordinates, where they may go.
+        margin: by how much the score has to change sides.
+
+    Attributes:
+        before: (N,) score of the original, as it is.
+        sign: (N,) by which a score is multiplied.
+        first: (N, k) gradient of the signed score at the original.
+        best: (N, k) the smallest move that flips, else the one that came closest.
+        after: (N,) score there, as it is.
+        flipped: (N,) bool.
+        slope: (N, k) gradient of the signed score at the best move.
+        steep: (N,) bool: whether that is known.
+        evaluations: (N,) how often each person's image was made.
+    """
 
     def __init__(self, score: Score, u: Tensor, basis: Basis, margin: float) -> None:
         self.score, self.u, self.basis, self.margin = score, u, basis, margin
@@ -66,7 +90,7 @@ class SearchState:
             raw = self.score(self.basis.displace(self.u[rows], t))
             g = torch.autograd.grad(raw.sum(), t)[0] if gradient else torch.zeros_like(t)
         self.evaluations[rows] += 1
-        return raw.detach(), g.nan_to_num(0, 0, 0)  # whose score breaks down on the way stays where it did
+        return raw.detach(), g.nan_to_num(0, 0, 0)  # without a slope nobody moves on from a broken score
 
     def at(self, t: Tensor, rows: Tensor, gradient: bool = False) -> tuple[Tensor, Tensor]:
         """Signed scores (M,) of some people at t (M, k), and with `gradient` their gradients (M, k); keeps the best."""
@@ -105,20 +129,21 @@ class SearchState:
         self.slope[taken], self.steep[taken] = g[better], steep
         self.flipped[taken] |= flips[better]
 
-    def back(self, halvings: int) -> None:
+    def bisect(self, steps: int) -> None:
         """Walk from everyone's flip straight back towards the original, to the boundary, by bisection.
 
-        Who lies less than a twentieth behind it already, as most do after a step that aimed at it, stays.
+        A step aims at the boundary, so that most flips lie just behind it: one that is lost by going back a twentieth
+        stays where it is.
         """
         rows = self.flipped.nonzero()[:, 0]
         whole = self.best[rows]
         low, high = torch.zeros_like(whole[:, 0]), torch.ones_like(whole[:, 0])
-        for halving in range(halvings + 1 if len(rows) else 0):
-            middle = 0.95 * high if halving == 0 else (low + high) / 2
+        for step in range(steps + 1 if len(rows) else 0):
+            middle = 0.95 * high if step == 0 else (low + high) / 2
             signed, _ = self.at(middle[:, None] * whole, rows)
             flips = self.flips(signed)
             low, high = torch.where(flips, low, middle), torch.where(flips, middle, high)
-            if halving == 0:
+            if step == 0:
                 rows, whole, low, high = rows[flips], whole[flips], low[flips], high[flips]
                 if not len(rows):
                     return
@@ -130,13 +155,24 @@ class SearchState:
         self.steep[better] = False
         self.flipped |= better
 
-    def moves(self) -> Counterfactuals:
-        """What came of it."""
+    def counterfactuals(self) -> Counterfactuals:
+        """What the search found."""
         return Counterfactuals(self.best, self.before, self.after, self.flipped, self.evaluations)
 
 
 def check(bound: float | None, margin: float) -> None:
-    """Refuse a ball without room, or a margin below 0."""
+    """Refuse a ball without room, or a margin below 0.
+
+    Args:
+        bound: in population deviations, above 0; None for no limit of one's own.
+        margin: in units of the score, 0 or more.
+
+    Raises:
+        IceError: for either.
+
+    Example:
+        >>> check(None, 0.1)
+    """
     if bound is not None and not bound > 0:
         fix = "null is usual: where 99.7 % of the population lie"
         raise problem("counterfactual.bound above 0, in population deviations", bound, fix)

@@ -80,10 +80,23 @@ class EveryCoordinate:
 
 
 def named_basis(directions: Tensor, geometry: Geometry) -> Columns:
-    """A subspace's basis, from directions (n, k) in latent units; the first columns span the first directions.
+    """A subspace's basis.
+
+    Args:
+        directions: (n, k) in latent units, of any length.
+        geometry: the population metric of the layers that may move.
+
+    Returns:
+        Orthonormal in that metric; the first columns span the first directions.
 
     Raises:
         IceError: for directions that depend on each other, or leave the layers that may move.
+
+    Example:
+        >>> from ice_lightning.population import geometry
+        >>> one_layer = geometry([torch.diag(torch.tensor([4.0, 1.0]))])
+        >>> named_basis(torch.eye(2), one_layer).columns.abs().round(decimals=3).tolist()  # a deviation each
+        [[2.0, 0.0], [0.0, 1.0]]
     """
     V = torch.nn.functional.normalize(directions.double(), dim=0)
     X = geometry.coordinates(V.T).T
@@ -103,6 +116,15 @@ def random_bases(geometry: Geometry, k: int, count: int, seed: int) -> list[Colu
         k: dimensions.
         count: how many.
         seed: of the settings; subspace j depends on it, on j, and on nothing else.
+
+    Returns:
+        As many bases.
+
+    Example:
+        >>> from ice_lightning.population import geometry
+        >>> one, other = random_bases(geometry([torch.eye(4)]), 2, 2, seed=0)
+        >>> (one.columns.T @ one.columns).round(decimals=6).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
     """
     found = []
     for j in range(count):
@@ -115,5 +137,18 @@ def random_bases(geometry: Geometry, k: int, count: int, seed: int) -> list[Colu
 
 
 def reach(basis: Basis, bound: float | None) -> float:
-    """How far people may be moved, in population deviations: `bound`, or where there is none the ball's radius."""
+    """How far people may be moved.
+
+    Args:
+        basis: of k coordinates.
+        bound: in population deviations; None for the ball that holds 99.7 % of the population.
+
+    Returns:
+        In population deviations.
+
+    Example:
+        >>> everyone = Columns(torch.eye(3)[:, :1], torch.eye(1))
+        >>> round(reach(everyone, None), 2), reach(everyone, 2.0)
+        (2.97, 2.0)
+    """
     return radius(basis.dim) if bound is None else bound

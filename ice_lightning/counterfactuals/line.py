@@ -34,21 +34,21 @@ class Line:
 
     def __call__(self, score: Score, u: Tensor, basis: Columns) -> Counterfactuals:
         """Search for people u (N, n) within a basis; a direction is searched on the side to which the score falls."""
-        tried = SearchState(score, u, basis, self.margin)
+        state = SearchState(score, u, basis, self.margin)
         everyone = torch.arange(len(u), device=u.device)
         axes = basis.directions.to(u)
         for axis in (axes / axes.norm(dim=0)).T:
-            rows, side = everyone, -torch.sign(tried.first @ axis)
+            rows, side = everyone, -torch.sign(state.first @ axis)
             low, high = torch.zeros_like(side), torch.full_like(side, radius(1) if self.bound is None else self.bound)
             # Shorter than the best so far, or not at all.
-            high = torch.where(tried.flipped, tried.best.norm(dim=1), high)
-            for halving in range(self.halvings):
-                at = high if halving == 0 else (low + high) / 2
-                flips = tried.flips(tried.at((at * side)[:, None] * axis, rows)[0])
-                if halving == 0:
+            high = torch.where(state.flipped, state.best.norm(dim=1), high)
+            for step in range(self.halvings):
+                at = high if step == 0 else (low + high) / 2
+                flips = state.flips(state.at((at * side)[:, None] * axis, rows)[0])
+                if step == 0:
                     rows, side, low, high = rows[flips], side[flips], low[flips], high[flips]
                 else:
                     low, high = torch.where(flips, low, at), torch.where(flips, at, high)
                 if not len(rows):
                     break
-        return tried.moves()
+        return state.counterfactuals()

@@ -30,6 +30,11 @@ class Paper:
     momentum: float = 0.9
     weight_decay: float = 1e-3
 
+    @property
+    def bound(self) -> float | None:
+        """None: it goes as far as its steps take it."""
+        return None
+
     def __post_init__(self) -> None:
         """Refuse settings that allow no search."""
         check(None, self.margin)
@@ -43,14 +48,14 @@ class Paper:
 
     def __call__(self, score: Score, u: Tensor, basis: Columns) -> Counterfactuals:
         """Search for people u (N, n) within a basis; the last image counts, whatever came before."""
-        tried, directions = SearchState(score, u, basis, self.margin), basis.directions.to(u)
+        state, directions = SearchState(score, u, basis, self.margin), basis.directions.to(u)
         rows = torch.arange(len(u), device=u.device)
-        c, velocity = torch.zeros_like(tried.best), torch.zeros_like(tried.best)
+        c, velocity = torch.zeros_like(state.best), torch.zeros_like(state.best)
         for step in range(self.steps - 1):
-            g = tried.at(c @ directions.T, rows, gradient=True)[1] if step else tried.first
+            g = state.at(c @ directions.T, rows, gradient=True)[1] if step else state.first
             velocity = self.momentum * velocity + g @ directions + self.weight_decay * c
             c = c - self.lr * velocity
         t = c @ directions.T
         with torch.no_grad():
             after = score(basis.displace(u, t))
-        return Counterfactuals(t, tried.before, after, tried.flips(after * tried.sign), tried.evaluations + 1)
+        return Counterfactuals(t, state.before, after, state.flips(after * state.sign), state.evaluations + 1)

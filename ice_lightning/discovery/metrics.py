@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -69,6 +69,45 @@ class DiscoveryMetrics:
             "energy_of_person": energies,
             "stability": None if self.stability is None else self.stability.to_json(),
         }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """From metrics.json, which says more."""
+        known = {field.name: values[field.name] for field in fields(cls)}
+        stability = known["stability"]
+        return cls(
+            **known
+            | {
+                "eigenvalues": tuple(known["eigenvalues"]),
+                "odd_people": tuple(known["odd_people"]),
+                "energy_of_person": {int(person): energy for person, energy in known["energy_of_person"].items()},
+                "stability": None if stability is None else Stability.from_json(stability),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class RunMetrics:
+    """All that metrics.json of a discovery says.
+
+    Attributes:
+        found: of the subspace.
+        seconds: by stage.
+        peak_memory_mb: of the process, or of the GPU where that is larger.
+    """
+
+    found: DiscoveryMetrics
+    seconds: Mapping[str, float]
+    peak_memory_mb: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As metrics.json has it."""
+        return self.found.to_json() | {"seconds": dict(self.seconds), "peak_memory_mb": self.peak_memory_mb}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """From metrics.json."""
+        return cls(DiscoveryMetrics.from_json(values), values["seconds"], values["peak_memory_mb"])
 
 
 def leakage(criterion: Criterion, factors: list[Tensor], coefficients: Tensor) -> dict[str, float]:

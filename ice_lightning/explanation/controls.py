@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ice_lightning.checks import at_least
+from ice_lightning.explanation.outcomes import RandomOutcomes, by_person, joined
+from ice_lightning.explanation.rows import Rows
 from ice_lightning.files import atomic_write
 
 FILE = "controls.safetensors"
-OUTCOMES = ("random_flipped", "random_change", "random_t")
-NAMES = ("number", *OUTCOMES)
-"""What is kept of each person."""
+COLUMNS = ("flipped", "change", "t")
+"""What is kept of each person, under these names after `random_`."""
 
 
 @dataclass(frozen=True)
@@ -50,29 +50,33 @@ class ControlSettings:
         at_least("explain.controls.people", self.people, 1)
 
 
-def read_controls(folder: Path) -> dict[int, dict[str, Tensor]]:
+def read_controls(folder: Path) -> dict[int, RandomOutcomes]:
     """Outcomes of random subspaces by person; nothing where there is no whole file."""
     try:
-        rows = load_file(folder / FILE)
-        rows = {name: rows[name] for name in NAMES}
-        numbers = rows["number"].tolist()
+        columns = load_file(folder / FILE)
+        number, kept = columns["number"], {name: columns[f"random_{name}"] for name in COLUMNS}
     except (OSError, SafetensorError, KeyError):
         return {}
-    return {n: {name: column[i : i + 1] for name, column in rows.items()} for i, n in enumerate(numbers)}
+    return by_person(number, RandomOutcomes(applied=torch.ones_like(number, dtype=torch.bool), **kept))
 
 
-def keep_controls(folder: Path, rows: Mapping[str, Tensor]) -> None:
-    """Write outcomes of random subspaces of an explanation's rows, beside those that are there."""
-    if "random_tried" not in rows or not rows["random_tried"].any():
+def keep_controls(folder: Path, rows: Rows) -> None:
+    """Keep the outcomes of random subspaces for other explanations.
+
+    Args:
+        folder: of the classifier, the space and the dimension; what is there stays, person by person.
+        rows: of an explanation.
+    """
+    random = rows.random
+    if random is None or not random.applied.any():
         return
-    tried = rows["random_tried"]
-    own = {name: rows[name][tried] for name in NAMES}
-    people = {n: {name: own[name][i : i + 1] for name in NAMES} for i, n in enumerate(own["number"].tolist())}
-    everyone = {**read_controls(folder), **people}
+    people = by_person(rows.number[random.applied], random.select(random.applied))
+    everyone = read_controls(folder) | people
     order = sorted(everyone)
-    rows = {name: torch.cat([everyone[number][name] for number in order]).contiguous() for name in NAMES}
+    kept = joined([everyone[number] for number in order])
+    columns = {f"random_{name}": getattr(kept, name).contiguous() for name in COLUMNS}
     with atomic_write(folder / FILE) as part:
-        save_file(rows, part)
+        save_file({"number": torch.tensor(order)} | columns, part)
 
 
 def reinitialised(classifier: nn.Module, seed: int) -> nn.Module | None:
@@ -85,22 +89,30 @@ def reinitialised(classifier: nn.Module, seed: int) -> nn.Module | None:
     Args:
         classifier: any module; state that it doesn't save with its weights counts as part of its code.
         seed: of everything that is drawn.
+
+    Returns:
+        Frozen and in eval mode.
+
+    Example:
+        >>> network = nn.Linear(2, 1)
+        >>> bool((reinitialised(network, 0).weight != network.weight).any())
+        True
     """
     if any(isinstance(part, torch.jit.ScriptModule | torch.fx.GraphModule) for part in classifier.modules()):
         return None
-    twin = copy.deepcopy(classifier)
-    saved = twin.state_dict(keep_vars=True).values()  # the twin's own tensors; non-persistent buffers aren't among them
+    randomised = copy.deepcopy(classifier)
+    saved = randomised.state_dict(keep_vars=True).values()  # the copy's tensors, but for non-persistent buffers
     trained = {id(t): t for t in saved if isinstance(t, Tensor) and t.is_floating_point()}.values()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         before = [t.clone() for t in trained]
-        for layer in twin.modules():
+        for layer in randomised.modules():
             if callable(getattr(layer, "reset_parameters", None)):
                 layer.reset_parameters()  # type: ignore[operator]
         for t, old in zip(trained, before, strict=True):
             if torch.equal(t, old):
                 t.copy_(shuffled(t))
-    return twin.requires_grad_(False).eval() if trained else None
+    return randomised.requires_grad_(False).eval() if trained else None
 
 
 def shuffled(t: Tensor) -> Tensor:

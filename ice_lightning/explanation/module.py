@@ -20,9 +20,18 @@ from ice_lightning.counterfactuals.base import CounterfactualMethod, Counterfact
 from ice_lightning.counterfactuals.bases import Basis, EveryCoordinate, named_basis, random_bases
 from ice_lightning.counterfactuals.gradient import Gradient
 from ice_lightning.criterions import Analysis, Criterion
-from ice_lightning.explanation.controls import OUTCOMES, ControlSettings, reinitialised
+from ice_lightning.explanation.controls import COLUMNS, ControlSettings, reinitialised
+from ice_lightning.explanation.outcomes import (
+    Moves,
+    RandomOutcomes,
+    by_person,
+    joined,
+    only_flips,
+    outcomes_of,
+    scatter_rows,
+)
 from ice_lightning.explanation.probe import check_explainable
-from ice_lightning.explanation.rows import Rows, columns, joined, only_flips, scatter_rows
+from ice_lightning.explanation.rows import Rows
 from ice_lightning.latents import PADDING
 from ice_lightning.metrics import verification
 from ice_lightning.modules.classifier import index_of, probabilities
@@ -33,7 +42,7 @@ from ice_lightning.population import geometry, moving_layers, radius
 from ice_lightning.subspace import Subspace
 
 
-class Explanation(pl.LightningModule):
+class Explainer(pl.LightningModule):
     """Searches counterfactuals for every person of a population, and measures them.
 
     Args:
@@ -42,23 +51,27 @@ class Explanation(pl.LightningModule):
         faces: face models, for what is measured.
         subspace: where people may move.
         method: how to search.
-        covariances: of each layer of the space over the population (w_l, w_l), see `population`.
-        population: latents (P, n) on which the classifier is tried and the randomised one scaled.
+        covariances: of each layer of the space over the population (w_l, w_l), see `population.layer_covariances`.
+        population: latents (P, n) on which the classifier is checked and the randomised one scaled.
         criterion: of the subspace; its activated terms say where a change belongs.
         oracles: classifiers by name, for attributes that change as well and for slices of the population.
         controls: what a subspace is compared with.
         convention: of the metrics, out of metrics.CONVENTIONS.
         query: the oracle that reads what the classifier is asked for, which is no other attribute.
+        done: rows of people who were finished before, by number.
+        random_done: what is known of random subspaces, by number of a person.
 
-    Before the test, `done` may hold the rows of people who were finished before, and `random_done` those of random
-    subspaces, by number. After it, `rows` holds what was found of everyone, in the order of their numbers, `unknown`
-    who has no finite score, and `measured` value, denominator and who is meant for each metric.
+    Attributes:
+        rows: after the test, of everyone in the order of their numbers.
+        people: how many.
+        unknown: numbers of those without a finite score.
+        measured: by metric.
     """
 
     rows: Rows
     people: int
     unknown: list[int]
-    measured: dict[str, dict[str, Any]]
+    measured: dict[str, metrics.Measurement]
 
     def __init__(
         self,
@@ -74,6 +87,8 @@ class Explanation(pl.LightningModule):
         controls: ControlSettings,
         convention: str = "own",
         query: str | None = None,
+        done: Mapping[int, Rows] | None = None,
+        random_done: Mapping[int, RandomOutcomes] | None = None,
     ) -> None:
         super().__init__()
         self.convention = one_of("metrics.convention", convention, metrics.CONVENTIONS)
@@ -89,10 +104,9 @@ class Explanation(pl.LightningModule):
         self.basis = named_basis(subspace.directions, geometry(list(covariances), moving))
         self.everything = EveryCoordinate(everywhere)
         self.random = random_bases(everywhere, self.basis.dim, controls.subspaces, controls.seed)
-        self.random_done: dict[int, Rows] = {}
-        self.twin: nn.Module | None = None
-        self.twin_scale = (0.0, 1.0)
-        self.done: dict[int, Rows] = {}
+        self.random_done, self.done = dict(random_done or {}), dict(done or {})
+        self.randomised_classifier: nn.Module | None = None
+        self.randomised_scale = (0.0, 1.0)
         measured: dict[str, Metric] = {
             "flip_rate": metrics.FlipRate(),
             "image_l1": metrics.ImageDistance(1),
@@ -122,6 +136,13 @@ class Explanation(pl.LightningModule):
         """Latents (N, n) -> (N,)."""
         return self.classifier(self.draw(v))
 
+    @torch.no_grad()
+    def counterfactuals(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Images (N, 3, H, W) of some people and of their counterfactuals."""
+        assert rows.moves is not None
+        u, t = rows.moves.u.to(self.device), rows.moves.t.to(self.device)
+        return self.draw(u), self.draw(self.basis.displace(u, t))
+
     def on_test_start(self) -> None:
         """Probe the classifier, and scale the randomised one, alike on every rank."""
         self.basis, self.everything = self.basis.to(self.population), self.everything.to(self.population)
@@ -131,34 +152,37 @@ class Explanation(pl.LightningModule):
             images = self.draw(some)
         check_explainable(self.classifier, images)
         if self.controls.weights:
-            self.twin = reinitialised(self.classifier, self.controls.seed)
-            if self.twin is not None:
+            self.randomised_classifier = randomised = reinitialised(self.classifier, self.controls.seed)
+            if randomised is not None:
                 with torch.no_grad():
-                    many = torch.cat([self.draw(part) for part in self.population[:64].split(16)])
-                    theirs, own = (torch.cat([f(p) for p in many.split(16)]) for f in (self.twin, self.classifier))
-                width = float(own[own.isfinite()].std() / theirs.std().clamp_min(1e-12))
-                self.twin_scale = float(theirs.median()), width
+                    images = torch.cat([self.draw(part) for part in self.population[:64].split(16)])
+                    r, s = (torch.cat([f(part) for part in images.split(16)]) for f in (randomised, self.classifier))
+                width = float(s[s.isfinite()].std() / r.std().clamp_min(1e-12))
+                self.randomised_scale = float(r.median()), width
 
-    def twin_score(self, v: Tensor) -> Tensor:
+    def randomised_score(self, v: Tensor) -> Tensor:
         """The randomised classifier, which calls half of the people positive, with the spread of the true one."""
-        assert self.twin is not None
-        centre, width = self.twin_scale
-        return (self.twin(self.draw(v)) - centre) * width
+        assert self.randomised_classifier is not None
+        centre, width = self.randomised_scale
+        return (self.randomised_classifier(self.draw(v)) - centre) * width
 
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> Rows:
-        """Search for people {"index": (B,), "u": (B, n)} who aren't done, and measure all of them."""
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Rows]:
+        """Search for people {"index": (B,), "u": (B, n)} who aren't done, and measure all of them.
+
+        Returns:
+            {"rows": of these people}; {} where all are padding.
+        """
         here = batch["index"] != PADDING
         numbers, U = batch["index"][here].tolist(), batch["u"][here]
         new = [i for i, number in enumerate(numbers) if number not in self.done]
         if new:
             found = self.explain([numbers[i] for i in new], U[new])
-            for i, number in enumerate(found["number"].tolist()):
-                self.done[number] = {name: column[i : i + 1] for name, column in found.items()}
+            self.done |= by_person(found.number, found)
         if not numbers:
             return {}
         rows = joined([self.done[number] for number in numbers])
-        self.measure(U, {name: column.to(U.device) for name, column in rows.items()})
-        return rows
+        self.measure(U, rows.map(lambda column: column.to(U.device)))
+        return {"rows": rows}
 
     def explain(self, numbers: Sequence[int], U: Tensor) -> Rows:
         """Search in the subspace and in the controls, people U (N, n); rows are on the CPU."""
@@ -167,65 +191,63 @@ class Explanation(pl.LightningModule):
             before = self.classifier(images)
             asked = [oracle(images) for oracle in self.oracles.values()]
         known = before.isfinite()
-        rows: Rows = {
-            "number": torch.tensor(numbers),
-            "u": U,
-            "oracles": torch.stack(asked, 1) if asked else U.new_zeros(len(U), 0),
-        }
+        everyone = partial(scatter_rows, known=known)
         u, image = U[known], images[known]
         moves, change = search(self.method, self.score, self.draw, u, self.basis, image)
-        found = columns(moves, change) | {"t": moves.t, "before": moves.before, "after": moves.after}
-        found["evaluations"] = moves.evaluations
-        if self.twin is not None:
-            other, change = search(self.method, self.twin_score, self.draw, u, self.basis, image)
-            found |= {f"weights_{name}": column for name, column in columns(other, change).items()}
+        weights = unrestricted = None
+        if self.randomised_classifier is not None:
+            weights = outcomes_of(*search(self.method, self.randomised_score, self.draw, u, self.basis, image))
         if self.controls.unrestricted:
-            other, change = self.unrestricted(u, image, moves)
-            found |= {f"unrestricted_{name}": column for name, column in columns(other, change).items()}
-        rows |= {name: scatter_rows(column, known) for name, column in found.items()}
-        if self.random:
-            rows |= self.against_random(numbers, U, images, known)
-        return {name: column.cpu() for name, column in rows.items()}
+            unrestricted = outcomes_of(*self.unrestricted(u, image, moves))
+        return Rows(
+            number=torch.tensor(numbers),
+            before=everyone(moves.before),
+            oracles=torch.stack(asked, 1) if asked else U.new_zeros(len(U), 0),
+            named=outcomes_of(moves, change).map(everyone),
+            moves=Moves(U, everyone(moves.t), everyone(moves.after), everyone(moves.evaluations)),
+            weights=weights and weights.map(everyone),
+            unrestricted=unrestricted and unrestricted.map(everyone),
+            random=self.against_random(numbers, U, images, known) if self.random else None,
+        ).map(Tensor.cpu)
 
     def unrestricted(self, u: Tensor, images: Tensor, named: Counterfactuals) -> tuple[Counterfactuals, Tensor]:
         """Search in all coordinates at once, from the original and from the named flips, of which none is missed."""
         # A method that tries each direction would try every coordinate.
         plain = self.method if isinstance(self.method, Gradient) else Gradient()
-        farthest = max(radius(self.everything.dim), getattr(self.method, "bound", None) or 0.0)
+        farthest = max(radius(self.everything.dim), self.method.bound or 0.0)
         start = self.everything.geometry.coordinates(self.basis.displace(torch.zeros_like(u), named.t))
         known = named._replace(t=start)
 
-        def method(score: Score, u: Tensor, basis: Basis, *known: Tensor) -> Counterfactuals:
-            moves = Counterfactuals(*known)  # of a method without a ball they may lie farther
+        def method(score: Score, u: Tensor, basis: Basis, *columns: Tensor) -> Counterfactuals:
+            moves = Counterfactuals(*columns)  # of a method without a ball they may lie farther
             bound = max(farthest, *moves.t.norm(dim=1).tolist())
             return replace(plain, bound=bound)(score, u, basis, moves)
 
         return search(method, self.score, self.draw, u, self.everything, images, *known)
 
-    def against_random(self, numbers: Sequence[int], U: Tensor, images: Tensor, known: Tensor) -> Rows:
+    def against_random(self, numbers: Sequence[int], U: Tensor, images: Tensor, known: Tensor) -> RandomOutcomes:
         """Outcomes in every whole random subspace, of those people to whom they are applied; U (N, n)."""
-        tried = known & torch.tensor([number < self.controls.people for number in numbers], device=known.device)
-        new = [i for i in tried.nonzero()[:, 0].tolist() if numbers[i] not in self.random_done]
-        if new:
+        applied = known & torch.tensor([number < self.controls.people for number in numbers], device=known.device)
+        places = applied.nonzero()[:, 0].tolist()
+        if new := [i for i in places if numbers[i] not in self.random_done]:
             found = [search(self.method, self.score, self.draw, U[new], basis, images[new]) for basis in self.random]
-            parts = {
-                "random_flipped": torch.stack([moves.flipped for moves, _ in found], 1),
-                "random_change": torch.stack([only_flips(change, moves.flipped) for moves, change in found], 1),
-                "random_t": torch.stack([moves.t for moves, _ in found], 1),
-            }
-            for row, i in enumerate(new):
-                own = {name: column[row : row + 1].cpu() for name, column in parts.items()}
-                self.random_done[numbers[i]] = own | {"number": torch.tensor([numbers[i]])}
+            outcomes = RandomOutcomes(
+                applied=applied[new],
+                flipped=torch.stack([moves.flipped for moves, _ in found], 1),
+                change=torch.stack([only_flips(change, moves.flipped) for moves, change in found], 1),
+                t=torch.stack([moves.t for moves, _ in found], 1),
+            ).map(Tensor.cpu)
+            self.random_done |= by_person(torch.tensor([numbers[i] for i in new]), outcomes)
         several, k = len(self.random), self.basis.dim
-        rows: Rows = {
-            "random_tried": tried,
-            "random_flipped": torch.zeros(len(U), several, dtype=torch.bool),
-            "random_change": torch.full((len(U), several), torch.nan),
-            "random_t": torch.full((len(U), several, k), torch.nan),
-        }
-        for i in tried.nonzero()[:, 0].tolist():
-            for name in OUTCOMES:
-                rows[name][i] = self.random_done[numbers[i]][name][0]
+        rows = RandomOutcomes(
+            applied=applied,
+            flipped=torch.zeros(len(U), several, dtype=torch.bool),
+            change=torch.full((len(U), several), torch.nan),
+            t=torch.full((len(U), several, k), torch.nan),
+        )
+        for i in places:
+            for name in COLUMNS:
+                getattr(rows, name)[i] = getattr(self.random_done[numbers[i]], name)[0]
         return rows
 
     def on_test_epoch_start(self) -> None:
@@ -241,21 +263,22 @@ class Explanation(pl.LightningModule):
             if not error <= verification.WORST:
                 if self.trainer.is_global_zero:
                     why = f"equal error rate {error:.0%}, more than {verification.WORST:.0%}"
-                    told = f"fva is left out: the identity network can't tell these people apart ({why})"
-                    print(told, file=sys.stderr)
+                    left_out = f"fva is left out: the identity network can't tell these people apart ({why})"
+                    print(left_out, file=sys.stderr)
                 return
         self.metrics["fva"] = metrics.FVA(threshold, convention=self.convention, **facts).to(self.device)
 
     @torch.no_grad()
     def measure(self, U: Tensor, rows: Rows) -> None:
         """Add what is measured of people U (N, n) and their rows."""
-        known = rows["before"].isfinite()
+        known = rows.before.isfinite()
         if not known.any():
             return
-        U, rows = U[known], {name: column[known] for name, column in rows.items()}
-        flipped = rows["flipped"].bool()
+        U, rows = U[known], rows.select(known)
+        flipped = rows.named.flipped
         m: Any = self.metrics
-        x, other = self.draw(U), self.draw(self.basis.displace(U, rows["t"].to(U)))
+        assert rows.moves is not None
+        x, other = self.draw(U), self.draw(self.basis.displace(U, rows.moves.t.to(U)))
         m["flip_rate"].update(flipped)
         for name in ("image_l1", "image_l2", "image_linf"):
             m[name].update(x, other, flipped)
@@ -265,7 +288,7 @@ class Explanation(pl.LightningModule):
         if self.faces.identity is not None:
             e, e_other = self.faces.identity(x), self.faces.identity(other)
             m["identity_cosine"].update(e, e_other, flipped)
-            m["frechet"].update(e, e_other, rows["number"], flipped)
+            m["frechet"].update(e, e_other, rows.number, flipped)
             if "fva" in m:
                 m["fva"].update(e, e_other, flipped)
         if "cd" in m:
@@ -277,7 +300,8 @@ class Explanation(pl.LightningModule):
         if index is not None and counted.any():
             x, other = x[counted], other[counted]
             p = partial(probabilities, self.classifier)
-            along = metrics.transition(p, x, other, *metrics.sides(p(x), p(other), index), convention=self.convention)
+            source, target = metrics.source_and_target(p(x), p(other), index)
+            along = metrics.transition(p, x, other, source, target, convention=self.convention)
             m["cout"].update(along, torch.ones_like(along, dtype=torch.bool))
 
     def masks(self, x: Tensor) -> Tensor | None:
@@ -290,23 +314,20 @@ class Explanation(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Bring together what every rank has found."""
         measured: dict[str, Any] = dict(self.metrics.items())
-        own = self.done, Counter({name: int(metric.count) for name, metric in measured.items()})
-        everyone: list[Any] = [own]
+        of_this_rank = self.done, Counter({name: int(metric.count) for name, metric in measured.items()})
+        ranks: list[Any] = [of_this_rank]
         if self.trainer.world_size > 1:
-            everyone = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(everyone, own)
-        people = {number: row for done, _ in everyone for number, row in done.items()}
-        counts: Counter[str] = sum((counts for _, counts in everyone), Counter())
+            ranks = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(ranks, of_this_rank)
+        people = {number: row for done, _ in ranks for number, row in done.items()}
+        counts: Counter[str] = sum((counts for _, counts in ranks), Counter())
         self.rows = joined([people[number] for number in sorted(people)])
-        unknown = self.rows["number"][~self.rows["before"].isfinite()].tolist()
+        unknown = self.rows.number[~self.rows.before.isfinite()].tolist()
         if len(unknown) == len(people):
             raise problem("people of whom the classifier has a finite score", "none", "check its size, mean and std")
         self.people, self.unknown, self.measured = len(people), unknown, {}
         for name, metric in measured.items():
-            value = metric.compute()
-            for key, each in (value if isinstance(value, dict) else {name: value}).items():
-                if counts[name]:
-                    self.measured[key] = {"value": float(each), "of": counts[name], "over": metric.over} | metric.facts
+            self.measured |= metrics.measurements(name, metric, counts[name])
 
 
 def search(
@@ -322,7 +343,7 @@ def search(
 
     Args:
         method: of (score, people, basis, more).
-        score: latents -> signed score.
+        score: latents -> score, whose sign is the decision.
         draw: latents -> images (N, 3, H, W).
         U: people (N, n).
         basis: where they may go.
@@ -333,12 +354,12 @@ def search(
         The moves, and by how much each changes the image (N,), root mean square over pixels.
     """
 
-    def found(u: Tensor, image: Tensor, *own: Tensor) -> tuple[Counterfactuals, Tensor]:
-        moves = method(score, u, basis, *own)
+    def searched(u: Tensor, image: Tensor, *columns: Tensor) -> tuple[Counterfactuals, Tensor]:
+        moves = method(score, u, basis, *columns)
         with torch.no_grad():
             change = (draw(basis.displace(u, moves.t)) - image).square().mean((1, 2, 3)).sqrt()
         return moves, change
 
-    parts = one_by_one(found, U, images, *more)
+    parts = one_by_one(searched, U, images, *more)
     moves = Counterfactuals(*(torch.cat(column) for column in zip(*(part for part, _ in parts), strict=True)))
     return moves, torch.cat([change for _, change in parts])

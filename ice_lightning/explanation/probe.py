@@ -9,7 +9,11 @@ from ice_lightning.checks import problem
 
 
 def check_explainable(classifier: nn.Module, image: Tensor) -> None:
-    """Refuse a classifier that can't be explained, seen on images (N, 3, H, W) of several people.
+    """Refuse a classifier that can't be explained.
+
+    Args:
+        classifier: images -> scores.
+        image: (N, 3, H, W) in 0..1, of several people.
 
     Raises:
         IceError: unless it gives one score per image, the same each time, alone or in a batch, finite for someone,

@@ -1,25 +1,26 @@
-"""What is kept of every person of an explanation, and the file that holds it."""
+"""What is known of every person of an explanation, and the file that holds it.
+
+In the file a column has the name of its attribute, `random_change` for `rows.random.change`; those of `named` and
+`moves` have no prefix.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ice_lightning.checks import problem
-from ice_lightning.counterfactuals.base import Counterfactuals
+from ice_lightning.checks import Mismatch, NotFound, Unreadable, problem
+from ice_lightning.explanation.outcomes import Moves, Outcomes, PerPerson, RandomOutcomes, by_person
 from ice_lightning.files import atomic_write
 from ice_lightning.renamed import renamed
-
-Rows = dict[str, Tensor]
-"""What is known of some people, by name, a row each."""
 
 KEPT = "people"
 """Folder of an unfinished run that holds a file for each batch of people."""
@@ -29,59 +30,168 @@ ROWS = 2
 """Version of the rows: since 2 they hold every control's raw outcome."""
 
 
-def columns(moves: Counterfactuals, change: Tensor) -> Rows:
-    """What is kept of every search; a change of the image (N,) is one only at a flip."""
-    return {"flipped": moves.flipped, "effort": moves.t.norm(dim=1), "change": only_flips(change, moves.flipped)}
+@dataclass(frozen=True, eq=False)
+class Rows(PerPerson):
+    """What is known of some people.
+
+    Attributes:
+        number: (N,) of each person.
+        before: (N,) score of the classifier; NaN where it has none, and then no other row says anything.
+        oracles: (N, A) logits of other classifiers.
+        named: in the named subspace.
+        moves: of `named`; None where a file has verdicts' columns alone.
+        weights: in the named subspace, of the classifier with random weights.
+        unrestricted: in all coordinates at once.
+        random: in random subspaces.
+    """
+
+    number: Tensor
+    before: Tensor
+    oracles: Tensor
+    named: Outcomes
+    moves: Moves | None = None
+    weights: Outcomes | None = None
+    unrestricted: Outcomes | None = None
+    random: RandomOutcomes | None = None
+
+    def flips_by_effort(self) -> Tensor:
+        """Places of those who flip in the named subspace, the least effort first."""
+        flipped = self.named.flipped.nonzero()[:, 0]
+        return flipped[self.named.effort[flipped].argsort()]
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Columns by their names in the file."""
+        columns = {"number": self.number, "before": self.before, "oracles": self.oracles}
+        for name, prefix in PREFIXES.items():
+            part = getattr(self, name)
+            for key, column in ({} if part is None else vars(part)).items():
+                if column is not None:
+                    columns[prefix + ON_DISK.get(key, key)] = column
+        return columns
+
+    @classmethod
+    def from_tensors(cls, columns: Mapping[str, Tensor]) -> Self:
+        """From columns by their names in the file; raises KeyError where one is missing that a verdict needs."""
+
+        def part(kind: type[PerPerson], prefix: str) -> dict[str, Tensor | None]:
+            names = {field.name: prefix + ON_DISK.get(field.name, field.name) for field in fields(kind)}
+            return {name: columns.get(on_disk) for name, on_disk in names.items()}
+
+        def outcomes(prefix: str) -> Outcomes | None:
+            if f"{prefix}flipped" not in columns:
+                return None
+            change = columns[f"{prefix}change"]
+            effort = columns.get(f"{prefix}effort", torch.full_like(change, torch.nan))
+            return Outcomes(columns[f"{prefix}flipped"], effort, change)
+
+        moves, random, named = part(Moves, ""), part(RandomOutcomes, "random_"), outcomes("")
+        if named is None:
+            raise KeyError("flipped")
+        return cls(
+            columns["number"], columns["before"], columns["oracles"], named,
+            Moves(**moves) if all(column is not None for column in moves.values()) else None,  # type: ignore[arg-type]
+            outcomes("weights_"), outcomes("unrestricted_"),
+            RandomOutcomes(**random) if random["flipped"] is not None else None,  # type: ignore[arg-type]
+        )  # fmt: skip
 
 
-def only_flips(change: Tensor, flipped: Tensor) -> Tensor:
-    """Image changes (N,) of those who flip, NaN of the others."""
-    return torch.where(flipped, change, torch.nan)
+PREFIXES = {"named": "", "moves": "", "weights": "weights_", "unrestricted": "unrestricted_", "random": "random_"}
+"""Of the names in the file, for each part of the rows."""
+ON_DISK = {"applied": "tried"}
 
 
-def scatter_rows(column: Tensor, known: Tensor) -> Tensor:
-    """Rows of the known people (M, ...) among all of them (N, ...): NaN, 0 or False for the others."""
-    nothing = torch.nan if column.is_floating_point() else 0
-    full = column.new_full((len(known), *column.shape[1:]), nothing)
-    full[known] = column.detach()
-    return full
+@dataclass(frozen=True)
+class Header:
+    """What made the rows of a file.
+
+    Attributes:
+        classifier: its name.
+        criterion: the name of the subspace.
+        directions: how many it has.
+        oracles: names of the columns of `Rows.oracles`.
+        settings: what an unfinished run has to agree in to go on.
+    """
+
+    classifier: str
+    criterion: str
+    directions: int
+    oracles: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """As in the file, with the version of the rows."""
+        return {**vars(self), "oracles": list(self.oracles), "settings": dict(self.settings), "rows": ROWS}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], path: Path) -> Self:
+        """From the file at `path`.
+
+        Raises:
+            Mismatch: for rows of a version that lacks what a verdict needs.
+        """
+        if values.get("rows") != ROWS:
+            lacks = ", which lacks the outcomes of whole random subspaces," if values.get("rows", 1) < ROWS else ""
+            got = f"version {values.get('rows', 1)}{lacks} at {path}"
+            fix = "explain again, into another hydra.run.dir"
+            raise problem(f"counterfactuals with rows of version {ROWS}", got, fix, Mismatch)
+        names = values["classifier"], values["criterion"], values["directions"], tuple(values["oracles"])
+        return cls(*names, renamed(values["settings"]))
 
 
-def joined(rows: Sequence[Rows]) -> Rows:
-    """Rows of several people, one after the other."""
-    return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+def write(path: Path, rows: Rows, header: Header) -> None:
+    """A file of some people.
 
-
-def write(path: Path, rows: Rows, facts: Mapping[str, Any]) -> None:
-    """Rows of some people, with what made them in the header."""
-    tensors = {name: column.detach().cpu().contiguous() for name, column in rows.items()}
+    Args:
+        path: where to.
+        rows: of the people.
+        header: what made them.
+    """
+    tensors = {name: column.detach().cpu().contiguous() for name, column in rows.to_tensors().items()}
     with atomic_write(path) as part:
-        save_file(tensors, part, metadata={"explanation": json.dumps(facts, sort_keys=True)})
+        save_file(tensors, part, metadata={"explanation": json.dumps(header.to_json(), sort_keys=True)})
+
+
+def read_rows(path: Path) -> tuple[Rows, Header]:
+    """Rows of some people and what made them.
+
+    Raises:
+        SafetensorError: for a broken file.
+        KeyError: for a foreign one.
+        Mismatch: for one of another version.
+    """
+    with safe_open(path, "pt") as file:
+        header = Header.from_json(json.loads((file.metadata() or {})["explanation"]), path)
+        return Rows.from_tensors({name: file.get_tensor(name) for name in file.keys()}), header  # noqa: SIM118 (not a dict)
 
 
 def finished(folder: Path, settings: Mapping[str, Any]) -> dict[int, Rows]:
-    """Rows of the people whom earlier runs in this folder have finished, by number; broken files count for nothing.
+    """Rows of the people whom earlier runs in a folder have finished.
+
+    Args:
+        folder: of the run.
+        settings: those of this run.
+
+    Returns:
+        Number -> one row; broken files count for nothing.
 
     Raises:
-        IceError: when they were found with other settings.
+        Mismatch: when they were found with other settings.
     """
     done: dict[int, Rows] = {}
     for file in [folder / FILE, *sorted((folder / KEPT).glob("*.safetensors"))]:
         if not file.is_file():
             continue
         try:
-            rows, facts = read_rows(file)
+            rows, header = read_rows(file)
         except (SafetensorError, KeyError):
             continue
-        check_version(facts, file)
-        other = facts["settings"]
+        other = header.settings
         for key in {**settings, **other}:
             if settings.get(key) != other.get(key):
                 got = f"people found with {other.get(key)}"
                 fix = "set it to that, or choose another hydra.run.dir"
-                raise problem(f"a run folder of the same settings ({key}: {settings.get(key)})", got, fix)
-        for i, number in enumerate(rows["number"].tolist()):
-            done[number] = {name: column[i : i + 1] for name, column in rows.items()}
+                raise problem(f"a run folder of the same settings ({key}: {settings.get(key)})", got, fix, Mismatch)
+        done |= by_person(rows.number, rows)
     return done
 
 
@@ -94,7 +204,7 @@ class Explained:
         classifier: its name.
         criterion: the name of the subspace.
         directions: how many it has.
-        rows: by name, a row for each person in the order of their numbers; see explanation/module.py.
+        rows: of each person, in the order of their numbers.
         slices: names of the oracles.
     """
 
@@ -102,45 +212,28 @@ class Explained:
     classifier: str
     criterion: str
     directions: int
-    rows: dict[str, Tensor]
+    rows: Rows
     slices: tuple[str, ...]
 
     @property
     def known(self) -> Tensor:
         """(N,) bool: who has a finite score; nobody else is in any denominator."""
-        return self.rows["before"].isfinite()
-
-
-def read_rows(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Rows of some people and what made them; raises SafetensorError or KeyError for a broken or foreign file."""
-    with safe_open(path, "pt") as file:
-        facts = json.loads((file.metadata() or {})["explanation"])
-        facts["settings"] = renamed(facts["settings"])
-        return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 (not a dict)
+        return self.rows.before.isfinite()
 
 
 def load_explained(folder: str | Path) -> Explained:
     """An explanation from its run folder.
 
     Raises:
-        IceError: for a missing or broken file, or one of an older version.
+        NotFound: where there is none.
+        Unreadable: for a broken file.
+        Mismatch: for one of another version.
     """
     path = Path(folder) / FILE
     if not path.is_file():
-        raise problem(f"counterfactuals at {path}", "none", "run task=explain into this folder")
+        raise problem(f"counterfactuals at {path}", "none", "run task=explain into this folder", NotFound)
     try:
-        rows, facts = read_rows(path)
+        rows, header = read_rows(path)
     except (SafetensorError, KeyError) as error:
-        raise problem(f"a whole file at {path}", str(error), "run the explanation again") from error
-    check_version(facts, path)
-    return Explained(
-        Path(folder), facts["classifier"], facts["criterion"], facts["directions"], rows, tuple(facts["oracles"])
-    )
-
-
-def check_version(facts: Mapping[str, Any], path: Path) -> None:
-    """Refuse rows of a version that lacks what a verdict needs."""
-    if facts.get("rows") != ROWS:
-        lacks = ", which lacks the outcomes of whole random subspaces," if facts.get("rows", 1) < ROWS else ""
-        got = f"version {facts.get('rows', 1)}{lacks} at {path}"
-        raise problem(f"counterfactuals with rows of version {ROWS}", got, "explain again, into another hydra.run.dir")
+        raise problem(f"a whole file at {path}", str(error), "run the explanation again", Unreadable) from error
+    return Explained(Path(folder), header.classifier, header.criterion, header.directions, rows, header.oracles)

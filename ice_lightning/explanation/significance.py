@@ -13,34 +13,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from scipy.stats import binomtest, norm
+from scipy.stats import norm
 from scipy.stats import t as student
 from torch import Tensor
 
 LEVEL = 0.05
+"""Below which p counts."""
 FEWEST = 10
 """With fewer controls nothing counts: the rank of the best among 9 is no better than one in ten."""
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A share of people.
-
-    Attributes:
-        rate: 0 to 1; NaN of nobody.
-        low: lower end of the 95 % interval (Wilson 1927).
-        high: upper end.
-        of: how many people.
-    """
-
-    rate: float
-    low: float
-    high: float
-    of: int
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return {"rate": self.rate, "interval": [self.low, self.high], "of": self.of}
 
 
 @dataclass(frozen=True)
@@ -54,7 +34,7 @@ class Significance:
         controls: how many.
         people: on how many they were compared.
         difference: flip rate less the mean rate of the controls.
-        difference_interval: 95 %, over people and controls.
+        difference_interval: its 95 % interval, over people and controls.
         random_rates: flip rate of each control.
         random_scores: of each control against the others.
         detectable: the smallest score that this many people and controls could have told from chance, at 5 %.
@@ -90,15 +70,6 @@ class Significance:
         return {name: None if each != each else each for name, each in plain.items()}  # JSON has no NaN
 
 
-def rate(flipped: Tensor) -> Rate:
-    """Share of True among (N,) bool, with Wilson's interval and its denominator."""
-    n, k = len(flipped), int(flipped.sum())
-    if not n:
-        return Rate(math.nan, math.nan, math.nan, 0)
-    interval = binomtest(k, n).proportion_ci(method="wilson")
-    return Rate(k / n, float(interval.low), float(interval.high), n)
-
-
 def beats(flipped: Tensor, change: Tensor, other: Tensor, other_change: Tensor) -> Tensor:
     """Who of two needs less: 1 for the first, 0 for the second, 1/2 for neither; shapes broadcast.
 
@@ -107,10 +78,17 @@ def beats(flipped: Tensor, change: Tensor, other: Tensor, other_change: Tensor) 
         change: of the image at the flip; anything where it didn't.
         other: bool.
         other_change: of the image at the other's flip.
+
+    Returns:
+        Of the shape to which all broadcast.
+
+    Example:
+        >>> beats(torch.tensor([True, True]), torch.tensor([0.1, 0.3]), torch.tensor(True), torch.tensor(0.2)).tolist()
+        [1.0, 0.0]
     """
-    mine = torch.where(flipped, change.double(), torch.inf)
-    theirs = torch.where(other, other_change.double(), torch.inf)
-    return (mine < theirs).double() + 0.5 * (mine == theirs)
+    need = torch.where(flipped, change.double(), torch.inf)
+    other_need = torch.where(other, other_change.double(), torch.inf)
+    return (need < other_need).double() + 0.5 * (need == other_need)
 
 
 def compare(
@@ -128,9 +106,18 @@ def compare(
     Args:
         flipped: (N,) bool, in the named subspace.
         change: (N,) of the image at its flip.
-        random_flipped: (N, M) bool.
-        random_change: (N, M).
-        level: of `detectable`.
+        random_flipped: (N, M) bool, in each control.
+        random_change: (N, M) of the image at its flip.
+        level: below which p would count, for `detectable`; nothing else depends on it.
+
+    Returns:
+        What a verdict rests on; p and detectable are NaN with fewer than two controls.
+
+    Example:
+        >>> everyone, nobody = torch.ones(64, dtype=torch.bool), torch.zeros(64, 20, dtype=torch.bool)
+        >>> found = compare(everyone, torch.rand(64), nobody, torch.full((64, 20), torch.nan))
+        >>> found.score, found.rank, found.p < 0.001
+        (1.0, 1, True)
     """
     n, m = random_flipped.shape
     person = beats(flipped[:, None], change[:, None], random_flipped, random_change)  # (N, M)
@@ -138,14 +125,14 @@ def compare(
         random_flipped[:, :, None], random_change[:, :, None], random_flipped[:, None], random_change[:, None]
     )
     against = among.mean(0).fill_diagonal_(0)  # (M, M): of the row against the column
-    score, theirs = float(person.mean()), against.sum(1) / max(m - 1, 1)
+    score, random_scores = float(person.mean()), against.sum(1) / max(m - 1, 1)
     noise = _sampling(person.mean(1), 0.5)
     everyone = torch.cat([person.mean(0, keepdim=True), against])  # each against the controls
     against_named = torch.cat([torch.zeros(1), 1 - person.mean(0)])
     total = everyone.sum(1) + against_named
     rank = 1 + int((total[1:] >= total[0] - 1e-12).sum())
     place = _probit(score, m)
-    places = torch.tensor([_probit(float(each), m - 1) for each in theirs], dtype=torch.float64)
+    places = torch.tensor([_probit(float(each), m - 1) for each in random_scores], dtype=torch.float64)
     p, detectable = math.nan, math.nan
     if m > 1:
         middle, (spread, freedom) = float(places.mean()), _spread(places)
@@ -160,7 +147,7 @@ def compare(
     rates = random_flipped.double().mean(0)
     return Significance(
         score, p, rank, m, n, float(flipped.double().mean() - rates.mean()), _difference(flipped, random_flipped),
-        tuple(rates.tolist()), tuple(theirs.tolist()), detectable,
+        tuple(rates.tolist()), tuple(random_scores.tolist()), detectable,
     )  # fmt: skip
 
 
@@ -209,8 +196,9 @@ def _difference(flipped: Tensor, random_flipped: Tensor) -> tuple[float, float]:
 def holm(p: Sequence[float]) -> list[float]:
     """p-values after Holm's step-down (1979) over all of them; NaN stays, and isn't counted.
 
-    >>> [round(each, 3) for each in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
+    Example:
+        >>> [round(each, 3) for each in holm([0.01, 0.04, 0.03])]
+        [0.03, 0.06, 0.06]
     """
     order = sorted((i for i, each in enumerate(p) if not math.isnan(each)), key=lambda i: p[i])
     after, largest = [math.nan] * len(p), 0.0

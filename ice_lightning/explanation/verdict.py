@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from ice_lightning.checks import problem
+from ice_lightning.checks import Mismatch, NotFound, problem
+from ice_lightning.explanation.outcomes import Outcomes
 from ice_lightning.explanation.rows import FILE, ROWS, Explained, load_explained
-from ice_lightning.explanation.significance import FEWEST, LEVEL, Rate, Significance, compare, holm, rate
-from ice_lightning.metrics.counterfactual import Sufficiency
+from ice_lightning.explanation.significance import FEWEST, LEVEL, Significance, compare, holm
+from ice_lightning.metrics import Proportion, Sufficiency, proportion
+from ice_lightning.wording import percent, probability, words
 
 BUDGET = 0.04
 """Root mean square over pixels of an image change within which `unexplained` asks who flips."""
@@ -40,14 +41,14 @@ class SubspaceVerdict:
 
     criterion: str
     directions: int
-    flips: Rate
+    flips: Proportion
     effort: float | None
-    controls: Mapping[str, Rate]
+    controls: Mapping[str, Proportion]
     significance: Significance | None
     p: float
     counts: bool
     why_not: str
-    slices: Mapping[str, Rate]
+    slices: Mapping[str, Proportion]
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -66,7 +67,7 @@ class SubspaceVerdict:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClassifierVerdict:
     """What a classifier looks at.
 
     Attributes:
@@ -82,7 +83,7 @@ class Verdict:
     people: int
     subspaces: tuple[SubspaceVerdict, ...]
     sufficiency: tuple[float, ...]
-    unexplained: Rate | None = None
+    unexplained: Proportion | None = None
 
     @property
     def sentence(self) -> str:
@@ -118,30 +119,27 @@ def summary(run: Explained) -> SubspaceVerdict:
     return _with_slices(_alone(run), run)
 
 
-def _alone(run: Explained) -> SubspaceVerdict:
-    """Without slices."""
+def _alone(run: Explained, judged: int = 1) -> SubspaceVerdict:
+    """Without slices; what is detectable is so among `judged` subspaces (Holm's first step)."""
     rows, known = run.rows, run.known
-    flipped = rows["flipped"].bool() & known
-    effort = rows["effort"][flipped]
-    controls = {
-        name: rate(rows[f"{name}_flipped"].bool()[known])
-        for name in ("weights", "unrestricted")
-        if f"{name}_flipped" in rows
-    }
+    flipped = rows.named.flipped & known
+    effort = rows.named.effort[flipped]
+    searched = {"weights": rows.weights, "unrestricted": rows.unrestricted}
+    controls = {name: proportion(each.flipped[known]) for name, each in searched.items() if each is not None}
     found, why = None, "no random subspaces were tried"
-    if "random_flipped" in rows:
-        some = known & rows["random_tried"].bool()
-        count = rows["random_flipped"].shape[1]
+    if (random := rows.random) is not None:
+        some = known & random.applied
+        count = random.flipped.shape[1]
         why = f"{count} random subspaces are too few to tell, at least {FEWEST} are needed" if count < FEWEST else ""
         why = why or ("" if some.any() else "nobody to whom they were applied has a finite score")
         if some.any() and count:
-            random = rows["random_flipped"][some].bool(), rows["random_change"][some]
-            found = compare(flipped[some], rows["change"][some], *random)
+            named, other = rows.named.select(some), random.select(some)
+            found = compare(named.flipped, named.change, other.flipped, other.change, LEVEL / judged)
     return _counted(
         SubspaceVerdict(
             criterion=run.criterion,
             directions=run.directions,
-            flips=rate(flipped[known]),
+            flips=proportion(flipped[known]),
             effort=float(effort.double().quantile(0.5)) if len(effort) else None,
             controls=controls,
             significance=found,
@@ -164,37 +162,51 @@ def _with_slices(each: SubspaceVerdict, run: Explained) -> SubspaceVerdict:
     if not each.counts:
         return each
     rows, known = run.rows, run.known
-    positive = rows["before"] >= 0
+    positive = rows.before >= 0
     groups = {"called positive": positive, "called negative": ~positive}
-    for name, logit in zip(run.slices, rows["oracles"].unbind(1), strict=True):
+    for name, logit in zip(run.slices, rows.oracles.unbind(1), strict=True):
         groups |= {name: logit > 0, f"not {name}": logit <= 0}
-    return replace(each, slices={name: rate(rows["flipped"].bool()[part & known]) for name, part in groups.items()})
+    return replace(each, slices={name: proportion(rows.named.flipped[part & known]) for name, part in groups.items()})
 
 
-def judge(runs: Sequence[Explained]) -> Verdict:
+def judge(runs: Sequence[Explained]) -> ClassifierVerdict:
     """A classifier's verdict.
 
+    Args:
+        runs: one or more of one classifier, each in another subspace.
+
+    Returns:
+        Over all of them, in the order of how often they beat random subspaces.
+
     Raises:
-        IceError: when the runs looked at different people.
-    """
+        Mismatch: when they looked at different people.
+
+    Example:
+        >>> from ice_lightning.explanation.outcomes import RandomOutcomes
+        >>> from ice_lightning.explanation.rows import Rows
+        >>> yes, no, one = torch.ones(64).bool(), torch.zeros(64, 20).bool(), torch.ones(64)
+        >>> random = RandomOutcomes(applied=yes, flipped=no, change=torch.full((64, 20), torch.nan), t=None)
+        >>> rows = Rows(torch.arange(64), one, torch.zeros(64, 0), Outcomes(yes, one, one), random=random)
+        >>> judge([Explained(Path(), "smiling", "mouth_shape", 8, rows, ())]).sentence
+        'smiling flips with mouth shape for 100 % (94-100 %) of 64 people, beating 20 random subspaces in 100 % of comparisons (p < 0.001; they flip 0 %).'
+    """  # noqa: E501
     first = runs[0]
     for run in runs:
-        same = torch.equal(run.rows["number"], first.rows["number"])
-        if not same or not torch.allclose(run.rows["before"], first.rows["before"], 1e-3, 1e-3, equal_nan=True):
+        same = torch.equal(run.rows.number, first.rows.number)
+        if not same or not torch.allclose(run.rows.before, first.rows.before, 1e-3, 1e-3, equal_nan=True):
             fix = "give all runs the same explain.people and explain.seed"
-            raise problem(f"the people of {first.folder.name} in {run.folder.name}", "others", fix)
-    alone = [_alone(run) for run in runs]
+            raise problem(f"the people of {first.folder.name} in {run.folder.name}", "others", fix, Mismatch)
+    alone = [_alone(run, len(runs)) for run in runs]
     adjusted = holm([math.nan if each.why_not else each.p for each in alone])
     found = [
-        _with_slices(_counted(_detectable(replace(each, p=p), run, len(runs))), run)
-        for each, p, run in zip(alone, adjusted, runs, strict=True)
+        _with_slices(_counted(replace(each, p=p)), run) for each, p, run in zip(alone, adjusted, runs, strict=True)
     ]
     order = sorted(range(len(runs)), key=lambda k: _strength(found[k]), reverse=True)
     known = first.known
-    flipped = torch.stack([run.rows["flipped"].bool()[known] for run in runs], 1)
+    flipped = torch.stack([run.rows.named.flipped[known] for run in runs], 1)
     together = Sufficiency(len(order))
     together.update(flipped[:, order])
-    return Verdict(
+    return ClassifierVerdict(
         classifier=first.classifier,
         people=int(known.sum()),
         subspaces=tuple(found[k] for k in order),
@@ -203,45 +215,26 @@ def judge(runs: Sequence[Explained]) -> Verdict:
     )
 
 
-def _detectable(each: SubspaceVerdict, run: Explained, judged: int) -> SubspaceVerdict:
-    """With the smallest score that could have counted among `judged` subspaces (Holm's first step)."""
-    if each.significance is None or judged == 1:
-        return each
-    rows, some = run.rows, run.known & run.rows["random_tried"].bool()
-    random = rows["random_flipped"][some].bool(), rows["random_change"][some]
-    found = compare(rows["flipped"].bool()[some], rows["change"][some], *random, level=LEVEL / judged)
-    return replace(each, significance=found)
-
-
 def _strength(each: SubspaceVerdict) -> tuple[float, float]:
     """By what subspaces are ordered: how far they beat random ones, then how many they flip."""
     return (0.5 if each.significance is None else each.significance.score, each.flips.rate)
 
 
-def _unexplained(runs: Sequence[Explained]) -> Rate | None:
-    """See Verdict.unexplained."""
-    rows, known = runs[0].rows, runs[0].known
-    if "unrestricted_flipped" not in rows:
+def _unexplained(runs: Sequence[Explained]) -> Proportion | None:
+    """See ClassifierVerdict.unexplained."""
+    unrestricted, known = runs[0].rows.unrestricted, runs[0].known
+    if unrestricted is None:
         return None
-
-    def within(rows: Mapping[str, Tensor], name: str) -> Tensor:
-        return rows[f"{name}flipped"].bool() & (rows[f"{name}change"] <= BUDGET)
-
-    named = torch.stack([within(run.rows, "") for run in runs]).any(0)
-    return rate((within(rows, "unrestricted_") & ~named)[known])
+    named = torch.stack([_within_budget(run.rows.named) for run in runs]).any(0)
+    return proportion((_within_budget(unrestricted) & ~named)[known])
 
 
-def percent(share: float) -> str:
-    """Whole percents."""
-    return f"{100 * share:.0f}"
+def _within_budget(found: Outcomes) -> torch.Tensor:
+    """(N,) bool: who flips with no more than BUDGET of image change."""
+    return found.flipped & (found.change <= BUDGET)
 
 
-def probability(p: float) -> str:
-    """A p-value in words."""
-    return "p < 0.001" if p < 1e-3 else f"p = {p:.2g}"
-
-
-def sentence(verdict: Verdict) -> str:
+def sentence(verdict: ClassifierVerdict) -> str:
     """The verdict in plain words."""
     name, people = verdict.classifier, verdict.people
     counting = [each for each in verdict.subspaces if each.counts]
@@ -259,7 +252,7 @@ def sentence(verdict: Verdict) -> str:
         found = each.significance
         assert found is not None
         parts.append(
-            f"with {each.criterion.replace('_', ' ')} for {percent(each.flips.rate)} % "
+            f"with {words(each.criterion)} for {percent(each.flips.rate)} % "
             f"({percent(each.flips.low)}-{percent(each.flips.high)} %) of {each.flips.of} people, beating "
             f"{found.controls} random subspaces in {percent(found.score)} % of comparisons ({probability(each.p)}; "
             f"they flip {percent(found.random_rate)} %)"
@@ -267,16 +260,19 @@ def sentence(verdict: Verdict) -> str:
     return f"{name} flips {'; '.join(parts)}."
 
 
-def verdicts(folder: str | Path) -> list[Verdict]:
+def verdicts(folder: str | Path) -> list[ClassifierVerdict]:
     """A verdict for each classifier among the explanations below a folder.
 
     Raises:
-        IceError: when there are none.
+        NotFound: when there are none.
+        Mismatch: when those of one classifier looked at different people.
     """
     by_classifier: defaultdict[str, list[Explained]] = defaultdict(list)
     for file in sorted(Path(folder).rglob(FILE)):
         run = load_explained(file.parent)
         by_classifier[run.classifier].append(run)
     if not by_classifier:
-        raise problem(f"finished explanations below {folder}", "none", "set runs to the folder of their sweep")
+        raise problem(
+            f"finished explanations below {folder}", "none", "set runs to the folder of their sweep", NotFound
+        )
     return [judge(runs) for runs in by_classifier.values()]

@@ -15,7 +15,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ice_lightning.checks import at_least, exit_status, problem
+from ice_lightning.checks import Mismatch, NotFound, at_least, exit_status, problem
+from ice_lightning.wording import words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,12 +66,12 @@ def subspace_files(runs: Sequence[Path]) -> list[Path]:
 
     missing = [str(run) for run in runs if not run.is_dir()]
     if missing:
-        raise problem("folders of runs", f"no folder at {', '.join(missing)}", "check the path")
+        raise problem("folders of runs", f"no folder at {', '.join(missing)}", "check the path", NotFound)
     folders = runs or (Path("outputs"), Path("multirun"))
     files = list(dict.fromkeys(file for folder in folders for file in sorted(folder.rglob(FILE))))
     if not files and runs:
         got = f"none in {', '.join(map(str, runs))}"
-        raise problem("a subspace", got, "run python -m ice_lightning.run criterion=skin_color first")
+        raise problem("a subspace", got, "run python -m ice_lightning.run criterion=skin_color first", NotFound)
     if not files:
         say("no runs in outputs/ and multirun/: here are the subspaces that ship with the package")
         return sorted(Path(str(resources.files("ice_lightning.assets"))).glob("subspaces/*.safetensors"))
@@ -93,7 +94,7 @@ def chosen(files: Sequence[Path], newest: bool) -> Iterator[tuple[str, Subspace]
     first: tuple[str, str] | None = None
     for file in files:
         subspace = load_subspace(file)
-        criterion = subspace.provenance["criterion"].replace("_", " ")
+        criterion = words(subspace.provenance["criterion"])
         lies_in = subspace.provenance["generator_sha256"], subspace.space
         first = first or lies_in
         if lies_in != first:
@@ -129,7 +130,8 @@ def pictures(files: Sequence[Path], subspace: Subspace) -> dict[str, Tensor]:
             say(f"left out {file}: it is in {saved.space} of generator {saved.generator_sha256[:12]}")
             continue
         if saved.u.shape != shape:
-            raise problem(f"latents of shape {shape} in {file}", tuple(saved.u.shape), "invert the pictures again")
+            got = tuple(saved.u.shape)
+            raise problem(f"latents of shape {shape} in {file}", got, "invert the pictures again", Mismatch)
         for name, latent in zip(saved.names, finite(str(file), saved.u), strict=True):
             people[name if name not in people else f"{name} ({file.parent})"] = latent
     return people
@@ -204,7 +206,7 @@ def explore(args: argparse.Namespace) -> int:
     try:
         import gradio  # noqa: F401
     except ImportError as error:
-        raise problem("the package gradio", str(error), 'pip install "ice_lightning[ui]"') from error
+        raise problem("the package gradio", str(error), 'pip install "ice_lightning[ui]"', NotFound) from error
     import torch
 
     torch.set_num_threads(threads())

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ice_lightning.checkpoints import ASSETS, load_network, read_face_api
-from ice_lightning.checks import problem
+from ice_lightning.checks import NotFound, problem
 from ice_lightning.faces.pretrained import load_pretrained, make_identity, make_landmarks
 from ice_lightning.files import cached
 from ice_lightning.modules.cropping import AlignedIdentity, FaceAlignment
@@ -106,7 +106,7 @@ def landmark_faces(
         landmarks = cached("landmarks.safetensors")
         if not landmarks.is_file():
             fix = "fetch it by `make real-faces`, or set faces.landmarks=PATH"
-            raise problem(f"{LANDMARKS} at {landmarks}", "none", fix)
+            raise problem(f"{LANDMARKS} at {landmarks}", "none", fix, NotFound)
     if identity is None and cached("recognition.safetensors").is_file():
         identity = cached("recognition.safetensors")
     points = landmark_network(landmarks, crop)

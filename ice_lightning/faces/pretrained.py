@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ice_lightning.checkpoints import mismatch, read_weights
 from ice_lightning.checkpoints.hyperparameters import numbers
-from ice_lightning.checks import problem
+from ice_lightning.checks import NotFound, Unreadable, problem
 from ice_lightning.modules.bisenet import BiSeNet
 from ice_lightning.modules.cropping import AlignedIdentity, CroppedParser, FaceAlignment
 from ice_lightning.modules.faces import Faces
@@ -58,9 +58,9 @@ def load_pretrained(
     try:
         network = make(state)
     except (KeyError, IndexError) as error:
-        raise problem(f"{what} in {path}", f"no key {error}", "pass the path to what it holds") from error
+        raise problem(f"{what} in {path}", f"no key {error}", "pass the path to what it holds", Unreadable) from error
     if got := mismatch(network.state_dict(), state):
-        raise problem(f"{what} in {path}", got, "pass the path to what it holds")
+        raise problem(f"{what} in {path}", got, "pass the path to what it holds", Unreadable)
     network.load_state_dict(network.state_dict() | state)
     return network.float().eval().requires_grad_(False)
 
@@ -86,7 +86,7 @@ def make_landmarks(state: dict[str, Tensor]) -> nn.Module:
         from face_alignment.models import FAN
     except ImportError as error:
         fix = "pip install 'ice_lightning[face]'"
-        raise problem("the package face-alignment, for faces.landmarks", "none", fix) from error
+        raise problem("the package face-alignment, for faces.landmarks", "none", fix, NotFound) from error
     stages = len(numbers(state, r"l(\d+)\.weight"))
     if not stages:
         raise KeyError("l0.weight")

@@ -6,13 +6,12 @@ Offline it writes the workspace's specification, which shows what would be sent.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ice_lightning.checks import exit_status, problem
-from ice_lightning.files import atomic_write
+from ice_lightning.checks import NotFound, exit_status, problem
+from ice_lightning.files import write_json
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
@@ -29,7 +28,7 @@ def workspace(entity: str, project: str) -> Workspace:
         import wandb_workspaces.workspaces as ws
     except ImportError as error:
         fix = 'run pip install "ice_lightning[ui]"'
-        raise problem("the package wandb-workspaces", "none", fix) from error
+        raise problem("the package wandb-workspaces", "none", fix, NotFound) from error
 
     def bars(title: str, *metrics: str) -> Any:
         return panels.BarPlot(title=title, metrics=list(metrics), groupby=panels.Config("criterion.name"))
@@ -102,8 +101,7 @@ def save(args: argparse.Namespace) -> int:
     """
     if args.offline is not None:
         spec = specification(workspace(args.entity or "you", args.project))
-        with atomic_write(args.offline) as part:
-            part.write_text(json.dumps(spec, indent=1) + "\n")
+        write_json(args.offline, spec, indent=1)
         print(args.offline)
         return 0
     import wandb

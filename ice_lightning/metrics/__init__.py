@@ -1,21 +1,22 @@
 """Figures: of counterfactuals, of a subspace, and of who is still the same person."""
 
+from ice_lightning.metrics.average import CONVENTIONS, Average, Measurement, measurements
+from ice_lightning.metrics.correlation import CD
 from ice_lightning.metrics.counterfactual import (
     ACE_THRESHOLD,
-    CD,
-    CONVENTIONS,
-    COUT,
     FVA,
     MNAC,
     FlipRate,
-    Frechet,
     IdentityCosine,
     ImageDistance,
     Locality,
     Sufficiency,
-    sides,
-    transition,
 )
+from ice_lightning.metrics.frechet import Frechet, frechet
+from ice_lightning.metrics.moments import gaussian, moments
+from ice_lightning.metrics.proportion import Proportion, proportion
+from ice_lightning.metrics.subspace import outliers
+from ice_lightning.metrics.transition import COUT, source_and_target, transition
 
 __all__ = [
     "ACE_THRESHOLD",
@@ -24,12 +25,21 @@ __all__ = [
     "COUT",
     "FVA",
     "MNAC",
+    "Average",
     "FlipRate",
     "Frechet",
     "IdentityCosine",
     "ImageDistance",
     "Locality",
+    "Measurement",
+    "Proportion",
     "Sufficiency",
-    "sides",
+    "frechet",
+    "gaussian",
+    "measurements",
+    "moments",
+    "outliers",
+    "proportion",
+    "source_and_target",
     "transition",
 ]

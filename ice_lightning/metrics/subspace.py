@@ -1,4 +1,4 @@
-"""Figures of a subspace that was found."""
+"""What is measured of a subspace that was found."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from collections.abc import Mapping
 
 
 def outliers(energies: Mapping[int, float], far: float = 5.0) -> list[int]:
-    """Who is further than `far` robust standard deviations (1.4826 times the median distance) from the median.
+    """Who is far from the median.
 
     Args:
         energies: by person.
-        far: see above.
+        far: so many robust standard deviations (1.4826 times the median distance) are.
+
+    Returns:
+        Their numbers, ascending; nobody where most have the same energy.
+
+    Example:
+        >>> outliers({0: 1.0, 1: 1.1, 2: 0.9, 3: 9.0})
+        [3]
     """
     if not energies:
         return []

@@ -17,12 +17,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 PEOPLE = 64
+"""So many give 2,016 pairs of different people, enough for an error rate of a hundredth."""
 WORST = 0.1
 """Above this error rate a network can't tell people from each other, and there is no threshold."""
 
 
 class Verification(NamedTuple):
-    """A threshold of the cosine, above which two pictures count as the same person, and its equal error rate."""
+    """When two pictures count as the same person.
+
+    Attributes:
+        threshold: of the cosine; above it they do.
+        error: the equal error rate there, 0 to 1.
+    """
 
     threshold: float
     error: float
@@ -58,6 +64,11 @@ def equal_error(genuine: Tensor, impostor: Tensor) -> tuple[float, float]:
     Returns:
         The middle of the thresholds that do equally well, and the mean of the two shares there; (NaN, NaN) without
         pairs of both kinds.
+
+    Example:
+        >>> threshold, error = equal_error(torch.tensor([0.8, 0.9]), torch.tensor([0.1, 0.2]))
+        >>> round(threshold, 3), error
+        (0.5, 0.0)
     """
     if not (len(genuine) and len(impostor)):
         return math.nan, math.nan
@@ -71,7 +82,11 @@ def equal_error(genuine: Tensor, impostor: Tensor) -> tuple[float, float]:
 
 
 def retaken(x: Tensor) -> list[Tensor]:
-    """Four other pictures of the same people (N, 3, H, W)."""
+    """Four other pictures of the same people (N, 3, H, W).
+
+    >>> [tuple(each.shape) for each in retaken(torch.rand(2, 3, 4, 4))]
+    [(2, 3, 4, 4), (2, 3, 4, 4), (2, 3, 4, 4), (2, 3, 4, 4)]
+    """
     return [
         turned(x.flip(3).pow(1.4), 5),
         turned(tinted(x.pow(0.7), 0.1), -5),
@@ -81,7 +96,19 @@ def retaken(x: Tensor) -> list[Tensor]:
 
 
 def tinted(x: Tensor, warmth: float) -> Tensor:
-    """More red and less blue by a share, or the other way round."""
+    """More red and less blue, or the other way round.
+
+    Args:
+        x: (N, 3, H, W) in 0..1.
+        warmth: share by which red grows and blue falls; below 0 for a colder light.
+
+    Returns:
+        (N, 3, H, W) in 0..1.
+
+    Example:
+        >>> tinted(torch.full((1, 3, 1, 1), 0.5), 0.1).flatten()
+        tensor([0.5500, 0.5000, 0.4500])
+    """
     return (x * x.new_tensor([1 + warmth, 1, 1 - warmth]).view(3, 1, 1)).clamp(0, 1)
 
 
@@ -91,7 +118,23 @@ def softened(x: Tensor) -> Tensor:
 
 
 def turned(x: Tensor, degrees: float) -> Tensor:
-    """Turned about the centre of the image, whose border is repeated."""
+    """Turned about the centre of the image, whose border is repeated.
+
+    Args:
+        x: (N, 3, H, W).
+        degrees: positive turns the picture anticlockwise.
+
+    Returns:
+        (N, 3, H, W).
+
+    Example:
+        >>> x = torch.zeros(1, 3, 3, 3)
+        >>> x[..., 1, 2] = 1  # what is on the right comes to the top
+        >>> turned(x, 90)[0, 0].round(decimals=3)
+        tensor([[0., 1., 0.],
+                [0., 0., 0.],
+                [0., 0., 0.]])
+    """
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     turn = x.new_tensor([[cos, -sin, 0], [sin, cos, 0]]).expand(len(x), 2, 3)
     where = F.affine_grid(turn, list(x.shape), align_corners=False)

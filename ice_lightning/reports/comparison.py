@@ -10,16 +10,17 @@ from typing import Any
 import torch
 
 from ice_lightning.checkpoints.generators import generator_of
-from ice_lightning.files import atomic_write
+from ice_lightning.discovery.metrics import RunMetrics
+from ice_lightning.files import write_bytes, write_text
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.reports import figures, pages
 from ice_lightning.reports.discovery import HELD_OUT
 from ice_lightning.subspace import load_subspace
-from ice_lightning.traversal import traverse, visible_strength
+from ice_lightning.traversal import strengths_to, traverse, visible_strength
 
 
 def write_comparison(
-    folder: Path, runs: Mapping[str, Path], shared: str, own: Callable[[Any], AnyGenerator], command: str = ""
+    folder: Path, runs: Mapping[str, Path], shared: str, build: Callable[[Any], AnyGenerator], command: str = ""
 ) -> None:
     """comparison.png and comparison.html.
 
@@ -27,21 +28,19 @@ def write_comparison(
         folder: where to; the runs lie below it.
         runs: what tells a run from the others -> folder of a finished discovery.
         shared: the settings that they have in common, "" for none.
-        own: see generator_of.
+        build: the generator of a configuration, where a subspace's isn't a checkpoint's; see `generator_of`.
         command: that repeats the sweep.
     """
     tiles = {}
     for name, run in runs.items():
         subspace = load_subspace(run)
-        G = generator_of(subspace, own)
+        G = generator_of(subspace, build)
         with torch.no_grad():
             u = G.people(1, subspace.provenance["seed"] + HELD_OUT, subspace.space)
         top = visible_strength(G, subspace, u)
-        tiles[name] = traverse(G, subspace, u, [-top, 0, top])[0]
+        tiles[name] = traverse(G, subspace, u, strengths_to(top, 3))[0]
     picture = figures.png(figures.overview(tiles, shared or "strongest directions"))
-    found = {name: json.loads((run / "metrics.json").read_text()) for name, run in runs.items()}
+    found = {name: RunMetrics.from_json(json.loads((run / "metrics.json").read_text())) for name, run in runs.items()}
     links = {name: f"{run.relative_to(folder)}/report.html" for name, run in runs.items()}
-    with atomic_write(folder / "comparison.png") as part:
-        part.write_bytes(picture)
-    with atomic_write(folder / "comparison.html") as part:
-        part.write_text(pages.comparison_page(picture, found, links, shared, command))
+    write_bytes(folder / "comparison.png", picture)
+    write_text(folder / "comparison.html", pages.comparison_page(picture, found, links, shared, command))

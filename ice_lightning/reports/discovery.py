@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 from pathlib import Path
@@ -13,13 +12,16 @@ import torch
 
 from ice_lightning.checks import problem
 from ice_lightning.discovery.features import LeftOut
+from ice_lightning.discovery.metrics import RunMetrics
 from ice_lightning.discovery.module import Discovery
 from ice_lightning.discovery.provenance import provenance
-from ice_lightning.files import LAST, atomic_write
+from ice_lightning.files import LAST, write_bytes, write_json, write_text
 from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
 from ice_lightning.reports import figures, pages
+from ice_lightning.reports.page import source_of
 from ice_lightning.subspace import FILE, Subspace
-from ice_lightning.traversal import traverse, visible_strength
+from ice_lightning.traversal import strengths_to, traverse, visible_strength
+from ice_lightning.wording import words
 
 HELD_OUT = 1_000_000
 """Added to the seed for people who are shown but not used in the fit."""
@@ -57,7 +59,7 @@ class SaveDiscovery(pl.Callback):
         self.seconds, self.people = seconds, people
         self.subspace: Subspace
         self.top = 1.0
-        self.metrics: dict[str, Any] = {}
+        self.metrics: RunMetrics
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write everything, the subspace first: what comes after it can be made again."""
@@ -78,17 +80,14 @@ class SaveDiscovery(pl.Callback):
         self.subspace.save(self.folder / FILE)
         with pl_module.stage("pictures", pl_module.people_used):
             pictures = self.pictures(pl_module)
-        self.metrics = pl_module.metrics.to_json() | {
-            "seconds": {k: round(v, 3) for k, v in (self.seconds | dict(pl_module.seconds)).items()},
-            "peak_memory_mb": round(peak_memory_mb(), 1),
-        }
-        with atomic_write(self.folder / "metrics.json") as part:
-            part.write_text(json.dumps(self.metrics, indent=2) + "\n")
-        source = pages.source(self.subspace.provenance)
-        told = pl_module.criterion.description
-        page = pages.discovery_page(name, told, pictures, self.metrics, self.yaml, source, self.command)
-        with atomic_write(self.folder / "report.html") as part:
-            part.write_text(page)
+        seconds = {k: round(v, 3) for k, v in (self.seconds | dict(pl_module.seconds)).items()}
+        self.metrics = RunMetrics(pl_module.metrics, seconds, round(peak_memory_mb(), 1))
+        write_json(self.folder / "metrics.json", self.metrics.to_json())
+        source = source_of(self.subspace.provenance)
+        page = pages.discovery_page(
+            name, pl_module.criterion.description, pictures, self.metrics, self.yaml, source, self.command
+        )
+        write_text(self.folder / "report.html", page)
         self.track(trainer, pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -105,32 +104,31 @@ class SaveDiscovery(pl.Callback):
         with torch.no_grad():
             u = G.people(self.people, seed, space)
         self.top = visible_strength(G, self.subspace, u)
-        strengths = [self.top * step for step in (-1, -0.5, 0, 0.5, 1)]
+        strengths = strengths_to(self.top)
         images = traverse(G, self.subspace, u, strengths)
-        title = f"{name.replace('_', ' ')}: direction 0, people the search never saw"
+        title = f"{words(name)}: direction 0, people the search never saw"
         result = module.result
         found = {
             "traversal": figures.traversal(images, figures.headings(strengths), title),
             "spectrum": figures.spectrum(
                 result.projected.tolist(), result.unprojected.tolist(), len(result.values),
-                f"{name.replace('_', ' ')}: {len(result.values)} directions",
+                f"{words(name)}: {len(result.values)} directions",
             ),
             "people": figures.people(
                 module.energies, module.metrics.odd_people, module.metrics.stability,
-                f"{name.replace('_', ' ')}: who it was found on",
+                f"{words(name)}: who it was found on",
             ),
         }  # fmt: skip
         drawn = {caption: figures.png(figure) for caption, figure in found.items()}
         for caption, data in drawn.items():
-            with atomic_write(self.folder / f"{caption}.png") as part:
-                part.write_bytes(data)
+            write_bytes(self.folder / f"{caption}.png", data)
         return drawn
 
     def track(self, trainer: pl.Trainer, module: Discovery) -> None:
         """Numbers to every logger; pictures, the people and what was made of what to W&B."""
-        seconds = {f"seconds/{k}": v for k, v in self.metrics["seconds"].items()}
-        leakage = {f"leakage/{k}": v for k, v in self.metrics["leakage"].items()}
-        scalars = {k: v for k, v in self.metrics.items() if isinstance(v, int | float)}
+        seconds = {f"seconds/{k}": v for k, v in self.metrics.seconds.items()}
+        leakage = {f"leakage/{k}": v for k, v in module.metrics.leakage.items()}
+        scalars = {k: v for k, v in self.metrics.to_json().items() if isinstance(v, int | float)}
         for logger in trainer.loggers:
             logger.log_metrics(scalars | seconds | leakage)
             logger.save()
@@ -157,7 +155,7 @@ class SaveDiscovery(pl.Callback):
             for person in range(len(latents))
         ]
         parts = latents[:PICTURED].to(module.device).split(TOGETHER)
-        drawn = [traverse(module.generator, self.subspace, u, [-self.top, 0, self.top]) for u in parts]
+        drawn = [traverse(module.generator, self.subspace, u, strengths_to(self.top, 3)) for u in parts]
         for row, images in zip(rows, torch.cat(drawn), strict=False):
             row |= dict(zip(("minus", "original", "plus"), images, strict=True))
         return rows

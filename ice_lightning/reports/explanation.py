@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -14,13 +13,16 @@ import pytorch_lightning as pl
 import torch
 
 from ice_lightning.explanation.controls import keep_controls
-from ice_lightning.explanation.module import Explanation
-from ice_lightning.explanation.rows import FILE, KEPT, load_explained, write
-from ice_lightning.explanation.verdict import SubspaceVerdict, percent, summary
-from ice_lightning.files import atomic_write
+from ice_lightning.explanation.metrics import ExplanationMetrics
+from ice_lightning.explanation.module import Explainer
+from ice_lightning.explanation.rows import FILE, KEPT, Header, Rows, load_explained, write
+from ice_lightning.explanation.verdict import SubspaceVerdict, summary
+from ice_lightning.files import write_bytes, write_json, write_text
 from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
 from ice_lightning.progress import Steps
 from ice_lightning.reports import figures, pages
+from ice_lightning.reports.page import source_of
+from ice_lightning.wording import percent, words
 
 
 class SaveExplanation(pl.Callback):
@@ -28,7 +30,7 @@ class SaveExplanation(pl.Callback):
 
     Args:
         folder: of the run.
-        facts: what stands in the files' header: classifier, criterion, directions, oracles, settings.
+        header: of the files.
         yaml: the resolved settings of the run, for the page.
         subspace: the file of the subspace.
         provenance: of the subspace.
@@ -40,7 +42,7 @@ class SaveExplanation(pl.Callback):
     def __init__(
         self,
         folder: Path,
-        facts: Mapping[str, Any],
+        header: Header,
         yaml: str,
         subspace: Path,
         provenance: Mapping[str, Any],
@@ -48,7 +50,7 @@ class SaveExplanation(pl.Callback):
         kept: Path,
         shown: int = 8,
     ) -> None:
-        self.folder, self.facts, self.yaml, self.shown = folder, dict(facts), yaml, shown
+        self.folder, self.header, self.yaml, self.shown = folder, header, yaml, shown
         self.subspace, self.provenance, self.command, self.kept = subspace, provenance, command, kept
         self.before: set[int] = set()
         self.began = time.monotonic()
@@ -56,11 +58,12 @@ class SaveExplanation(pl.Callback):
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """See who is done already."""
-        assert isinstance(pl_module, Explanation)
+        assert isinstance(pl_module, Explainer)
         self.before, self.began = set(pl_module.done), time.monotonic()
         if trainer.is_global_zero:
-            own = len(range(0, len(trainer.datamodule.latents), trainer.world_size))  # type: ignore[attr-defined]
-            self.steps = Steps("people", own, len(rank_zero_people(self.before, trainer.world_size)))
+            people = range(len(trainer.datamodule.latents))  # type: ignore[attr-defined]
+            here, done = (len(rank_zero_people(each, trainer.world_size)) for each in (people, self.before))
+            self.steps = Steps("people", here, done)
             if self.before:
                 print(f"{len(self.before)} people were done before", file=sys.stderr)
 
@@ -69,12 +72,13 @@ class SaveExplanation(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         """Keep the people of a batch, unless all of them were done before, and say how far it is."""
-        assert isinstance(pl_module, Explanation)
-        numbers = outputs["number"].tolist() if outputs else []
-        if set(numbers) - self.before:
-            write(self.folder / KEPT / f"{numbers[0]:09d}.safetensors", outputs, self.facts)
+        assert isinstance(pl_module, Explainer)
+        rows: Rows | None = outputs.get("rows") if outputs else None
+        numbers = rows.number.tolist() if rows is not None else []
+        if rows is not None and set(numbers) - self.before:
+            write(self.folder / KEPT / f"{numbers[0]:09d}.safetensors", rows, self.header)
         if self.steps is not None:
-            flips = sum(bool(row["flipped"]) for row in pl_module.done.values())
+            flips = sum(bool(row.named.flipped) for row in pl_module.done.values())
             self.steps.at(len(rank_zero_people(pl_module.done, trainer.world_size)), f"{flips} flipped")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -84,122 +88,134 @@ class SaveExplanation(pl.Callback):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write everything, the rows first: what comes after them can be made again."""
-        assert isinstance(pl_module, Explanation)
+        assert isinstance(pl_module, Explainer)
         if self.steps is not None:
             self.steps.stop()
         if trainer.is_global_zero:
-            write(self.folder / FILE, pl_module.rows, self.facts)
+            write(self.folder / FILE, pl_module.rows, self.header)
             keep_controls(self.kept, pl_module.rows)
-            found = summary(load_explained(self.folder))
-            metrics = self.metrics(pl_module, found)
+            metrics = self.metrics(pl_module)
             pictures = self.pictures(pl_module)
-            title = f"{self.facts['classifier']} and {self.facts['criterion']}".replace("_", " ")
-            source = {"classifier": self.facts["classifier"]} | pages.source(self.provenance)
+            title = words(f"{self.header.classifier} and {self.header.criterion}")
+            source = {"classifier": self.header.classifier} | source_of(self.provenance)
             page = pages.explanation_page(
-                title, headline(found), pictures, found, metrics, self.yaml, source, self.command
+                title, headline(metrics.found), pictures, metrics, self.yaml, source, self.command
             )
-            with atomic_write(self.folder / "report.html") as part:
-                part.write_text(page)
-            with atomic_write(self.folder / "metrics.json") as part:
-                part.write_text(json.dumps(metrics, indent=2) + "\n")
+            write_text(self.folder / "report.html", page)
+            write_json(self.folder / "metrics.json", metrics.to_json())
             shutil.rmtree(self.folder / KEPT, ignore_errors=True)
             self.track(trainer, pl_module, metrics)
         trainer.strategy.barrier()
 
-    def metrics(self, module: Explanation, found: SubspaceVerdict) -> dict[str, Any]:
+    def metrics(self, module: Explainer) -> ExplanationMetrics:
         """What stands in metrics.json."""
-        plain = found.to_json()
-        return {
-            "classifier": self.facts["classifier"],
-            "criterion": self.facts["criterion"],
-            "flip_rate": plain.pop("rate"),
-            **plain,
-            "people": module.people,
-            "without_a_finite_score": module.unknown,
-            "measured": module.measured,
-            "images_per_person": float(module.rows["evaluations"].double().mean()),
-            "seconds": round(time.monotonic() - self.began, 2),
-        }
+        assert module.rows.moves is not None
+        return ExplanationMetrics(
+            classifier=self.header.classifier,
+            found=summary(load_explained(self.folder)),
+            people=module.people,
+            unknown=tuple(module.unknown),
+            measured=module.measured,
+            images_per_person=float(module.rows.moves.evaluations.double().mean()),
+            seconds=round(time.monotonic() - self.began, 2),
+        )
 
-    @torch.no_grad()
-    def pictures(self, module: Explanation) -> dict[str, bytes]:
+    def pictures(self, module: Explainer) -> dict[str, bytes]:
         """Draw and write counterfactuals.png; caption -> PNG."""
-        rows = module.rows
-        flipped = rows["flipped"].bool().nonzero()[:, 0]
-        order = flipped[rows["effort"][flipped].argsort()]
+        order = module.rows.flips_by_effort()
         # Evenly from the least effort to the greatest, so that hard people are seen as well.
         places = torch.linspace(0, len(order) - 1, min(self.shown, len(order))).round().long()
-        some = order[places]
-        stem = f"{self.facts['classifier']}: {self.facts['criterion']}".replace("_", " ")
-        if not len(some):
+        some = module.rows.select(order[places])
+        if not len(places):
             return {}
-        u, t = rows["u"][some].to(module.device), rows["t"][some].to(module.device)
-        pairs = torch.stack([module.draw(u), module.draw(module.basis.displace(u, t))], 1)
-        columns = [rows[name][some].tolist() for name in ("effort", "before", "after")]
+        assert some.moves is not None
+        pairs = torch.stack(module.counterfactuals(some), 1)
+        columns = [column.tolist() for column in (some.named.effort, some.before, some.moves.after)]
         labels = [f"{e:.2f} deviations, score {a:.1f} to {b:.1f}" for e, a, b in zip(*columns, strict=True)]
-        title = f"{stem}: {len(flipped)} of {len(rows['number'])} flip, least effort first"
+        stem = words(f"{self.header.classifier}: {self.header.criterion}")
+        title = f"{stem}: {len(order)} of {len(module.rows.number)} flip, least effort first"
         data = figures.png(figures.counterfactuals(pairs, labels, title))
-        with atomic_write(self.folder / "counterfactuals.png") as part:
-            part.write_bytes(data)
+        write_bytes(self.folder / "counterfactuals.png", data)
         return {"counterfactuals": data}
 
-    def track(self, trainer: pl.Trainer, module: Explanation, metrics: Mapping[str, Any]) -> None:
+    def track(self, trainer: pl.Trainer, module: Explainer, metrics: ExplanationMetrics) -> None:
         """Numbers to every logger; the picture, the people and what was made of what to W&B."""
-        scalars = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
-        scalars |= {k: v["value"] for k, v in metrics["measured"].items()}
-        scalars |= {f"control/{k}": v["rate"] for k, v in metrics["controls"].items()}
-        if (random := metrics["random"]) is not None:
-            scalars |= {"control/random": random["random_rate"], "score": random["score"]}
         for logger in trainer.loggers:
-            logger.log_metrics(scalars)
+            logger.log_metrics(metrics.scalars())
             logger.save()
         for logger in trackers(trainer.loggers):
             logger.pictures([self.folder / "counterfactuals.png"])
             logger.table("people", self.table(module))
-            classifier, criterion = self.facts["classifier"], self.facts["criterion"]
+            header = self.header
             logger.artifact(*generator_artifact(module.generator.fingerprint, module.generator.name), taken=True)
-            name = artifact_name("subspace", criterion)
+            name = artifact_name("subspace", header.criterion)
             logger.artifact(name, "subspace", self.subspace, self.provenance, taken=True)
-            logger.artifact(explanation_artifact(classifier, criterion), "explanation", self.folder / FILE, self.facts)
+            name = explanation_artifact(header.classifier, header.criterion)
+            logger.artifact(name, "explanation", self.folder / FILE, header.to_json())
 
-    @torch.no_grad()
-    def table(self, module: Explanation) -> list[dict[str, Any]]:
+    def table(self, module: Explainer) -> list[dict[str, Any]]:
         """A row for each person; the first have pictures of themselves, their counterfactual and the difference."""
-        rows = module.rows
+        rows, named = module.rows, module.rows.named
+        assert rows.moves is not None
+        numbers = {"before": rows.before, "after": rows.moves.after, "effort": named.effort, "change": named.change}
+        searches = {"flipped": named, "weights_flipped": rows.weights, "unrestricted_flipped": rows.unrestricted}
         found = [
             {
                 "person": number,
-                "classifier": self.facts["classifier"],
-                "criterion": self.facts["criterion"],
-                **{name: float(rows[name][i]) for name in ("before", "after", "effort", "change")},
-                **{name: bool(rows[name][i]) for name in rows if name.endswith("flipped") and rows[name].ndim == 1},
-                **{oracle: float(rows["oracles"][i, k]) for k, oracle in enumerate(self.facts["oracles"])},
+                "classifier": self.header.classifier,
+                "criterion": self.header.criterion,
+                **{name: float(column[i]) for name, column in numbers.items()},
+                **{name: bool(each.flipped[i]) for name, each in searches.items() if each is not None},
+                **{oracle: float(rows.oracles[i, k]) for k, oracle in enumerate(self.header.oracles)},
             }
-            for i, number in enumerate(rows["number"].tolist())
+            for i, number in enumerate(rows.number.tolist())
         ]
         for begin in range(0, min(PICTURED, len(found)), TOGETHER):
             part = slice(begin, min(begin + TOGETHER, PICTURED))
-            u, t = rows["u"][part].to(module.device), rows["t"][part].to(module.device)
-            pairs = zip(module.draw(u), module.draw(module.basis.displace(u, t)), strict=True)
+            pairs = zip(*module.counterfactuals(rows.select(part)), strict=True)
             for row, (x, other) in zip(found[part], pairs, strict=True):
                 row |= {"original": x, "counterfactual": other, "difference": figures.difference(x, other)}
         return found
 
 
 def rank_zero_people(people: Iterable[int], ranks: int) -> list[int]:
-    """Those who are rank zero's."""
+    """The people whom the first process takes.
+
+    Args:
+        people: their numbers.
+        ranks: processes; person i is of rank i modulo these.
+
+    Returns:
+        Their numbers.
+
+    Example:
+        >>> rank_zero_people(range(5), 2)
+        [0, 2, 4]
+    """
     return [number for number in people if number % ranks == 0]
 
 
 def headline(found: SubspaceVerdict) -> str:
-    """One sentence."""
+    """What an explanation says, in one sentence."""
     flips = found.flips
     return (
-        f"Within {found.directions} directions of {found.criterion.replace('_', ' ')}, {percent(flips.rate)} % "
+        f"Within {found.directions} directions of {words(found.criterion)}, {percent(flips.rate)} % "
         f"({percent(flips.low)}-{percent(flips.high)} %) of {flips.of} people change sides."
     )
 
 
 def explanation_artifact(classifier: str, criterion: str) -> str:
-    """The name of an explanation's artifact."""
+    """The name of an explanation's W&B artifact.
+
+    Args:
+        classifier: its name.
+        criterion: of the subspace.
+
+    Returns:
+        As W&B allows it.
+
+    Example:
+        >>> explanation_artifact("smiling", "hair_color")
+        'explanation-smiling-hair_color'
+    """
     return artifact_name("explanation", classifier, criterion)

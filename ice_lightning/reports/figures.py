@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ice_lightning.explanation.verdict import ClassifierVerdict
 from ice_lightning.solvers.stability import Stability
+from ice_lightning.wording import words
 
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -26,6 +29,8 @@ STYLE: Any = {
 ACCENT, MUTED, INK = "#c2410c", "#94a3b8", "#1e293b"
 FULL_CHANGE = 0.6
 """RGB distance that a difference map draws in its brightest colour."""
+COLOURS = "magma"
+"""Of difference maps, see matplotlib's colormaps."""
 
 
 def traversal(images: Tensor, headings: Sequence[str], title: str, labels: Sequence[str] = ()) -> Figure:
@@ -36,6 +41,9 @@ def traversal(images: Tensor, headings: Sequence[str], title: str, labels: Seque
         headings: (K,) of the columns.
         title: one line.
         labels: (N,) of the rows; none where the rows need no name.
+
+    Returns:
+        A figure.
     """
     n, k = images.shape[:2]
     margin = max((0.085 * len(label) + 0.15 for label in labels), default=0.0)
@@ -63,7 +71,11 @@ def traversal(images: Tensor, headings: Sequence[str], title: str, labels: Seque
 
 
 def headings(strengths: Sequence[float]) -> list[str]:
-    """What stands above the columns of a traversal whose middle is the original."""
+    """What stands above the columns of a traversal whose middle is the original.
+
+    >>> headings([-1.5, 0.0, 1.5])
+    ['-1.5', 'original', '+1.5']
+    """
     return ["original" if i == len(strengths) // 2 else f"{s:+.3g}" for i, s in enumerate(strengths)]
 
 
@@ -74,6 +86,9 @@ def overview(tiles: Mapping[str, Tensor], title: str, columns: int = 2) -> Figur
         tiles: name -> (K, 3, H, W) in 0..1; image K // 2 is the original. All have the same K.
         title: one line.
         columns: tiles side by side.
+
+    Returns:
+        A figure.
     """
     k = len(next(iter(tiles.values())))
     rows = -(-len(tiles) // columns)
@@ -99,6 +114,9 @@ def rows(pictures: Sequence[tuple[str, Tensor]], title: str) -> Figure:
     Args:
         pictures: the name of a row, and its pictures (K, 3, H, W) in 0..1. All rows have the same K.
         title: one line.
+
+    Returns:
+        A figure.
     """
     n, k = len(pictures), len(pictures[0][1])
     margin = max(0.085 * len(name) + 0.25 for name, _ in pictures)
@@ -125,20 +143,50 @@ def _faces(cells: Sequence[Any], images: Tensor) -> Any:
         axes.imshow(image.permute(1, 2, 0).cpu().numpy())
         _frame(axes, ACCENT if index == len(images) // 2 else None)
     _frame(cells[-1], None)
-    return _difference(cells[-1], images[0], images[-1])
+    return _difference_map(cells[-1], images[0], images[-1])
+
+
+def rgb_distance(first: Tensor, last: Tensor) -> NDArray[np.float32]:
+    """By how much each pixel differs.
+
+    Args:
+        first: (3, H, W) in 0..1.
+        last: the same.
+
+    Returns:
+        (H, W), from 0 to the root of 3.
+
+    Example:
+        >>> import torch
+        >>> float(rgb_distance(torch.zeros(3, 1, 1), torch.tensor([[[0.3]], [[0.4]], [[0.0]]]))[0, 0].round(3))
+        0.5
+    """
+    distance: NDArray[np.float32] = (last - first).square().sum(0).sqrt().cpu().numpy()
+    return distance
 
 
 def difference(first: Tensor, last: Tensor) -> NDArray[np.uint8]:
-    """RGB distance between two images (3, H, W), pixel by pixel, in the colours of all difference maps: (H, W, 3)."""
-    distance = (last - first).square().sum(0).sqrt()
-    shades = matplotlib.colormaps["magma"](distance.cpu().numpy() / FULL_CHANGE, bytes=True)
+    """A difference map as an image, in the colours of all of them.
+
+    Args:
+        first: (3, H, W) in 0..1.
+        last: the same.
+
+    Returns:
+        (H, W, 3).
+
+    Example:
+        >>> import torch
+        >>> difference(torch.zeros(3, 1, 1), torch.zeros(3, 1, 1)).tolist()
+        [[[0, 0, 3]]]
+    """
+    shades = matplotlib.colormaps[COLOURS](rgb_distance(first, last) / FULL_CHANGE, bytes=True)
     return np.ascontiguousarray(shades[..., :3])
 
 
-def _difference(axes: Any, first: Tensor, last: Tensor) -> Any:
-    """RGB distance between two images (3, H, W), pixel by pixel."""
-    distance = (last - first).square().sum(0).sqrt()
-    return axes.imshow(distance.cpu().numpy(), cmap="magma", vmin=0, vmax=FULL_CHANGE)
+def _difference_map(axes: Any, first: Tensor, last: Tensor) -> Any:
+    """Draw what differs between two images (3, H, W)."""
+    return axes.imshow(rgb_distance(first, last), cmap=COLOURS, vmin=0, vmax=FULL_CHANGE)
 
 
 def _frame(axes: Any, colour: str | None) -> None:
@@ -158,6 +206,13 @@ def spectrum(values: Sequence[float], before: Sequence[float], kept: int, title:
         before: eigenvalues of the activated terms alone.
         kept: how many directions the subspace has.
         title: one line.
+
+    Returns:
+        A figure.
+
+    Example:
+        >>> spectrum([2.0, 1.0], [3.0, 2.0], 1, "hair color").axes[0].get_yscale()
+        'log'
     """
     shown = max(12, min(len(before), kept + 8))
     with matplotlib.rc_context(STYLE):
@@ -178,14 +233,17 @@ def spectrum(values: Sequence[float], before: Sequence[float], kept: int, title:
     return figure
 
 
-def people(energies: Mapping[int, float], odd: Sequence[int], stability: Stability | None, title: str) -> Figure:
-    """Each person's energy, odd ones by number; beside it, by how much halves of the people disagree.
+def people(energies: Mapping[int, float], outliers: Sequence[int], stability: Stability | None, title: str) -> Figure:
+    """Each person's energy, outliers by number; beside it, by how much halves of the people disagree.
 
     Args:
         energies: of the activated terms, by person.
-        odd: who is far from the others.
-        stability: between halves; None where people are too few to halve.
+        outliers: numbers of those far from the others.
+        stability: None where people are too few to halve.
         title: one line.
+
+    Returns:
+        A figure.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -193,8 +251,8 @@ def people(energies: Mapping[int, float], odd: Sequence[int], stability: Stabili
         left, right = figure.subplots(1, 2)
         numbers = list(energies)
         left.plot(numbers, [energies[i] for i in numbers], "o", color=MUTED, ms=5)
-        left.plot(odd, [energies[i] for i in odd], "o", color=ACCENT, ms=7)
-        for i in odd:
+        left.plot(outliers, [energies[i] for i in outliers], "o", color=ACCENT, ms=7)
+        for i in outliers:
             left.annotate(f"person {i}", (i, energies[i]), xytext=(6, -3), textcoords="offset points", fontsize=9)
         left.set_ylim(0, 1.12 * max(energies.values(), default=1.0) or 1.0)
         left.xaxis.get_major_locator().set_params(integer=True)
@@ -230,6 +288,9 @@ def counterfactuals(
         title: one line.
         columns: people in a row.
         headings: of the three images of a person.
+
+    Returns:
+        A figure.
     """
     rows = -(-len(pairs) // columns)
     width, height = columns * 5.0 + 0.2, rows * 1.95 + 0.85
@@ -245,7 +306,7 @@ def counterfactuals(
             cells = [figure.add_subplot(inner[0, column]) for column in range(3)]
             for axes, image in zip(cells, pair, strict=False):
                 axes.imshow(image.permute(1, 2, 0).cpu().numpy())
-            _difference(cells[2], pair[0], pair[1])
+            _difference_map(cells[2], pair[0], pair[1])
             for axes in cells:
                 _frame(axes, None)
             cells[0].set_xlabel(labels[index], loc="left", fontsize=10)
@@ -255,55 +316,55 @@ def counterfactuals(
     return figure
 
 
-def verdict(judged: Mapping[str, Any]) -> Figure:
+def verdict(judged: ClassifierVerdict) -> Figure:
     """Flip rates of the named subspaces and of random ones; how often the former beat the latter; what they reach.
 
     Args:
-        judged: as in verdict.json, of one classifier.
+        judged: of one classifier.
     """
-    subspaces = judged["subspaces"]
-    names = [each["criterion"].replace("_", " ") for each in subspaces]
+    subspaces = judged.subspaces
+    names = [words(each.criterion) for each in subspaces]
     places = list(range(len(names)))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(12, 2.1 + 0.55 * len(names)), layout="constrained")
-        figure.suptitle(f"What {judged['classifier']} looks at", x=0.01, ha="left", fontweight="bold", fontsize=13)
+        figure.suptitle(f"What {judged.classifier} looks at", x=0.01, ha="left", fontweight="bold", fontsize=13)
         left, middle, right = figure.subplots(1, 3, sharey=True, width_ratios=[2.1, 1.2, 0.9])
-        colours = [ACCENT if each["counts"] else MUTED for each in subspaces]
-        left.barh(places, [100 * each["rate"] for each in subspaces], color=colours, height=0.6)
+        colours = [ACCENT if each.counts else MUTED for each in subspaces]
+        left.barh(places, [100 * each.flips.rate for each in subspaces], color=colours, height=0.6)
         for place, each in zip(places, subspaces, strict=True):
-            left.plot([100 * bound for bound in each["interval"]], [place] * 2, color="black", lw=1.5)
+            left.plot([100 * bound for bound in (each.flips.low, each.flips.high)], [place] * 2, color="black", lw=1.5)
         for control, (marker, label) in {
             "weights": ("x", "random weights"),
             "unrestricted": ("d", "everything"),
         }.items():
-            shown = [(p, 100 * each["controls"][control]["rate"]) for p, each in zip(places, subspaces, strict=True)
-                     if control in each["controls"]]  # fmt: skip
+            shown = [(p, 100 * each.controls[control].rate) for p, each in zip(places, subspaces, strict=True)
+                     if control in each.controls]  # fmt: skip
             if shown:
                 ys, xs = zip(*shown, strict=True)
                 left.plot(xs, ys, marker, color=INK, ms=6, mew=1.5, mfc="none", ls="", label=label)
         middle.axvline(0.5, color=MUTED, lw=1)
-        first = next((place for place, each in enumerate(subspaces) if each["random"] is not None), None)
+        first = next((place for place, each in enumerate(subspaces) if each.significance is not None), None)
         for place, each in zip(places, subspaces, strict=True):
-            if (random := each["random"]) is None:
+            if (random := each.significance) is None:
                 continue
-            rates, scores = random["random_rates"], random["random_scores"]
+            rates, scores = random.random_rates, random.random_scores
             dots = left.plot([100 * rate for rate in rates], [place + 0.38] * len(rates), "o", color=INK, ms=3.5,
                              alpha=0.5, mew=0)  # fmt: skip
             dots[0].set_label("random subspaces" if place == first else "_")
             middle.plot(scores, [place + 0.2] * len(scores), "o", color=INK, ms=3.5, alpha=0.5, mew=0)
-            middle.plot([random["detectable"]] * 2, [place - 0.3, place + 0.3], color=INK, lw=1.2, ls=":")
-            middle.plot(random["score"], place, "o", color=ACCENT if each["counts"] else MUTED, ms=10)
-            p = "" if each["p"] is None else f"p {each['p']:.2g}" if each["p"] >= 1e-3 else "p < 0.001"
+            middle.plot([random.detectable] * 2, [place - 0.3, place + 0.3], color=INK, lw=1.2, ls=":")
+            middle.plot(random.score, place, "o", color=ACCENT if each.counts else MUTED, ms=10)
+            p = "" if math.isnan(each.p) else f"p {each.p:.2g}" if each.p >= 1e-3 else "p < 0.001"
             middle.annotate(p, (1.02, place), xycoords=("axes fraction", "data"), fontsize=9, va="center")
         left.set_yticks(places, names)
         left.invert_yaxis()
         left.set_xlim(0, 103)
-        left.set_xlabel(f"flipped, % of {judged['people']} people")
+        left.set_xlabel(f"flipped, % of {judged.people} people")
         if handles := left.get_legend_handles_labels()[0]:
             figure.legend(handles=handles, frameon=False, fontsize=9, loc="upper right", ncols=3)
         middle.set_xlim(0, 1)
         middle.set_xlabel("beats random subspaces;\ndotted: what would count")
-        right.plot([100 * share for share in judged["sufficiency"]], places, "-o", color=ACCENT)
+        right.plot([100 * share for share in judged.sufficiency], places, "-o", color=ACCENT)
         right.set_xlim(0, 103)
         right.set_xlabel("flipped by this one\nor those above, %")
         for axes in (left, middle, right):

@@ -1,133 +1,50 @@
-"""The HTML pages of runs: one file each, no request to anywhere, light and dark, narrow and wide.
+"""The HTML pages of runs.
 
 A page reads as its answer first (a sentence, a figure, pictures), then evidence, then settings and where it came from.
 """
 
 from __future__ import annotations
 
-import base64
 import html
+import math
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from ice_lightning.explanation.verdict import SubspaceVerdict
-
-
-CSS = """
-:root{color-scheme:light dark;--ink:#1e293b;--soft:#475569;--paper:#fff;--line:#dbe2ea;--box:#f4f6f9;--accent:#b93c0a}
-@media (prefers-color-scheme:dark){:root{--ink:#e6ebf2;--soft:#aab6c5;--paper:#12161d;--line:#333d4b;--box:#1b212b;
---accent:#fb9a5b}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--paper);color:var(--ink);font:1rem/1.55 system-ui,sans-serif}
-main,header,nav,footer{max-width:62rem;margin:0 auto;padding:0 1rem}
-header{padding-top:2rem}h1{margin:0;font-size:1.7rem;line-height:1.2}
-.lead{font-size:1.15rem;margin:.6rem 0 1rem;overflow-wrap:anywhere}
-h2{margin:2.2rem 0 .6rem;font-size:1.15rem}h3{margin:1.6rem 0 .4rem;font-size:1rem}
-nav{font-size:.9rem}nav a{display:inline-block;margin-right:1rem;padding:.2rem 0}a{color:var(--accent)}
-a:focus-visible,summary:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
-figure{margin:1rem 0}
-img{display:block;max-width:100%;height:auto;background:#fff;border-radius:6px}
-figcaption{color:var(--soft);font-size:.9rem;margin-top:.3rem}
-table{border-collapse:collapse;width:100%;max-width:46rem}
-th,td{text-align:left;vertical-align:top;padding:.3rem 1rem .3rem 0;border-bottom:1px solid var(--line);
-font-weight:normal;overflow-wrap:anywhere}th{color:var(--soft);width:42%}td{font-variant-numeric:tabular-nums}
-pre{background:var(--box);border-radius:6px;padding:.8rem;margin:.5rem 0;white-space:pre-wrap;overflow-wrap:anywhere;
-font-size:.85rem}summary{cursor:pointer;padding:.25rem 0}
-footer{color:var(--soft);font-size:.85rem;margin-top:3rem;padding-bottom:2rem}
-@media print{nav{display:none}}
-"""
-
-Section = tuple[str, str]
-"""Heading and HTML body."""
+from ice_lightning.discovery.metrics import DiscoveryMetrics, RunMetrics
+from ice_lightning.explanation.metrics import ExplanationMetrics
+from ice_lightning.explanation.verdict import BUDGET, ClassifierVerdict, SubspaceVerdict
+from ice_lightning.metrics import Proportion
+from ice_lightning.reports.page import number, page, picture, provenance, table
+from ice_lightning.solvers.stability import Stability
+from ice_lightning.wording import percent, words
 
 
-def table(rows: Mapping[str, object], caption: str) -> str:
-    """Two columns of HTML: name, value; the caption is for those who can't see where it stands."""
-    cells = (
-        f'<tr><th scope="row">{html.escape(str(name))}</th><td>{html.escape(number(value))}</td></tr>'
-        for name, value in rows.items()
-    )
-    return f'<table aria-label="{html.escape(caption)}">{"".join(cells)}</table>'
-
-
-def number(value: object) -> str:
-    """Floats with three digits, everything else as it is."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def picture(data: bytes, alt: str, caption: str = "") -> str:
-    """A PNG inside the page.
-
-    Args:
-        data: the PNG.
-        alt: what it shows, for those who can't see it.
-        caption: a line below.
-    """
-    shown = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
-    below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    return f"<figure>{shown}{below}</figure>"
-
-
-def page(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """A self-contained page: title, one sentence, sections with a row of links to them."""
-    names = [f"s{i}" for i in range(len(sections))]
-    links = "".join(
-        f'<a href="#{n}">{html.escape(heading)}</a>' for n, (heading, _) in zip(names, sections, strict=True)
-    )
-    parts = "".join(
-        f'<section aria-labelledby="{n}"><h2 id="{n}">{html.escape(heading)}</h2>{body}</section>'
-        for n, (heading, body) in zip(names, sections, strict=True)
-    )
-    return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><style>{CSS}</style></head><body>
-<header><h1>{html.escape(title)}</h1><p class="lead">{html.escape(lead)}</p></header>
-<nav aria-label="On this page">{links}</nav><main>{parts}</main>
-<footer>Made by ice_lightning {version("ice_lightning")}. This page asks nothing from anywhere.</footer></body></html>
-"""
-
-
-def provenance(command: str, config: str, facts: Mapping[str, object]) -> Section:
-    """Settings, where it came from, and how to do it again."""
-    again = f"<p>To do it again:</p><pre>{html.escape(command)}</pre>" if command else ""
-    settings = f"<details><summary>config.yaml</summary><pre>{html.escape(config)}</pre></details>" if config else ""
-    return "Settings and provenance", again + (table(facts, "Provenance") if facts else "") + settings
-
-
-SOURCE = {
-    "generator": "generator",
-    "generator_sha256": "SHA-256 of its file",
-    "criterion": "criterion",
-    "seed": "people of the search from seed",
-    "versions": "found with",
-}
-"""What a subspace's provenance says, by keys and headings."""
-
-
-def source(given: Mapping[str, Any]) -> dict[str, object]:
-    """A subspace's provenance by headings."""
-    told = {heading: given[key] for key, heading in SOURCE.items() if key in given}
-    if "versions" in given:
-        told["found with"] = ", ".join(f"{name} {number}" for name, number in given["versions"].items())
-    return told
-
-
-def share_kept(metrics: Mapping[str, Any]) -> str:
+def energy_text(metrics: DiscoveryMetrics) -> str:
     """The explained energy, with its standard error where part of it is estimated."""
-    share, error = metrics["explained_energy"], metrics["explained_energy_error"]
+    share, error = metrics.explained_energy, metrics.explained_energy_error
     return f"{share:.3g}" + (f" ± {error:.1g}" if error else "")
 
 
-def steadiness(stability: Mapping[str, Any] | None) -> str:
-    """The stability figure in words."""
+def stability_text(stability: Stability | None) -> str:
+    """By how much halves of the people disagree, in words.
+
+    >>> stability_text(Stability((2.0, 40.0), 4))
+    'subspaces of halves of 4 people differ by 2° where they agree most, by 40° in the next pair'
+    """
     if stability is None:
         return "not measured: fewer than 8 people"
-    first, *more = stability["angles"]
+    first, *more = stability.angles
     others = "".join(f", by {angle:.0f}° in the next pair" for angle in more)
-    halves = f"halves of {stability['people_per_half']} people"
+    halves = f"halves of {stability.people_per_half} people"
     return f"subspaces of {halves} differ by {first:.0f}° where they agree most{others}"
+
+
+def rate_text(share: Proportion) -> str:
+    """A rate, its interval and denominator in words.
+
+    >>> rate_text(Proportion(0.995, 0.972, 0.9991, 200))
+    '99.5 % (97.2 to 99.9) of 200'
+    """
+    return f"{percent(share.rate, 1)} % ({percent(share.low, 1)} to {percent(share.high, 1)}) of {share.of}"
 
 
 SHOWN = {
@@ -143,7 +60,7 @@ def discovery_page(
     name: str,
     description: str,
     pictures: Mapping[str, bytes],
-    metrics: Mapping[str, Any],
+    metrics: RunMetrics,
     config: str,
     source: Mapping[str, object] | None = None,
     command: str = "",
@@ -158,33 +75,37 @@ def discovery_page(
         config: YAML that repeats the run.
         source: where it came from, by headings.
         command: that repeats the run.
+
+    Returns:
+        HTML.
     """
+    found = metrics.found
     facts = {
-        "directions kept": metrics["rank"],
-        "directions cut off": f"{metrics['suppressed_rank']} of {metrics['coordinates']} coordinates that may move",
-        "energy kept": share_kept(metrics),
-        "people used": metrics["people_used"],
-        "people left out": ", ".join(f"{n} for want of {what}" for what, n in metrics["skipped_for_want_of"].items())
+        "directions kept": found.rank,
+        "directions cut off": f"{found.suppressed_rank} of {found.coordinates} coordinates that may move",
+        "energy kept": energy_text(found),
+        "people used": found.people_used,
+        "people left out": ", ".join(f"{n} for want of {what}" for what, n in found.skipped_for_want_of.items())
         or "none",
-        "odd people": ", ".join(map(str, metrics["odd_people"])) or "none",
-        "stability": steadiness(metrics["stability"]),
-        "search": f"{metrics['products_per_person']} products a person in {metrics['passes']} passes"
-        + (f"; {metrics['stopped_early']}" if metrics["stopped_early"] else ""),
-        "peak memory": f"{metrics['peak_memory_mb']:.0f} MB",
+        "odd people": ", ".join(map(str, found.odd_people)) or "none",
+        "stability": stability_text(found.stability),
+        "search": f"{found.products_per_person} products a person in {found.passes} passes"
+        + (f"; {found.stopped_early}" if found.stopped_early else ""),
+        "peak memory": f"{metrics.peak_memory_mb:.0f} MB",
     }
-    seconds = {stage: f"{value:.1f} s" for stage, value in metrics["seconds"].items()}
+    seconds = {stage: f"{value:.1f} s" for stage, value in metrics.seconds.items()}
     drawn = {key: picture(data, f"{name}: {SHOWN[key]}", SHOWN[key]) for key, data in pictures.items()}
     leakage = "The worst direction's share of a suppressed term's largest energy."
     evidence = drawn.get("spectrum", "") + drawn.get("people", "") + table(facts, "What was found")
-    evidence += f"<h3>Leakage</h3><p>{leakage}</p>{table(metrics['leakage'], 'Leakage')}"
+    evidence += f"<h3>Leakage</h3><p>{leakage}</p>{table(found.leakage, 'Leakage')}"
     evidence += f"<h3>Time</h3>{table(seconds, 'Seconds by stage')}"
-    lead = f"{description} {metrics['rank']} directions from {metrics['people_used']} people."
+    lead = f"{description} {found.rank} directions from {found.people_used} people."
     sections = [("What it changes", drawn.get("traversal", "")), ("Evidence", evidence)]
-    return page(name.replace("_", " "), lead, [*sections, provenance(command, config, source or {})])
+    return page(words(name), lead, [*sections, provenance(command, config, source or {})])
 
 
 def comparison_page(
-    data: bytes, found: Mapping[str, Mapping[str, Any]], links: Mapping[str, str], shared: str, command: str = ""
+    data: bytes, found: Mapping[str, RunMetrics], links: Mapping[str, str], shared: str, command: str = ""
 ) -> str:
     """The page of a sweep of discoveries.
 
@@ -194,54 +115,48 @@ def comparison_page(
         links: the same -> where its own page lies, from this one.
         shared: the settings that they have in common.
         command: that repeats the sweep.
+
+    Returns:
+        HTML.
     """
-    told = "The strongest direction of each run, to both sides of the same person, whom none of the searches saw."
+    caption = "The strongest direction of each run, to both sides of the same person, whom none of the searches saw."
     body = ""
     for name, metrics in found.items():
         facts = {
-            "directions kept": metrics["rank"],
-            "energy kept": share_kept(metrics),
-            "worst leakage": max(metrics["leakage"].values(), default=0.0),
-            "people used": metrics["people_used"],
-            "stability": steadiness(metrics["stability"]),
-            "seconds": f"{sum(metrics['seconds'].values()):.0f}",
+            "directions kept": metrics.found.rank,
+            "energy kept": energy_text(metrics.found),
+            "worst leakage": max(metrics.found.leakage.values(), default=0.0),
+            "people used": metrics.found.people_used,
+            "stability": stability_text(metrics.found.stability),
+            "seconds": f"{sum(metrics.seconds.values()):.0f}",
         }
         label = html.escape(name)
         body += f'<h3><a href="{html.escape(links[name])}">{label}</a></h3>{table(facts, name)}'
     lead = f"{len(found)} runs side by side" + (f", all with {shared}." if shared else ".")
-    seen = picture(data, f"{told} Runs: {', '.join(found)}.", told)
+    seen = picture(data, f"{caption} Runs: {', '.join(found)}.", caption)
     return page("Comparison", lead, [("What each changes", seen), ("Run by run", body), provenance(command, "", {})])
 
 
 UNSLICED = "Not looked at, since the subspace doesn't count as a whole."
 
 
-def share(told: Mapping[str, Any]) -> str:
-    """A flip rate, its interval and denominator in words."""
-    low, high = told["interval"]
-    return f"{100 * told['rate']:.1f} % ({100 * low:.1f} to {100 * high:.1f}) of {told['of']}"
-
-
-def against_random(found: Mapping[str, Any]) -> dict[str, object]:
-    """How a subspace fares against whole random ones, by headings.
-
-    Args:
-        found: a subspace of verdict.json, or metrics.json of an explanation.
-    """
-    random = found["random"]
+def against_random(found: SubspaceVerdict) -> dict[str, object]:
+    """How a subspace fares against whole random ones, by headings."""
+    random = found.significance
     if random is None:
-        return {"against random subspaces": found["why_not"]}
-    low, high = random["difference_interval"]
-    rates = sorted(random["random_rates"])
-    spread = f"{100 * rates[0]:.0f} to {100 * rates[-1]:.0f} %"
-    verdict = "counts" if found["counts"] else "does not count"
+        return {"against random subspaces": found.why_not}
+    low, high = random.difference_interval
+    interval = "" if math.isnan(low) else f" ({100 * low:+.1f} to {100 * high:+.1f})"
+    needed = "" if math.isnan(random.detectable) else f"; {random.detectable:.2f} would have counted"
+    verdict = "counts" if found.counts else "does not count"
+    spread = f"{percent(min(random.random_rates))} to {percent(max(random.random_rates))} %"
     return {
-        "against random subspaces": f"{verdict}: {found['why_not']}" if found["why_not"] else verdict,
-        "score against them": f"{random['score']:.2f} (chance is 0.5; {random['detectable']:.2f} would have counted)",
-        "p": "none" if found["p"] is None else f"{found['p']:.2g}",
-        "rank": f"{random['rank']} of {random['controls'] + 1}, on {random['people']} people",
-        "random subspaces flip": f"{100 * random['random_rate']:.1f} % in the mean, {spread}",
-        "difference to their mean": f"{100 * random['difference']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})",
+        "against random subspaces": f"{verdict}: {found.why_not}" if found.why_not else verdict,
+        "score against them": f"{random.score:.2f} (chance is 0.5{needed})",
+        "p": "none" if math.isnan(found.p) else f"{found.p:.2g}",
+        "rank": f"{random.rank} of {random.controls + 1}, on {random.people} people",
+        "random subspaces flip": f"{percent(random.random_rate, 1)} % in the mean, {spread}",
+        "difference to their mean": f"{100 * random.difference:+.1f} points{interval}",
     }
 
 
@@ -249,8 +164,7 @@ def explanation_page(
     title: str,
     lead: str,
     pictures: Mapping[str, bytes],
-    found: SubspaceVerdict,
-    metrics: Mapping[str, Any],
+    metrics: ExplanationMetrics,
     config: str,
     source: Mapping[str, object] | None = None,
     command: str = "",
@@ -261,24 +175,26 @@ def explanation_page(
         title: one line.
         lead: one sentence.
         pictures: caption -> PNG.
-        found: what the run says by itself.
         metrics: as in metrics.json.
         config: YAML that repeats the run.
         source: where it came from, by headings.
         command: that repeats the run.
+
+    Returns:
+        HTML.
     """
-    unknown = metrics["without_a_finite_score"]
+    found, unknown = metrics.found, metrics.unknown
     left_out = f"{len(unknown)} without a finite score: {', '.join(map(str, unknown))}" if unknown else "none"
-    summary = found.to_json()
-    rates: dict[str, object] = {"flipped": share(summary), "people left out": left_out, **against_random(summary)}
-    rates |= {f"control: {name}": share(each) for name, each in summary["controls"].items()}
+    rates: dict[str, object] = {"flipped": rate_text(found.flips), "people left out": left_out}
+    rates |= against_random(found)
+    rates |= {f"control: {name}": rate_text(each) for name, each in found.controls.items()}
     measured = {
-        name.replace("_", " "): f"{number(each['value'])} ({each['over']}: {each['of']})"
-        for name, each in metrics["measured"].items()
+        words(name): f"{number(each.value)} ({each.over}: {each.of})" for name, each in metrics.measured.items()
     }
-    told = "Originals beside their counterfactuals and what differs, from the least effort to the greatest."
-    shown = "".join(picture(data, f"{title}: {told}", told) for data in pictures.values()) or "<p>Nobody flips.</p>"
-    slices = {name: share(each) for name, each in summary["slices"].items()}
+    caption = "Originals beside their counterfactuals and what differs, from the least effort to the greatest."
+    shown = "".join(picture(data, f"{title}: {caption}", caption) for data in pictures.values())
+    shown = shown or "<p>Nobody flips.</p>"
+    slices = {name: rate_text(each) for name, each in found.slices.items()}
     evidence = table(rates, "How many change sides")
     parts = table(slices, "In parts of the population") if slices else f"<p>{UNSLICED}</p>"
     evidence += f"<h3>In parts of the population</h3>{parts}"
@@ -288,7 +204,7 @@ def explanation_page(
 
 
 def verdict_page(
-    judged: Sequence[Mapping[str, Any]],
+    judged: Sequence[ClassifierVerdict],
     pictures: Mapping[str, bytes],
     people: Mapping[tuple[str, str], bytes] | None = None,
     command: str = "",
@@ -296,37 +212,53 @@ def verdict_page(
     """The page of a sweep's verdicts.
 
     Args:
-        judged: as in verdict.json, a verdict for each classifier.
+        judged: a verdict for each classifier.
         pictures: classifier -> PNG of its bars.
         people: (classifier, criterion) -> PNG of its counterfactuals.
         command: that judges again.
+
+    Returns:
+        HTML.
     """
     sections = []
     for each in judged:
-        name = each["classifier"]
-        bars = "; ".join(f"{s['criterion'].replace('_', ' ')} {share(s)}" for s in each["subspaces"])
+        name = each.classifier
+        bars = "; ".join(f"{words(s.criterion)} {rate_text(s.flips)}" for s in each.subspaces)
         caption = (
             "Share of people who flip, with 95 % intervals, each random subspace a dot, in colour what does more than "
             "these; how often it beats one of them, beside what they score; and what several reach together."
         )
-        body = "" if len(judged) == 1 else f"<p>{html.escape(each['sentence'])}</p>"  # the only one leads the page
+        body = "" if len(judged) == 1 else f"<p>{html.escape(each.sentence)}</p>"  # the only one leads the page
         body += picture(pictures[name], f"Flip rates of {name}: {bars}", caption)
-        for subspace in each["subspaces"]:
-            criterion = subspace["criterion"]
-            heading = html.escape(criterion.replace("_", " "))
-            shown = (people or {}).get((name, criterion))
-            if shown is not None and subspace["counts"]:
-                told = f"{name}: who flips with {criterion.replace('_', ' ')}, from the least effort to the greatest."
-                body += f"<h3>With {heading}</h3>" + picture(shown, told, told)
-            rates: dict[str, object] = {"everyone": share(subspace), **against_random(subspace)}
-            rates |= {part: share(told) for part, told in subspace["slices"].items()}
-            rates |= {f"control: {control}": share(told) for control, told in subspace["controls"].items()}
-            body += f"<details><summary>{heading}, in numbers</summary>{table(rates, criterion)}</details>"
-        if (rest := each["unexplained"]) is not None:
+        for subspace in each.subspaces:
+            body += subspace_part(name, subspace, (people or {}).get((name, subspace.criterion)))
+        if (rest := each.unexplained) is not None:
             body += (
-                f"<p>Within an image change of {rest['change']:g} (root mean square), {html.escape(share(rest))} "
+                f"<p>Within an image change of {BUDGET:g} (root mean square), {html.escape(rate_text(rest))} "
                 "people flip only where every coordinate may move: nothing that was named explains these.</p>"
             )
-        sections.append((name.replace("_", " "), body))
-    lead = " ".join(each["sentence"] for each in judged) if len(judged) == 1 else "What each classifier looks at."
+        sections.append((words(name), body))
+    lead = " ".join(each.sentence for each in judged) if len(judged) == 1 else "What each classifier looks at."
     return page("Verdict", lead, [*sections, provenance(command, "", {})] if command else sections)
+
+
+def subspace_part(classifier: str, found: SubspaceVerdict, shown: bytes | None) -> str:
+    """What a verdict's page says of one subspace.
+
+    Args:
+        classifier: its name.
+        found: within the subspace.
+        shown: PNG of counterfactuals, drawn where the subspace counts; None where there is none.
+
+    Returns:
+        HTML.
+    """
+    criterion = words(found.criterion)
+    heading, body = html.escape(criterion), ""
+    if shown is not None and found.counts:
+        caption = f"{classifier}: who flips with {criterion}, from the least effort to the greatest."
+        body = f"<h3>With {heading}</h3>" + picture(shown, caption, caption)
+    rates: dict[str, object] = {"everyone": rate_text(found.flips), **against_random(found)}
+    rates |= {part: rate_text(each) for part, each in found.slices.items()}
+    rates |= {f"control: {control}": rate_text(each) for control, each in found.controls.items()}
+    return body + f"<details><summary>{heading}, in numbers</summary>{table(rates, found.criterion)}</details>"

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ice_lightning.files import atomic_write
+from ice_lightning.files import write_bytes, write_json
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.reports import figures
 from ice_lightning.reports.films import film, there_and_back, write_gif, write_mp4
 from ice_lightning.subspace import Subspace
-from ice_lightning.traversal import traverse, visible_strength
+from ice_lightning.traversal import strengths_to, traverse, visible_strength
+from ice_lightning.wording import words
+
+
+@dataclass(frozen=True)
+class TraversalMetrics:
+    """What metrics.json of a traversal says.
+
+    Attributes:
+        criterion: of the subspace.
+        strengths: at the ends, in latent units, by direction.
+        files: names of the films and sheets of directions.
+    """
+
+    criterion: str
+    strengths: Mapping[str, float]
+    files: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As in metrics.json."""
+        return asdict(self)
 
 
 @torch.no_grad()
@@ -28,8 +48,8 @@ def write_traversal(
     strength: float | None,
     frames: int,
     rate: float,
-    tell: Callable[[int], None] = lambda direction: None,
-) -> dict[str, Any]:
+    progress: Callable[[int], None] = lambda direction: None,
+) -> TraversalMetrics:
     """Write direction<i>.gif, .mp4 (where ffmpeg is there), direction<i>.png, sheet.png and metrics.json.
 
     Args:
@@ -41,21 +61,20 @@ def write_traversal(
         strength: at the ends; None for where the change is plain to see.
         frames: of a film's round.
         rate: frames a second.
-        tell: is told which direction is done.
+        progress: is called with the number of each direction that is done.
 
     Returns:
-        What metrics.json holds: the strength at the ends of each direction, and the files.
+        What metrics.json holds.
     """
-    name = subspace.provenance["criterion"].replace("_", " ")
+    name = words(subspace.provenance["criterion"])
     tiles, tops = {}, {}
     for i in directions:
         top = strength or visible_strength(generator, subspace, u, i)
-        strengths = [top * step for step in (-1, -0.5, 0, 0.5, 1)]
+        strengths = strengths_to(top)
         images = traverse(generator, subspace, u, strengths, i)
         tiles[f"direction {i}"], tops[f"direction{i}"] = images[0], top
         sheet = figures.traversal(images, figures.headings(strengths), f"{name}: direction {i}")
-        with atomic_write(folder / f"direction{i}.png") as part:
-            part.write_bytes(figures.png(sheet))
+        write_bytes(folder / f"direction{i}.png", figures.png(sheet))
 
         def draw(s: float, i: int = i) -> Tensor:
             return generator(subspace.edit(u, i, s), subspace.space)
@@ -63,14 +82,12 @@ def write_traversal(
         moving = film(draw, there_and_back(top, frames))
         write_gif(moving, folder / f"direction{i}.gif", rate)
         write_mp4(moving, folder / f"direction{i}.mp4", rate)
-        tell(i)
-    with atomic_write(folder / "sheet.png") as part:
-        part.write_bytes(figures.png(figures.overview(tiles, f"{name}: one person along each direction", columns=1)))
-    metrics = {
-        "criterion": subspace.provenance["criterion"],
-        "strengths": tops,
-        "files": sorted(file.name for file in folder.glob("direction*")),
-    }
-    with atomic_write(folder / "metrics.json") as part:
-        part.write_text(json.dumps(metrics, indent=2) + "\n")
+        progress(i)
+    write_bytes(
+        folder / "sheet.png",
+        figures.png(figures.overview(tiles, f"{name}: one person along each direction", columns=1)),
+    )
+    files = tuple(sorted(file.name for file in folder.glob("direction*")))
+    metrics = TraversalMetrics(subspace.provenance["criterion"], tops, files)
+    write_json(folder / "metrics.json", metrics.to_json())
     return metrics

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ice_lightning.explanation.rows import FILE, load_explained
-from ice_lightning.explanation.verdict import Verdict
-from ice_lightning.files import atomic_write
+from ice_lightning.explanation.verdict import ClassifierVerdict
+from ice_lightning.files import write_bytes, write_json, write_text
 from ice_lightning.loggers.wandb import Tracker
 from ice_lightning.reports import figures, pages
 from ice_lightning.reports.explanation import explanation_artifact
 
 
-def write_verdicts(folder: Path, judged: list[Verdict], runs: Path) -> None:
+def write_verdicts(folder: Path, judged: Sequence[ClassifierVerdict], runs: Path) -> None:
     """verdict.json, verdict.html, and a picture for each classifier.
 
     Args:
@@ -24,22 +25,21 @@ def write_verdicts(folder: Path, judged: list[Verdict], runs: Path) -> None:
     """
     pictures: dict[str, bytes] = {}
     for each in judged:
-        pictures[each.classifier] = figures.png(figures.verdict(each.to_json()))
-        with atomic_write(folder / f"verdict_{each.classifier}.png") as part:
-            part.write_bytes(pictures[each.classifier])
+        pictures[each.classifier] = figures.png(figures.verdict(each))
+        write_bytes(folder / f"verdict_{each.classifier}.png", pictures[each.classifier])
     people: dict[tuple[str, str], bytes] = {}
     for file in sorted(runs.rglob("counterfactuals.png")):
         if (file.parent / "metrics.json").is_file():
             facts = json.loads((file.parent / "metrics.json").read_text())
             people[facts["classifier"], facts["criterion"]] = file.read_bytes()
     command = f"python -m ice_lightning.run task=verdict runs={runs}"
-    with atomic_write(folder / "verdict.html") as part:
-        part.write_text(pages.verdict_page([each.to_json() for each in judged], pictures, people, command))
-    with atomic_write(folder / "verdict.json") as part:
-        part.write_text(json.dumps([each.to_json() for each in judged], indent=2) + "\n")
+    write_text(folder / "verdict.html", pages.verdict_page(judged, pictures, people, command))
+    write_json(folder / "verdict.json", [each.to_json() for each in judged])
 
 
-def track_verdicts(logger: Tracker, config: dict[str, Any], folder: Path, judged: list[Verdict], runs: Path) -> None:
+def track_verdicts(
+    logger: Tracker, config: dict[str, Any], folder: Path, judged: Sequence[ClassifierVerdict], runs: Path
+) -> None:
     """A record of a verdict: a row for each classifier and subspace, the pictures, and what it was made of.
 
     Args:
@@ -67,7 +67,7 @@ def track_verdicts(logger: Tracker, config: dict[str, Any], folder: Path, judged
             if (found := part.significance) is not None:
                 facts |= {"score": found.score, "rank": found.rank, "control/random": found.random_rate}
                 facts |= {"difference": found.difference, "detectable": found.detectable}
-            rows.append(facts | {f"control/{name}": told.rate for name, told in part.controls.items()})
+            rows.append(facts | {f"control/{name}": control.rate for name, control in part.controls.items()})
     logger.table("verdict", rows)
     logger.log_image("verdict", [str(file) for file in sorted(folder.glob("verdict_*.png"))])
     for file in sorted(runs.rglob(FILE)):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from torch import Tensor
 
@@ -34,6 +34,11 @@ class Stability:
     def to_json(self) -> dict[str, Any]:
         """As metrics.json has it."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """From metrics.json."""
+        return cls(tuple(values["angles"]), values["people_per_half"])
 
 
 class SomePeople(Protocol):

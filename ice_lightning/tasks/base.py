@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from ice_lightning.checks import problem
+from ice_lightning.checks import NotFound, problem
 from ice_lightning.files import LAST
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def checkpoint_of(path: str | None, folder: Path) -> Path | None:
     file = folder / LAST if path == "last" else Path(path)
     if not file.is_file():
         fix = "set hydra.run.dir to the folder of the run that was interrupted, or drop ckpt_path"
-        raise problem(f"a checkpoint at {file}", "none", fix)
+        raise problem(f"a checkpoint at {file}", "none", fix, NotFound)
     return file
 
 

@@ -26,8 +26,10 @@ def sentence(error: BaseException) -> str | None:
         fix = "give each less to do if memory ran out, then go on with ckpt_path=last"
         return str(problem("every process to come to its end", got, fix))
     for line in str(error).splitlines():  # of a process that was forked, only the text of its traceback arrives
-        if line.startswith(f"{IceError.__module__}.{IceError.__name__}: "):
-            return line.partition(": ")[2]
+        name, _, text = line.partition(": ")
+        kinds: list[type[IceError]] = [IceError, *IceError.__subclasses__()]
+        if name in {f"{kind.__module__}.{kind.__name__}" for kind in kinds}:
+            return text
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         try:

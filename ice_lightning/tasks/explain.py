@@ -26,8 +26,8 @@ def explain(cfg: DictConfig) -> Result:
         raise problem("a classifier to explain", "none", "add classifier=smiling or another one")
     from ice_lightning.checks import at_least
     from ice_lightning.explanation.controls import ControlSettings, read_controls
-    from ice_lightning.explanation.module import Explanation
-    from ice_lightning.explanation.rows import ROWS, finished, load_explained
+    from ice_lightning.explanation.module import Explainer
+    from ice_lightning.explanation.rows import ROWS, Header, finished, load_explained
     from ice_lightning.explanation.verdict import summary
     from ice_lightning.latents import LatentDataModule, read_latents
     from ice_lightning.launch import own_ranks
@@ -60,14 +60,13 @@ def explain(cfg: DictConfig) -> Result:
     decisive |= {"subspace": digest(subspace.directions.numpy().tobytes())}
     own = {"faces": faces, "classifier": classifier} | {f"oracle {name}": each for name, each in oracles.items()}
     decisive |= weights_of(generator, **own)
-    facts = {
-        "classifier": name_of(cfg.classifier),
-        "criterion": subspace.provenance["criterion"],
-        "directions": subspace.directions.shape[1],
-        "oracles": list(oracles),
-        "rows": ROWS,
-        "settings": decisive,
-    }
+    header = Header(
+        classifier=name_of(cfg.classifier),
+        criterion=subspace.provenance["criterion"],
+        directions=subspace.directions.shape[1],
+        oracles=tuple(oracles),
+        settings=decisive,
+    )
     done = {number: row for number, row in finished(folder, decisive).items() if number < people}
     if not (folder / "metrics.json").exists() or len(done) < people:
         named = OmegaConf.create(subspace.provenance["config"]["criterion"])
@@ -75,17 +74,16 @@ def explain(cfg: DictConfig) -> Result:
         population = generator.people(POPULATION, cfg.explain.seed, subspace.space)
         method = instantiate(cfg.counterfactual)
         covariances = layer_covariances(generator, subspace.space)
-        module = Explanation(
+        module = Explainer(
             generator, classifier, faces, subspace, method, covariances, population, criterion, oracles, controls,
-            convention=cfg.metrics.convention, query=cfg.metrics.query,
+            convention=cfg.metrics.convention, query=cfg.metrics.query, done=done, random_done=read_controls(kept),
         )  # fmt: skip
-        module.done, module.random_done = done, read_controls(kept)
         data = LatentDataModule(
             generator, subspace.space, people, cfg.explain.seed, cfg.explain.batch, cfg.explain.latents
         )
         config = resolved(cfg)
         yaml = OmegaConf.to_yaml(cfg, resolve=True)
-        save = SaveExplanation(folder, facts, yaml, place, subspace.provenance, command(), kept)
+        save = SaveExplanation(folder, header, yaml, place, subspace.provenance, command(), kept)
         trainer = instantiate(cfg.trainer, _partial_=True)(
             logger=logger,
             callbacks=[Track(config), save],

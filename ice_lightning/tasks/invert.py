@@ -38,5 +38,5 @@ def invert(cfg: DictConfig) -> Result:
         )  # fmt: skip
     u = generator.convert(found.u, between, cfg.space) if between != cfg.space else found.u
     metrics = write_inversion(folder, names, target, found._replace(u=u), cfg.space, generator.fingerprint)
-    said = f"{len(names)} pictures, PSNR {metrics['psnr_mean']:.1f} dB: {folder / 'inversion.png'}"
-    return Result(folder, metrics, f"{said}\nexplain.latents={folder / 'latents.safetensors'} explains them")
+    said = f"{len(names)} pictures, PSNR {metrics.psnr_mean:.1f} dB: {folder / 'inversion.png'}"
+    return Result(folder, metrics.to_json(), f"{said}\nexplain.latents={folder / 'latents.safetensors'} explains them")

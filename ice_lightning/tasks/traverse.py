@@ -30,6 +30,6 @@ def traverse(cfg: DictConfig) -> Result:
     with steps("direction", count) as shown:
         metrics = write_traversal(
             folder, G, subspace, u, range(count), given.strength, given.frames, given.rate,
-            tell=lambda direction: shown.at(direction + 1),
+            progress=lambda direction: shown.at(direction + 1),
         )  # fmt: skip
-    return Result(folder, metrics, f"{count} directions of {len(u)} people: {folder / 'sheet.png'}", subspace)
+    return Result(folder, metrics.to_json(), f"{count} directions of {len(u)} people: {folder / 'sheet.png'}", subspace)

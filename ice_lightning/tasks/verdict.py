@@ -13,7 +13,7 @@ from ice_lightning.tasks.base import Result, writable
 from ice_lightning.tasks.build import tracked
 
 if TYPE_CHECKING:
-    from ice_lightning.explanation.verdict import Verdict
+    from ice_lightning.explanation.verdict import ClassifierVerdict
 
 
 def judge(cfg: DictConfig) -> Result:
@@ -31,7 +31,7 @@ def judge(cfg: DictConfig) -> Result:
     return Result(folder, {"verdicts": [each.to_json() for each in judged]}, f"{said}\n{folder / 'verdict.html'}")
 
 
-def track(cfg: DictConfig, folder: Path, judged: list[Verdict], runs: Path) -> None:
+def track(cfg: DictConfig, folder: Path, judged: list[ClassifierVerdict], runs: Path) -> None:
     """Tell W&B of a verdict, where it is told of runs."""
     if not tracked(cfg):
         return

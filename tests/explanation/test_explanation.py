@@ -14,7 +14,7 @@ from ice_lightning.checks import IceError
 from ice_lightning.classifiers import embedded_classifier
 from ice_lightning.counterfactuals.bases import named_basis, random_bases
 from ice_lightning.explanation import module as explanation
-from ice_lightning.explanation.module import Explanation
+from ice_lightning.explanation.module import Explainer
 from ice_lightning.explanation.rows import load_explained
 from ice_lightning.modules.classifier import Classifier, Scored
 from ice_lightning.modules.generator import GeneratorAdapter
@@ -73,7 +73,7 @@ def test_an_explanation_leaves_what_it_promises(compose, embedded_subspace, tmp_
     assert metrics["of"] == 4
     assert metrics["flip_rate"] == pytest.approx(float(flipped.double().mean()))
     assert flipped.any()
-    assert metrics["effort"] == pytest.approx(float(rows["effort"][flipped].double().quantile(0.5)))
+    assert metrics["effort"] == pytest.approx(float(rows.named.effort[flipped].double().quantile(0.5)))
     assert set(metrics["controls"]) == {"weights", "unrestricted"}
     rows = load_explained(folder).rows
     assert (rows["unrestricted_flipped"] >= rows["flipped"]).all(), "an upper bound"
@@ -99,11 +99,11 @@ def test_counterfactuals_change_the_decision(compose, biased, subspace, small_ge
     classifier = embedded_classifier("smiling_biased")
     for column, u in (("before", rows["u"]), ("after", moved := basis.displace(rows["u"], rows["t"]))):
         score = classifier(generator(u, "w").clamp(0, 1))
-        torch.testing.assert_close(score, rows[column], atol=1e-3, rtol=1e-3)
-    signs = (rows["before"] >= 0) != (rows["after"] >= 0)
-    assert torch.equal(signs, rows["flipped"])
-    effort = metric.length((moved - rows["u"]).double())
-    torch.testing.assert_close(effort.float(), rows["effort"], atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(score, column, atol=1e-3, rtol=1e-3)
+    signs = (rows.before >= 0) != (rows.moves.after >= 0)
+    assert torch.equal(signs, rows.named.flipped)
+    effort = metric.length((moved - rows.moves.u).double())
+    torch.testing.assert_close(effort.float(), rows.named.effort, atol=1e-4, rtol=1e-3)
     assert (effort <= radius(4) + 1e-4).all()
 
 
@@ -124,7 +124,7 @@ def test_two_processes_find_and_measure_the_same(compose, biased, subspace, tmp_
 def test_people_who_are_done_are_not_searched_again(compose, biased, subspace, tmp_path, monkeypatch):
     settings = (*biased, "explain.people=3", "explain.batch=1", NONE, f"subspace={subspace}")
     once = run(compose(*settings, f"run_dir={tmp_path}/once"))
-    explain, asked = Explanation.explain, []
+    explain, asked = Explainer.explain, []
 
     def dies(module, numbers, U):
         asked.append(list(numbers))
@@ -132,7 +132,7 @@ def test_people_who_are_done_are_not_searched_again(compose, biased, subspace, t
             raise KeyboardInterrupt
         return explain(module, numbers, U)
 
-    monkeypatch.setattr(Explanation, "explain", dies)
+    monkeypatch.setattr(Explainer, "explain", dies)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         run(compose(*settings, f"run_dir={tmp_path}/twice"))
     with pytest.raises(IceError, match=r"the same settings \(counterfactual.bound: 2.0\), got people found with None"):
@@ -330,10 +330,10 @@ def test_random_subspaces_are_searched_once_for_all_named_ones(compose, biased, 
 def test_random_subspaces_are_applied_to_the_first_people_alone(compose, biased, subspace, tmp_path):
     run(compose(*biased, *FIVE, f"subspace={subspace}"))
     rows = load_explained(tmp_path / "run").rows
-    assert rows["random_tried"].tolist() == [True] * 4 + [False]
-    assert rows["random_flipped"].shape == (5, 3)
-    assert not rows["random_flipped"][4].any()
-    assert rows["random_change"][4].isnan().all()
+    assert rows.random.applied.tolist() == [True] * 4 + [False]
+    assert rows.random.flipped.shape == (5, 3)
+    assert not rows.random.flipped[4].any()
+    assert rows.random.change[4].isnan().all()
 
 
 def test_another_file_under_the_same_path_is_other_people_and_another_classifier(compose, tmp_path):

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from ice_lightning.explanation.significance import beats, compare, holm, rate
+from ice_lightning.explanation.significance import beats, compare, holm
+from ice_lightning.metrics import proportion
 from ice_lightning.population import radius
 
 T = torch.tensor
@@ -83,7 +84,7 @@ def test_a_one_sided_filter_would_have_counted_them():
     alarms = 0
     for seed in range(20):
         flipped, change = linear(8, 200, 2, seed)
-        named, random = rate(flipped[:, 0]), rate(flipped[:, 1] & (change[:, 1] <= change[:, 0]))
+        named, random = proportion(flipped[:, 0]), proportion(flipped[:, 1] & (change[:, 1] <= change[:, 0]))
         alarms += named.low > random.high
     assert alarms >= 8
 
@@ -161,11 +162,11 @@ def test_holm_is_that_of_the_textbook():
 
 def test_a_rate_has_wilsons_interval():
     """0 of n: z^2 / (n + z^2); and a published value, 81 of 263 (Newcombe 1998, table I): 0.2553 to 0.3662."""
-    none = rate(torch.zeros(16, dtype=torch.bool))
+    none = proportion(torch.zeros(16, dtype=torch.bool))
     assert (none.rate, none.low, none.high, none.of) == (0, 0, pytest.approx(0.1936, abs=1e-4), 16)
-    some = rate(torch.arange(263) < 81)
+    some = proportion(torch.arange(263) < 81)
     assert (some.low, some.high) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
-    assert math.isnan(rate(torch.zeros(0, dtype=torch.bool)).rate)
+    assert math.isnan(proportion(torch.zeros(0, dtype=torch.bool)).rate)
 
 
 @pytest.mark.parametrize("n,p", [(16, 0.05), (32, 0.1), (64, 0.05), (500, 0.01)])
@@ -174,6 +175,6 @@ def test_a_rates_interval_covers(n, p):
     covered = sum(
         math.comb(n, x) * p**x * (1 - p) ** (n - x)
         for x in range(min(n, 60) + 1)
-        if (found := rate(torch.arange(n) < x)).low <= p <= found.high
+        if (found := proportion(torch.arange(n) < x)).low <= p <= found.high
     )
     assert covered >= 0.93

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from ice_lightning.checks import IceError
-from ice_lightning.explanation.rows import FILE, ROWS, finished, load_explained, write
+from ice_lightning.checks import IceError, Mismatch
+from ice_lightning.explanation.rows import FILE, ROWS, Header, Rows, finished, load_explained, write
 from ice_lightning.explanation.verdict import BUDGET, judge, summary, verdicts
 from ice_lightning.reports import figures, pages
 from ice_lightning.reports.verdict import write_verdicts
@@ -34,8 +35,8 @@ def explained(folder, criterion, flips, chance=0, classifier="c", number=None, *
         "random_change": torch.where(place[:, None] >= control, 0.03, torch.nan),
         "oracles": torch.where(number < 50, 1.0, -1.0)[:, None],
     } | more
-    facts = {"classifier": classifier, "criterion": criterion, "directions": 3, "oracles": ["glasses"], "settings": {}}
-    write(folder / criterion / FILE, rows, facts | {"rows": ROWS})
+    header = Header(classifier, criterion, 3, ("glasses",), {})
+    write(folder / criterion / FILE, Rows.from_tensors(rows), header)
     return load_explained(folder / criterion)
 
 
@@ -50,29 +51,34 @@ def test_a_subspace_counts_when_it_does_more_than_whole_random_ones(tmp_path):
 
 def test_effort_is_the_median_of_those_who_flip(tmp_path):
     run = explained(tmp_path, "a", 4)
-    assert summary(run).effort == pytest.approx(float(run.rows["effort"][:4].median()), abs=0.01)
+    assert summary(run).effort == pytest.approx(float(run.rows.named.effort[:4].median()), abs=0.01)
     assert summary(explained(tmp_path, "b", 0)).effort is None
 
 
 def test_a_failure_of_the_named_search_is_nobodys_budget(tmp_path):
     """Who doesn't flip with the named one loses to every control that flips, whatever its closest move would change."""
     run = explained(tmp_path, "a", 0, 40)
-    far = replace(run, rows=run.rows | {"change": torch.full((N,), 9.0)})
+    named = replace(run.rows.named, change=torch.full((N,), 9.0))
+    far = replace(run, rows=replace(run.rows, named=named))
     assert summary(run).significance.score == summary(far).significance.score < 0.5
 
 
-@pytest.mark.parametrize("controls,why", [(0, "no random subspaces were tried"), (9, "9 random subspaces are too few")])
+@pytest.mark.parametrize(
+    "controls,why", [(0, "no random subspaces were tried"), (1, "1 random"), (9, "9 random subspaces are too few")]
+)
 def test_with_too_few_random_subspaces_nothing_counts_and_it_says_why(tmp_path, controls, why):
     run = explained(tmp_path, "a", 60)
-    some = {name: run.rows[name][:, :controls] for name in ("random_flipped", "random_change")}
-    rows = {name: column for name, column in run.rows.items() if controls or "random" not in name}
-    judged = judge([replace(run, rows=rows | (some if controls else {}))])
+    random = run.rows.random
+    some = replace(random, flipped=random.flipped[:, :controls], change=random.change[:, :controls])
+    judged = judge([replace(run, rows=replace(run.rows, random=some if controls else None))])
     assert f"is open: {why}" in judged.sentence
     assert not judged.subspaces[0].counts
-    assert why in pages.verdict_page([judged.to_json()], {"c": b""})
+    page = pages.verdict_page([judged], {"c": b""})
+    assert why in page
+    assert "nan" not in page
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figures.png(figures.verdict(judged.to_json()))
+        figures.png(figures.verdict(judged))
 
 
 def test_several_subspaces_of_a_classifier_are_tested_together(tmp_path):
@@ -131,7 +137,7 @@ def test_what_nothing_named_explains_is_said(tmp_path):
     change = torch.where(place < 50, BUDGET / 2, 2 * BUDGET)
     judged = judge([explained(tmp_path, "a", 60, 10, change=change, **free)])
     assert (judged.unexplained.rate, judged.unexplained.of) == (pytest.approx(70 / 200), 200)
-    assert "35.0 % (" in pages.verdict_page([judged.to_json()], {"c": b""})
+    assert "35.0 % (" in pages.verdict_page([judged], {"c": b""})
     assert judge([explained(tmp_path, "b", 60, 10)]).unexplained is None
 
 
@@ -153,7 +159,7 @@ def test_other_people_are_refused(tmp_path):
 
 def test_people_of_another_seed_are_refused_though_their_numbers_agree(tmp_path):
     one = explained(tmp_path, "a", 3)
-    other = explained(tmp_path, "b", 3, before=one.rows["before"].roll(1))
+    other = explained(tmp_path, "b", 3, before=one.rows.before.roll(1))
     with pytest.raises(IceError, match="the people of a in b, got others: give all runs"):
         judge([one, other])
 
@@ -166,10 +172,10 @@ def test_nobody_to_compare_is_said(tmp_path):
 
 def test_rows_of_an_older_version_are_refused(tmp_path):
     run = explained(tmp_path, "a", 3)
-    facts = {"classifier": "c", "criterion": "a", "directions": 3, "oracles": [], "settings": {}}
-    write(run.folder / FILE, run.rows, facts)
+    header = {"classifier": "c", "criterion": "a", "directions": 3, "oracles": [], "settings": {}}
+    save_file(run.rows.to_tensors(), run.folder / FILE, metadata={"explanation": json.dumps(header)})
     for read in (lambda: load_explained(run.folder), lambda: finished(run.folder, {})):
-        with pytest.raises(IceError, match=r"rows of version 2, got version 1, which lacks .* explain again"):
+        with pytest.raises(Mismatch, match=r"rows of version 2, got version 1, which lacks .* explain again"):
             read()
 
 
@@ -189,7 +195,7 @@ def test_a_folder_has_a_verdict_for_each_classifier(tmp_path):
 
 def test_the_verdict_figure_has_a_bar_for_each_subspace(tmp_path):
     judged = judge([explained(tmp_path, "a", 100, 10), explained(tmp_path, "b", 60, 0)])
-    left, middle, _ = figures.verdict(judged.to_json()).axes
+    left, middle, _ = figures.verdict(judged).axes
     assert [bar.get_width() for bar in left.patches] == [50.0, 30.0]
     assert [label.get_text() for label in left.get_yticklabels()] == ["a", "b"]
     shown = [line.get_xdata() for line in middle.lines]
@@ -201,15 +207,35 @@ def test_finished_people_are_read_again_unless_settings_differ(tmp_path):
     run = explained(tmp_path, "a", 3)
     folder = tmp_path / "a"
     assert set(finished(folder, {})) == set(range(N))
-    assert torch.equal(finished(folder, {})[7]["effort"], run.rows["effort"][7:8])
+    assert torch.equal(finished(folder, {})[7].named.effort, run.rows.named.effort[7:8])
     (folder / "people").mkdir()
     (folder / "people" / "000000000.safetensors").write_bytes(b"half a file")
     assert len(finished(folder, {})) == N
-    with pytest.raises(IceError, match=r"the same settings \(counterfactual\.bound: 2\), got people found with None"):
+    with pytest.raises(Mismatch, match=r"the same settings \(counterfactual\.bound: 2\), got people found with None"):
         finished(folder, {"counterfactual.bound": 2})
 
 
 def test_a_p_value_of_nothing_is_not_a_number(tmp_path):
     run = explained(tmp_path, "a", 3)
-    rows = {name: column for name, column in run.rows.items() if "random" not in name}
-    assert math.isnan(summary(replace(run, rows=rows)).p)
+    assert math.isnan(summary(replace(run, rows=replace(run.rows, random=None))).p)
+
+
+def test_rows_come_back_from_their_file_under_the_names_they_always_had(tmp_path):
+    """Of everything that an explanation keeps, and of the columns alone that a verdict reads."""
+    n, m, k = 3, 2, 4
+    yes, some = torch.ones(n, dtype=torch.bool), torch.rand(n)
+    outcome = {"flipped": yes, "effort": some, "change": some}
+    columns = {"number": torch.arange(n), "before": some, "oracles": torch.rand(n, 1), **outcome}
+    columns |= {f"{kind}_{name}": column for kind in ("weights", "unrestricted") for name, column in outcome.items()}
+    columns |= {"u": torch.rand(n, 5), "t": torch.rand(n, k), "after": some, "evaluations": torch.arange(n)}
+    columns |= {"random_tried": yes, "random_flipped": yes[:, None].expand(n, m), "random_change": torch.rand(n, m)}
+    columns |= {"random_t": torch.rand(n, m, k)}
+    columns = {name: column.clone() for name, column in columns.items()}
+    write(tmp_path / FILE, Rows.from_tensors(columns), Header("c", "a", k, ("glasses",), {"x": 1}))
+    assert set(load_file(tmp_path / FILE)) == set(columns)
+    read = load_explained(tmp_path).rows
+    assert all(torch.equal(read.to_tensors()[name], column) for name, column in columns.items())
+    assert read.select(slice(1, 2)).random.t.shape == (1, m, k)
+    few = Rows.from_tensors({name: columns[name] for name in ("number", "before", "oracles", "flipped", "change")})
+    assert few.moves is few.random is few.weights is None
+    assert few.named.effort.isnan().all()

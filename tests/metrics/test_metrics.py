@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ice_lightning.metrics import counterfactual as metrics
+from ice_lightning import metrics
 
 YES = torch.tensor([True, True, False])
 
@@ -118,7 +118,7 @@ def transition(score, x, other, **settings):
     def probabilities(image):
         return torch.stack([-score(image), score(image)], 1).sigmoid()
 
-    at = metrics.sides(probabilities(x), probabilities(other), 1)
+    at = metrics.source_and_target(probabilities(x), probabilities(other), 1)
     return metrics.transition(probabilities, x, other, *at, **settings)
 
 
@@ -144,7 +144,7 @@ def test_the_classes_that_a_decision_leaves_and_enters():
     """Asked for class 1: who is of it leaves it for what x' is, or would be; who isn't leaves what x is for it."""
     before = torch.tensor([[0.2, 0.5, 0.3], [0.2, 0.5, 0.3], [0.5, 0.2, 0.3], [0.3, 0.2, 0.5]])
     after = torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.7, 0.2], [0.1, 0.8, 0.1], [0.6, 0.1, 0.3]])
-    source, target = metrics.sides(before, after, 1)
+    source, target = metrics.source_and_target(before, after, 1)
     assert source.tolist() == [1, 1, 0, 2]
     assert target.tolist() == [0, 2, 1, 1]
 

@@ -1,11 +1,14 @@
 import io
+import json
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from ice_lightning.discovery.metrics import RunMetrics
 from ice_lightning.reports import figures, pages
+from ice_lightning.solvers.stability import Stability
 from ice_lightning.synthetic import factor_index, factors_from_z, render
 
 
@@ -63,8 +66,9 @@ def test_a_spectrum_of_one_direction_can_be_drawn():
 
 
 def test_the_page_is_escaped_and_self_contained():
-    metrics = {
+    values = {
         "rank": 2,
+        "eigenvalues": [2.0, 1.0],
         "suppressed_rank": 3,
         "latent_dim": 9,
         "coordinates": 9,
@@ -73,15 +77,20 @@ def test_the_page_is_escaped_and_self_contained():
         "people_used": 4,
         "people_skipped": 1,
         "skipped_for_want_of": {"RegionColor <hat>": 1},
+        "energy_of_person": {"3": 1.0},
         "odd_people": [3],
+        "residual": 0.01,
         "products_per_person": 150,
         "passes": 7,
+        "stop": "converged",
         "stopped_early": "",
         "stability": {"angles": [2.0, 40.0], "people_per_half": 4},
         "peak_memory_mb": 812.3,
         "leakage": {"Landmarks <x> & co": 0.001},
         "seconds": {"solve": 1.0},
     }
+    metrics = RunMetrics.from_json(values)
+    assert json.loads(json.dumps(metrics.to_json())) == values
     page = pages.discovery_page("skin_color", "a <b> c", {"traversal": b"png"}, metrics, "x: <1>")
     assert "a &lt;b&gt; c" in page
     assert "Landmarks &lt;x&gt; &amp; co" in page
@@ -93,9 +102,9 @@ def test_the_page_is_escaped_and_self_contained():
 
 
 def test_a_picture_of_people_shows_each_and_the_angles():
-    energies, steady = {0: 1.0, 1: 1.1, 2: 3.0}, {"angles": [5.0, 20.0], "people_per_half": 4}
+    energies, stability = {0: 1.0, 1: 1.1, 2: 3.0}, Stability((5.0, 20.0), 4)
     before = pixels(figures.people(energies, [], None, "skin color"))
-    others = [({**energies, 1: 2.0}, [], None), (energies, [2], None), (energies, [], steady)]
+    others = [({**energies, 1: 2.0}, [], None), (energies, [2], None), (energies, [], stability)]
     for arguments in others:
         after = pixels(figures.people(*arguments, "skin color"))
         assert (after != before).any()

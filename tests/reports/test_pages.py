@@ -6,7 +6,12 @@ from itertools import pairwise
 
 import pytest
 
+from ice_lightning.discovery.metrics import DiscoveryMetrics, RunMetrics
+from ice_lightning.explanation import ClassifierVerdict, SubspaceVerdict
+from ice_lightning.explanation.significance import Significance
+from ice_lightning.metrics import Proportion
 from ice_lightning.reports import pages
+from ice_lightning.reports.page import CSS
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -31,24 +36,22 @@ class Outline(HTMLParser):
         assert self.open.pop() == tag
 
 
-RATE = {"rate": 0.5, "interval": [0.4, 0.6], "of": 20}
-RANDOM = {
-    "score": 0.9, "rank": 1, "controls": 20, "people": 20, "difference": 0.4, "difference_interval": [0.2, 0.6],
-    "random_rates": [0.0, 0.2], "random_rate": 0.1, "random_scores": [0.4, 0.6], "detectable": 0.7,
-}  # fmt: skip
-SUBSPACE = {
-    "criterion": "hair_<b>", "counts": True, "p": 0.01, "why_not": "", "random": RANDOM, **RATE,
-    "slices": {"smiling": RATE}, "controls": {"weights": RATE},
-}  # fmt: skip
-VERDICT = {"classifier": "mine_&", "sentence": "mine flips <often>.", "subspaces": [SUBSPACE], "people": 20,
-           "unexplained": None}  # fmt: skip
-
-
-FOUND = {
-    "rank": 2, "explained_energy": 0.5, "explained_energy_error": 0.0,
-    "leakage": {"hair_<b>": 0.1}, "people_used": 8, "stability": None,
-    "seconds": {"products": 1.0},
-}  # fmt: skip
+RATE = Proportion(0.5, 0.4, 0.6, 20)
+RANDOM = Significance(
+    score=0.9, p=0.01, rank=1, controls=20, people=20, difference=0.4, difference_interval=(0.2, 0.6),
+    random_rates=(0.0, 0.2), random_scores=(0.4, 0.6), detectable=0.7,
+)  # fmt: skip
+SUBSPACE = SubspaceVerdict(
+    criterion="hair_<b>", directions=3, flips=RATE, effort=1.0, controls={"weights": RATE}, significance=RANDOM, p=0.01,
+    counts=True, why_not="", slices={"smiling": RATE},
+)  # fmt: skip
+VERDICT = ClassifierVerdict("often_&<b>", 20, (SUBSPACE,), (0.5,))
+FOUND = RunMetrics(DiscoveryMetrics(
+    rank=2, eigenvalues=(2.0, 1.0), explained_energy=0.5, explained_energy_error=0.0, leakage={"hair_<b>": 0.1},
+    suppressed_rank=1, latent_dim=9, coordinates=9, people_used=8, people_skipped=0, skipped_for_want_of={},
+    energy_of_person={}, odd_people=(), stability=None, products_per_person=9, passes=3, residual=0.01,
+    stop="converged", stopped_early="",
+), {"products": 1.0}, 1.0)  # fmt: skip
 COMMAND = "python -m ice_lightning.run 'a<b'"
 
 
@@ -57,7 +60,7 @@ def page(request):
     if request.param == "comparison":
         runs = {"criterion=<b>": FOUND, "criterion=<often>": FOUND}
         return pages.comparison_page(b"png1", runs, dict.fromkeys(runs, "#s0"), "space=<b>", COMMAND)
-    return pages.verdict_page([VERDICT], {"mine_&": b"png1"}, {("mine_&", "hair_<b>"): b"png2"}, COMMAND)
+    return pages.verdict_page([VERDICT], {"often_&<b>": b"png1"}, {("often_&<b>", "hair_<b>"): b"png2"}, COMMAND)
 
 
 def test_a_page_is_well_formed_and_nothing_is_unescaped(page):
@@ -73,8 +76,8 @@ def test_a_page_asks_for_nothing(page):
         for name in ("src", "href"):
             if name in given:
                 assert given[name].startswith(("data:", "#"))
-    assert "url(" not in pages.CSS
-    assert "@import" not in pages.CSS
+    assert "url(" not in CSS
+    assert "@import" not in CSS
     assert "<script" not in page
 
 
@@ -106,7 +109,7 @@ def luminance(colour):
 
 
 def test_text_can_be_read_in_light_and_dark():
-    light, dark = (dict(re.findall(r"--(\w+):(#\w+)", part)) for part in pages.CSS.split("prefers-color-scheme:dark"))
+    light, dark = (dict(re.findall(r"--(\w+):(#\w+)", part)) for part in CSS.split("prefers-color-scheme:dark"))
     for name, theme in (("light", light), ("dark", dark)):
         for text in ("ink", "soft", "accent"):
             for ground in ("paper", "box"):

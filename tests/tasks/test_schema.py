@@ -15,7 +15,7 @@ from ice_lightning.classifiers import EMBEDDED
 from ice_lightning.criterions.term import PROJECTIONS
 from ice_lightning.discovery.module import PRECISIONS
 from ice_lightning.latents import check_room
-from ice_lightning.metrics.counterfactual import CONVENTIONS
+from ice_lightning.metrics import CONVENTIONS
 from ice_lightning.modules.classifier import KINDS
 from ice_lightning.population import GEOMETRIES
 from ice_lightning.run import check

@@ -58,5 +58,5 @@ def test_an_explanation_begins_with_it_at_once(compose, tmp_path, monkeypatch):
     )
     S = run(compose(*given, "explain.controls={subspaces: 0, weights: false, unrestricted: false}")).subspace
     assert torch.equal(S.directions, load_subspace(ASSETS / "subspaces" / "hair_color.safetensors").directions)
-    assert len(load_explained(tmp_path / "run").rows["number"]) == 1
+    assert len(load_explained(tmp_path / "run").rows.number) == 1
     assert not (tmp_path / "outputs").exists(), "nothing had to be found"

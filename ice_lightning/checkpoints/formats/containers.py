@@ -19,6 +19,7 @@ from safetensors import safe_open
 from ice_lightning.checkpoints.errors import Refused
 from ice_lightning.checkpoints.formats.pickles import Budget, Name, Record, load
 from ice_lightning.checkpoints.formats.tensors import KNOWN, Entry, Storage, storage_type
+from ice_lightning.checks import NotFound
 
 MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 """How torch's files before version 1.6 begin: a pickle of the number 0x1950a86a20f9469cfc6c."""
@@ -30,7 +31,7 @@ the largest header of a safetensors file, and the largest manifest."""
 def mapped(path: Path) -> memoryview:
     """A file's bytes, mapped into memory until nothing refers to them; raises Refused for no file or an empty one."""
     if not path.exists():
-        raise Refused("none", "check the path")
+        raise Refused("none", "check the path", NotFound)
     if not stat.S_ISREG(path.stat().st_mode):
         raise Refused("a folder or device", "pass the path of a file")
     if not path.stat().st_size:
