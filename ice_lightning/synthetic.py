@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ice_lightning.checks import IceError, at_least, one_of, problem
 from ice_lightning.labels import REGIONS
+from ice_lightning.progress import LOG, shown_log
 
 FACE = frozenset("skin l_brow r_brow l_eye r_eye eye_g nose mouth u_lip l_lip".split())
 HEAD = FACE | {"l_ear", "r_ear", "hair"}
@@ -454,8 +455,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (IceError, OSError) as error:
-        print(f"ice_lightning: {error}", file=sys.stderr)
-        sys.exit(2)
+    with shown_log():
+        try:
+            main()
+        except (IceError, OSError) as error:
+            LOG.error(error)
+            sys.exit(2)

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ice_lightning.checks import IceError, problem
+from ice_lightning.progress import LOG, shown_log
 
 if TYPE_CHECKING:
     from ice_lightning.modules.stylegan2 import Generator
 
 
+@shown_log()
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns its exit status."""
     parser = argparse.ArgumentParser(
@@ -42,10 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
             raise problem("a path OUT of its own", "that of IN", "name another one")
         return convert(args.checkpoint, args.out, args.to, args.verify)
     except IceError as error:
-        print(f"ice_lightning: {error}", file=sys.stderr)
+        LOG.error(error)
         return 2
     except OSError as error:
-        print(f"ice_lightning: {problem('a place to write to', f'{error}', 'name another OUT')}", file=sys.stderr)
+        LOG.error(problem("a place to write to", f"{error}", "name another OUT"))
         return 2
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -31,6 +31,8 @@ from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.parallel import one_by_one
 from ice_lightning.population import geometry, moving_layers, radius
 from ice_lightning.subspace import Subspace
+
+LOG = logging.getLogger("ice_lightning")
 
 
 class Explanation(pl.LightningModule):
@@ -241,8 +243,7 @@ class Explanation(pl.LightningModule):
             if not error <= verification.WORST:
                 if self.trainer.is_global_zero:
                     why = f"equal error rate {error:.0%}, more than {verification.WORST:.0%}"
-                    told = f"fva is left out: the identity network can't tell these people apart ({why})"
-                    print(told, file=sys.stderr)
+                    LOG.warning(f"fva is left out: the identity network can't tell these people apart ({why})")
                 return
         self.metrics["fva"] = metrics.FVA(threshold, convention=self.convention, **facts).to(self.device)
 

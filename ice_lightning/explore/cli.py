@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from getpass import getpass
 from importlib import resources
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ice_lightning.checks import IceError, at_least, problem
+from ice_lightning.progress import LOG, shown_log
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,9 +153,10 @@ def threads() -> int:
 
 def say(line: str) -> None:
     """Tell the user, who may send stdout elsewhere."""
-    print(f"ice_lightning: {line}", file=sys.stderr)
+    LOG.info(f"ice_lightning: {line}")
 
 
+@shown_log()
 def main(given: Sequence[str] | None = None) -> int:
     """Run the explorer until it is interrupted; bad input ends in one sentence and exit status 2."""
     args = arguments(given)
@@ -181,6 +182,6 @@ def main(given: Sequence[str] | None = None) -> int:
         say(f"http://127.0.0.1:{args.port} shows {len(explorer.sliders)} directions; Ctrl-C ends it")
         serve(explorer, args.port, (user, password) if args.auth else None)
     except IceError as error:
-        say(str(error))
+        LOG.error(error)
         return 2
     return 0

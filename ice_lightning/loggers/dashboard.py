@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ice_lightning.checks import IceError, problem
 from ice_lightning.files import atomic_write
+from ice_lightning.progress import LOG, shown_log
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
@@ -84,6 +85,7 @@ def specification(made: Workspace) -> dict[str, Any]:
     return spec
 
 
+@shown_log()
 def main() -> int:
     """Save the workspace at Weights & Biases, or its specification into a file."""
     parser = argparse.ArgumentParser(prog="python -m ice_lightning.loggers.dashboard", description=__doc__)
@@ -112,7 +114,7 @@ def main() -> int:
             fix = "try again later, or write the specification with --offline FILE"
             raise problem("an answer of Weights & Biases", " ".join(str(error).split()), fix) from error
     except IceError as error:
-        print(f"ice_lightning: {error}", file=sys.stderr)
+        LOG.error(error)
         return 2
     return 0
 

@@ -1,4 +1,4 @@
-"""What Weights & Biases is told of a run: settings, numbers, pictures, tables, and artifacts that know their inputs.
+"""What is recorded of a run at Weights & Biases: settings, numbers, pictures, tables, artifacts that know their inputs.
 
 A run writes an offline record and never waits for a server. With `mode=online` a second process uploads the record
 while the run goes on (upload.py), so that a dead or slow server costs the run nothing.
@@ -21,7 +21,7 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
 from ice_lightning.checks import one_of, problem
-from ice_lightning.loggers.upload import CLOSED, LOG
+from ice_lightning.loggers.upload import CLOSED, LOG, UPLOAD_LOG
 
 PICTURED, TOGETHER = 32, 8
 """At most so many rows of a table have pictures, which are drawn so many people at a time."""
@@ -61,11 +61,11 @@ class Tracker(WandbLogger):
         # Lightning leaves a mode, wandb its service, which ends with this process.
         left = ("WANDB_MODE", "WANDB_SERVICE")
         environment = {name: value for name, value in os.environ.items() if name not in left}
-        with (record / LOG).open("w") as log:
+        with (record / UPLOAD_LOG).open("w") as log:
             subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
             )
-        print(f"uploading to Weights & Biases meanwhile; what it says is in {record / LOG}", file=sys.stderr)
+        LOG.info(f"uploading to Weights & Biases meanwhile; what it says is in {record / UPLOAD_LOG}")
 
     def end(self, failed: bool = False) -> None:
         """Close the record, so that the next job of a sweep opens its own."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ice_lightning.checks import IceError
 from ice_lightning.ops import bias_act, loader, setup_filter, upfirdn2d
+from ice_lightning.progress import LOG, shown_log
 
 F = setup_filter([1, 3, 3, 1])
 ROUNDS = 15
@@ -80,7 +81,17 @@ def described() -> str:
         return str(error)
 
 
+@shown_log()
 def main() -> int:
+    """Print it; 0, 1 where native and torch operations differ, 2 for a mode that there isn't."""
+    try:
+        return compare()
+    except IceError as error:
+        LOG.error(error)
+        return 2
+
+
+def compare() -> int:
     """Print it; 1 where native and torch operations differ, else 0."""
     chosen, console = loader.mode(), Console(width=None if sys.stdout.isatty() else 120)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -111,8 +122,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except IceError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    sys.exit(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shlex
 import shutil
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from ice_lightning.checks import one_of, problem
 
+LOG = logging.getLogger("ice_lightning")
 MODES = ("auto", "python", "native")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SOURCES = Path(__file__).parents[1] / "csrc"
@@ -93,7 +95,7 @@ def kernels() -> Kernels:
             except (Unavailable, OSError) as error:
                 _found.append(Kernels(None, str(error)))
                 if mode() == "auto":
-                    print(f"native operations are left out, torch does their work: {error}", file=sys.stderr)
+                    LOG.warning(f"native operations are left out, torch does their work: {error}")
         return _found[0]
 
 
@@ -184,7 +186,7 @@ def built() -> Path:
         if not file.exists():
             for left in cache().glob(f"{name}-*"):  # by a build that was killed
                 shutil.rmtree(left, ignore_errors=True)
-            print("building native operations, once, about 20 seconds", file=sys.stderr)
+            LOG.warning("building native operations, once, about 20 seconds")
             with TemporaryDirectory(prefix=f"{name}-", dir=cache()) as scratch:
                 os.replace(build(Path(scratch)), file)
     return file

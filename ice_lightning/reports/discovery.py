@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import resource
 import sys
 from pathlib import Path
@@ -10,15 +11,18 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from matplotlib.figure import Figure
 
 from ice_lightning.checks import problem
+from ice_lightning.discovery.discover import subspace_of
 from ice_lightning.discovery.module import Discovery
-from ice_lightning.discovery.provenance import provenance
 from ice_lightning.files import LAST, atomic_write
 from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
 from ice_lightning.reports import figures, pages
 from ice_lightning.subspace import FILE, Subspace
-from ice_lightning.traversal import traverse, visible_strength
+from ice_lightning.traversal import traverse, walk
+
+LOG = logging.getLogger("ice_lightning")
 
 HELD_OUT = 1_000_000
 """Added to the seed for people who are shown but not used in the fit."""
@@ -29,6 +33,19 @@ def peak_memory_mb() -> float:
     unit = 1 if sys.platform == "darwin" else 1024
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
     return max(host, torch.cuda.max_memory_allocated() / 2**20) if torch.cuda.is_available() else host
+
+
+def spectrum_of(module: Discovery) -> Figure:
+    """Eigenvalues of a discovery that has found its subspace, kept ones and others."""
+    result, name = module.result, module.criterion.name.replace("_", " ")
+    projected, unprojected = (result.stats[key].tolist() for key in ("projected", "unprojected"))
+    return figures.spectrum(projected, unprojected, len(result.values), f"{name}: {len(result.values)} directions")
+
+
+def people_of(module: Discovery) -> Figure:
+    """Energies of the people of a discovery that has found its subspace, and how far its halves agree."""
+    title = f"{module.criterion.name.replace('_', ' ')}: who it was found on"
+    return figures.people(module.energies, module.metrics["odd_people"], module.result.stats["stability"], title)
 
 
 class SaveDiscovery(pl.Callback):
@@ -71,9 +88,7 @@ class SaveDiscovery(pl.Callback):
     def write(self, trainer: pl.Trainer, pl_module: Discovery) -> None:
         """Write the files of a run and tell the loggers."""
         name = pl_module.criterion.name
-        self.subspace = Subspace(
-            pl_module.result.vectors, pl_module.result.values, pl_module.space, provenance(pl_module, self.config)
-        )
+        self.subspace = subspace_of(pl_module, self.config)
         self.subspace.save(self.folder / FILE)
         with pl_module.stage("pictures", pl_module.people_used):
             pictures = self.pictures(pl_module)
@@ -93,9 +108,7 @@ class SaveDiscovery(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Say how to go on, where there is something to go on from."""
         if trainer.is_global_zero and isinstance(exception, KeyboardInterrupt) and (self.folder / LAST).exists():
-            print(
-                f"stopped; go on with the same settings and ckpt_path=last hydra.run.dir={self.folder}", file=sys.stderr
-            )
+            LOG.info(f"stopped; go on with the same settings and ckpt_path=last hydra.run.dir={self.folder}")
 
     def pictures(self, module: Discovery) -> dict[str, bytes]:
         """Draw and write traversal.png, spectrum.png and people.png; caption -> PNG."""
@@ -103,22 +116,14 @@ class SaveDiscovery(pl.Callback):
         seed = self.config["latents"]["seed"] + HELD_OUT
         with torch.no_grad():
             u = G.people(self.people, seed, space)
-        self.top = visible_strength(G, self.subspace, u)
-        strengths = [self.top * step for step in (-1, -0.5, 0, 0.5, 1)]
-        images = traverse(G, self.subspace, u, strengths)
+        strengths, images = walk(G, self.subspace, u)
+        self.top = strengths[-1]
         title = f"{name.replace('_', ' ')}: direction 0, people the search never saw"
-        result = module.result
         found = {
             "traversal": figures.traversal(images, figures.headings(strengths), title),
-            "spectrum": figures.spectrum(
-                result.stats["projected"].tolist(), result.stats["unprojected"].tolist(), len(result.values),
-                f"{name.replace('_', ' ')}: {len(result.values)} directions",
-            ),
-            "people": figures.people(
-                module.energies, module.metrics["odd_people"], result.stats["stability"],
-                f"{name.replace('_', ' ')}: who it was found on",
-            ),
-        }  # fmt: skip
+            "spectrum": spectrum_of(module),
+            "people": people_of(module),
+        }
         drawn = {caption: figures.png(figure) for caption, figure in found.items()}
         for caption, data in drawn.items():
             with atomic_write(self.folder / f"{caption}.png") as part:

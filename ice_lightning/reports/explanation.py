@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,6 +21,8 @@ from ice_lightning.files import atomic_write
 from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
 from ice_lightning.progress import Steps
 from ice_lightning.reports import figures, pages
+
+LOG = logging.getLogger("ice_lightning")
 
 
 class SaveExplanation(pl.Callback):
@@ -62,7 +64,7 @@ class SaveExplanation(pl.Callback):
             own = len(range(0, len(trainer.datamodule.latents), trainer.world_size))  # type: ignore[attr-defined]
             self.steps = Steps("people", own, len(rank_zero_people(self.before, trainer.world_size)))
             if self.before:
-                print(f"{len(self.before)} people were done before", file=sys.stderr)
+                LOG.info(f"{len(self.before)} people were done before")
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,

@@ -15,7 +15,7 @@ from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.reports import figures
 from ice_lightning.reports.films import film, there_and_back, write_gif, write_mp4
 from ice_lightning.subspace import Subspace
-from ice_lightning.traversal import traverse, visible_strength
+from ice_lightning.traversal import walk
 
 
 @torch.no_grad()
@@ -49,9 +49,8 @@ def write_traversal(
     name = subspace.provenance["criterion"].replace("_", " ")
     tiles, tops = {}, {}
     for i in directions:
-        top = strength or visible_strength(generator, subspace, u, i)
-        strengths = [top * step for step in (-1, -0.5, 0, 0.5, 1)]
-        images = traverse(generator, subspace, u, strengths, i)
+        strengths, images = walk(generator, subspace, u, i, strength)
+        top = strengths[-1]
         tiles[f"direction {i}"], tops[f"direction{i}"] = images[0], top
         sheet = figures.traversal(images, figures.headings(strengths), f"{name}: direction {i}")
         with atomic_write(folder / f"direction{i}.png") as part:

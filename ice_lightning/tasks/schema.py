@@ -26,7 +26,7 @@ class Kind:
     """What values a setting takes.
 
     Attributes:
-        said: after "expected NAME as".
+        description: after "expected NAME as".
         fits: whether a value, of plain YAML types, is one.
         example: as one would write it; "" for none.
         options: names to which a wrong one is compared.
@@ -34,7 +34,7 @@ class Kind:
         called: whether what lies below are the arguments of a `_target_`.
     """
 
-    said: str
+    description: str
     fits: Callable[[Any], bool]
     example: str = ""
     options: tuple[str, ...] = ()
@@ -54,9 +54,9 @@ def is_number(value: object) -> bool:
 
 def whole(least: int, most: int | None = None) -> Kind:
     """Whole numbers from `least` on, up to `most` where there is one."""
-    said = f"of at least {least}" if most is None else f"from {least} to {most}"
+    limits = f"of at least {least}" if most is None else f"from {least} to {most}"
     return Kind(
-        f"a whole number {said}", lambda v: is_whole(v) and least <= v and (most is None or v <= most), str(least)
+        f"a whole number {limits}", lambda v: is_whole(v) and least <= v and (most is None or v <= most), str(least)
     )
 
 
@@ -77,15 +77,17 @@ def choice(*options: str) -> Kind:
 
 def several(kind: Kind) -> Kind:
     """Lists, which may be empty."""
-    said = f"a list, each {kind.said}"
     return Kind(
-        said, lambda v: isinstance(v, list) and all(map(kind.fits, v)), f"[{kind.example}]", options=kind.options
+        f"a list, each {kind.description}",
+        lambda v: isinstance(v, list) and all(map(kind.fits, v)),
+        f"[{kind.example}]",
+        options=kind.options,
     )
 
 
 def optional(kind: Kind) -> Kind:
     """The same, or null."""
-    return replace(kind, said=f"{kind.said}, or null", fits=lambda v: v is None or kind.fits(v))
+    return replace(kind, description=f"{kind.description}, or null", fits=lambda v: v is None or kind.fits(v))
 
 
 def unsaid(kind: Kind) -> Kind:
@@ -262,7 +264,7 @@ def below(name: str, group: Mapping[str, Any], tree: Mapping[str, Any], entry: s
     for part in tree:
         kind = TABLE.get(joined(entry, part), GROUP)
         if part not in group and kind.needed:
-            raise problem(f"{joined(name, part)} as {kind.said}", "none", fix(joined(name, part), MISSING, kind))
+            raise problem(f"{joined(name, part)} as {kind.description}", "none", fix(joined(name, part), MISSING, kind))
 
 
 def joined(name: str, part: str) -> str:
@@ -273,7 +275,9 @@ def joined(name: str, part: str) -> str:
 def accept(name: str, value: Any, kind: Kind) -> None:
     """Refuse a value that isn't of its kind."""
     if value == MISSING or not kind.fits(value):
-        raise problem(f"{name} as {kind.said}", "none" if value == MISSING else shown(value), fix(name, value, kind))
+        raise problem(
+            f"{name} as {kind.description}", "none" if value == MISSING else shown(value), fix(name, value, kind)
+        )
 
 
 def shown(value: Any) -> str:
