@@ -20,6 +20,13 @@ def embedded_classifier(name: str) -> Classifier:
 
     Args:
         name: smiling, narrow_eyes, glasses, or smiling_biased: trained where 95 % of the smiling have dark hair.
+
+    Raises:
+        IceError: for another name.
+
+    Example:
+        >>> embedded_classifier("glasses")(torch.zeros(2, 3, 128, 128)).shape
+        torch.Size([2])
     """
     one_of("classifier", name, EMBEDDED)
     network = load_network(ASSETS / f"{name}.safetensors", name, Classifier)
@@ -46,13 +53,17 @@ def load_classifier(
     Args:
         path: weights (.safetensors, .pt, .pth) for `network`; without one, TorchScript or an exported program (.pt2).
         network: an instance; in a config, its `_target_` and arguments.
-        size: see Scored.
-        mean: see Scored.
-        std: see Scored.
-        kind: see Scored.
-        target: see Scored.
+        size: side at which it works, in pixels; None for that of the image.
+        mean: of its normalisation, per channel, of values in 0..1.
+        std: of its normalisation.
+        kind: binary (one logit), multiclass (the target's logit less the largest other) or regression (the number less
+            the target).
+        target: the class, from 0, or the number from which on the decision is positive; None for binary.
         name: what reports call it; the configuration carries it.
         trust: that a program may be executed.
+
+    Returns:
+        Images (N, 3, H, W) in 0..1 -> scores (N,).
 
     Raises:
         IceError: for no file, weights that don't fit, a program that isn't trusted, or one that can't be read.
@@ -60,7 +71,7 @@ def load_classifier(
     if path is None or not Path(path).is_file():
         raise problem("a classifier's file (weights, TorchScript or .pt2)", path or "none", "set classifier.path")
     if network is not None:
-        module = filled_with(Path(path), network)
+        module = load_pretrained(Path(path), network)
     elif Path(path).suffix == ".safetensors":
         raise problem("a network for these weights", "none", "set +classifier.network._target_=MODULE.CLASS")
     elif not trust:
@@ -90,8 +101,16 @@ def program(path: Path) -> nn.Module:
         raise problem(f"{what} at {path}", type(error).__name__, fix) from error
 
 
-def filled_with(path: Path, network: nn.Module) -> nn.Module:
-    """The network with the weights of a file, in eval mode."""
+def load_pretrained(path: Path, network: nn.Module) -> nn.Module:
+    """A network with the weights of a file, in eval mode.
+
+    Args:
+        path: of weights (.safetensors, .pt, .pth).
+        network: of the same shapes; its own weights are replaced.
+
+    Raises:
+        IceError: when they don't fit.
+    """
     what = f"weights for {type(network).__name__}"
     try:
         network.load_state_dict(read_weights(path, what))
@@ -103,6 +122,10 @@ def filled_with(path: Path, network: nn.Module) -> nn.Module:
 
 def timm_classifier(model_name: str, num_classes: int = 1) -> nn.Module:
     """A network of the timm library by its name, without weights.
+
+    Args:
+        model_name: as timm.list_models() has it.
+        num_classes: outputs.
 
     Raises:
         IceError: when timm isn't installed, or doesn't know the name.
