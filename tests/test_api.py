@@ -20,6 +20,7 @@ from ice_lightning.checks import IceError
 from ice_lightning.criterions import Activate, Criterion, RegionColor
 from ice_lightning.explanation import ControlSettings, load_explained
 from ice_lightning.run import run
+from ice_lightning.solvers import FullJacobian
 from ice_lightning.subspace import Subspace
 
 CONTROLS = ControlSettings(subspaces=10, people=3, weights=False, unrestricted=False)
@@ -80,8 +81,11 @@ def test_outcomes_in_random_subspaces_are_taken_from_another(generator, subspace
 
 def test_terms_and_functions_of_ones_own(generator, faces):
     own = Criterion("nose", "", {"color": Activate(RegionColor(["nose"]))}, activate_ratio=0.1)
-    S = discover(generator, own, 1, solver="exact", space="w", geometry="euclidean")
-    assert S.provenance["config"]["criterion"] == {"name": "nose"}
+    S = discover(generator, own, 1, solver=FullJacobian(memory="2GB"), space="w", geometry="euclidean", faces=faces)
+    config = S.provenance["config"]
+    assert config["criterion"] == {"name": "nose"}
+    assert config["solver"] == {"_target_": "ice_lightning.solvers.FullJacobian", "chunk": None, "memory": "2GB"}
+    assert config["faces"] == {"_target_": "ice_lightning.modules.faces.Faces"}
     nothing = ControlSettings(subspaces=0, weights=False, unrestricted=False)
     E = explain(generator, lambda x: x[:, 0].mean((1, 2)) - 0.5, S, 2, name="red", controls=nothing, criterion=own)
     assert E.explained.classifier == "red"

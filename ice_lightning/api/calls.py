@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +97,18 @@ def discover(
     check(progress=progress)
     instance("the name of a preset or a Criterion", criterion, (str, Criterion), "task=list names the presets")
     instance("a solver", solver, (str, BlockKrylov, FullJacobian), "pass krylov or exact, or an instance of one")
-    with undisturbed():
-        generator = as_generator(generator)
-        faces = as_faces(faces, generator)
     groups = {"criterion": criterion, "solver": solver}
     cfg = composed(**{group: name for group, name in groups.items() if isinstance(name, str)})
+    with undisturbed():
+        generator, embedded = as_generator(generator), faces is None
+        faces = as_faces(faces, generator)
     cfg.space, cfg.geometry, cfg.layers, cfg.precision = space, geometry, layers, precision
-    cfg.latents.count, cfg.latents.seed, cfg.generator = people, seed, generator_settings(generator)
-    config = resolved(cfg)
+    cfg.latents.count, cfg.latents.seed = people, seed
+    config = resolved(cfg) | {"generator": generator_settings(generator)}
+    if not isinstance(solver, str):
+        config["solver"] = {"_target_": f"ice_lightning.solvers.{type(solver).__name__}"} | asdict(solver)
+    if not embedded:
+        config["faces"] = {"_target_": f"{type(faces).__module__}.{type(faces).__qualname__}"}
     with undisturbed(generator, faces):
         if isinstance(criterion, str):
             chosen, moving = build_criterion(cfg.criterion, faces, generator.img_resolution), layers_of(cfg, generator)
@@ -176,13 +181,9 @@ def explain(
     if alike is not None:
         instance("an Explanation as alike", alike, Explanation, "pass one that explain returned")
     with undisturbed():
-        generator = as_generator(generator)
-        subspace, faces, network = (
-            as_subspace(subspace, generator),
-            as_faces(faces, generator),
-            as_classifier(classifier),
-        )
-        others, search = as_oracles(oracles), _method(method)
+        generator, others, search = as_generator(generator), as_oracles(oracles), _method(method)
+        subspace, network = as_subspace(subspace, generator), as_classifier(classifier)
+        faces = as_faces(faces, generator)
         if isinstance(criterion, str):
             criterion = build_criterion(composed(criterion=criterion).criterion, faces, generator.img_resolution)
         elif criterion is None:
