@@ -95,7 +95,12 @@ class Steps:
             self.bar.start()
 
     def at(self, done: int, note: str = "") -> None:
-        """Show that `done` steps are done, and a note of what came of them."""
+        """Show how far it is.
+
+        Args:
+            done: steps, those before among them.
+            note: of what came of them.
+        """
         self.bar.update(self.task, completed=done, note=note)
         now = time.monotonic()
         if self.console.is_terminal or (now - self.last_printed_at < EVERY and done < self.total):

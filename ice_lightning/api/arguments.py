@@ -87,14 +87,30 @@ def as_generator(generator: object) -> AnyGenerator:
 
 
 def as_subspace(subspace: object, generator: AnyGenerator) -> Subspace:
-    """A subspace, which is the generator's."""
+    """A subspace, which is the generator's.
+
+    Args:
+        subspace: of any type.
+        generator: that it has to be found on.
+
+    Raises:
+        IceError: for something else, or a subspace of another generator.
+    """
     made = instance("a Subspace", subspace, Subspace, "take it from discover or load_subspace")
     made.check_generator(generator.fingerprint)
     return made
 
 
 def as_faces(faces: object, generator: AnyGenerator) -> Faces:
-    """The face models; for None the embedded ones, of the embedded generator alone."""
+    """The face models; for None the embedded ones, of the embedded generator alone.
+
+    Args:
+        faces: of any type.
+        generator: whose pictures they see.
+
+    Raises:
+        IceError: for something else, or None with another generator.
+    """
     fix = "pass faces=, of ice_lightning.faces: landmark_faces(...) or pretrained_faces(...)"
     if faces is not None:
         return instance("face models as Faces", faces, Faces, fix)
@@ -104,7 +120,19 @@ def as_faces(faces: object, generator: AnyGenerator) -> Faces:
 
 
 def as_classifier(classifier: object, what: str = "a classifier") -> nn.Module:
-    """A classifier by the name of an embedded one, a module, or a function of images as a module."""
+    """A classifier by the name of an embedded one, a module, or a function of images as a module.
+
+    Args:
+        classifier: of any type.
+        what: the sentence says that it expected.
+
+    Raises:
+        IceError: for a name that isn't known, or what can't be called.
+
+    Example:
+        >>> as_classifier(lambda images: images.mean((1, 2, 3)))(torch.zeros(2, 3, 8, 8)).tolist()
+        [0.0, 0.0]
+    """
     if isinstance(classifier, str):
         return embedded_classifier(classifier)
     if isinstance(classifier, type) or not callable(classifier):

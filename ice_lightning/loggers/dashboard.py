@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 def workspace(entity: str, project: str) -> Workspace:
     """The workspace of a project, its keys being those that runs log.
 
+    Args:
+        entity: a team, or a user.
+        project: of it.
+
     Raises:
         IceError: where wandb-workspaces isn't installed.
     """

@@ -152,6 +152,10 @@ def of_type(hint: Any, default: Any) -> Kind:
 def suits(value: Any, hint: Any) -> bool:
     """Whether a plain value is of an annotated type; true where this can't be told.
 
+    Args:
+        value: as YAML has it.
+        hint: the annotation.
+
     Example:
         >>> suits([1, 2], list[int]), suits([1, "a"], list[int])
         (True, False)

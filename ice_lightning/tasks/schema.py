@@ -299,6 +299,10 @@ def below(name: str, group: Mapping[str, Any], tree: Mapping[str, Any], entry: s
 def joined(name: str, part: str) -> str:
     """The name of a setting in a group.
 
+    Args:
+        name: of the group, "" for the outermost.
+        part: the setting's own.
+
     Example:
         >>> joined("solver", "rows"), joined("", "space")
         ('solver.rows', 'space')
