@@ -88,10 +88,9 @@ def discover(
         IceError: in one sentence.
 
     Example:
-        >>> from ice_lightning import discover, load_generator
-        >>> S = discover(load_generator("embedded"), "hair_color", people=1)
-        >>> S.space, S.directions.shape[0]
-        ('s', 1408)
+        G = load_generator("embedded")
+        S = discover(G, "hair_color", people=8, progress=True)
+        y = G(S.edit(G.people(4, 0, "s"), direction=0, strength=2.0), space="s")
     """
     check(people=people, seed=seed, space=space, geometry=geometry, layers=layers, precision=precision)
     check(progress=progress)
@@ -165,12 +164,9 @@ def explain(
         IceError: in one sentence.
 
     Example:
-        >>> from ice_lightning import discover, explain, load_generator
-        >>> from ice_lightning.explanation import ControlSettings
-        >>> G = load_generator("embedded")
-        >>> E = explain(G, "smiling", discover(G, "hair_color", 1), 2, controls=ControlSettings(subspaces=0))
-        >>> E.summary.flips.of
-        2
+        E = explain(G, "smiling", S, people=64)
+        print(E.sentence)
+        before, after = E.counterfactuals(8)
     """
     check(people=people, name=name, seed=seed, directions=directions)
     if controls is None:
