@@ -42,7 +42,7 @@ from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.reports import figures
 from ice_lightning.solvers import BlockKrylov, FullJacobian
 from ice_lightning.subspace import Subspace
-from ice_lightning.tasks.build import build_criterion, built, composed, criterion_of, layers_of
+from ice_lightning.tasks.build import build, build_criterion, composed, criterion_of, layers_of
 from ice_lightning.tasks.settings import resolved
 
 EXPLAINED = 1_000_000
@@ -115,7 +115,7 @@ def discover(
             chosen, moving = criterion, None if layers in (None, "all") else str(layers)
             config["criterion"] = {"name": criterion.name}
         module = search_subspace(
-            generator, faces, chosen, built(cfg.solver) if isinstance(solver, str) else solver,
+            generator, faces, chosen, build(cfg.solver) if isinstance(solver, str) else solver,
             LatentDataModule(generator, space, people, seed), _trainer(generator, [StageProgress()] * progress),
             space=space, layers=moving, precision=precision, geometry=geometry,
         )  # fmt: skip
@@ -310,7 +310,7 @@ def invert(
 def _method(method: object) -> CounterfactualMethod:
     """A way to search, by its name or as an object."""
     if isinstance(method, str):
-        found: CounterfactualMethod = built(composed(counterfactual=method).counterfactual)
+        found: CounterfactualMethod = build(composed(counterfactual=method).counterfactual)
         return found
     if isinstance(method, type) or not callable(method):
         fix = "pass gradient, line or paper, or an instance of ice_lightning.counterfactuals"

@@ -146,7 +146,7 @@ def of_type(hint: Any, default: Any) -> Kind:
         'a whole number or null'
     """
     example = shown(default).strip("'") if isinstance(default, str | int | float | list | tuple) else ""
-    return Kind(worded(hint), lambda value: suits(value, hint), example)
+    return Kind(in_words(hint), lambda value: suits(value, hint), example)
 
 
 def suits(value: Any, hint: Any) -> bool:
@@ -178,15 +178,15 @@ def is_list(hint: Any) -> bool:
     return any((get_origin(hint) or hint) is kind for kind in (list, tuple, Sequence))
 
 
-def worded(hint: Any) -> str:
+def in_words(hint: Any) -> str:
     """An annotated type in words."""
     inner = get_args(hint)
     if get_origin(hint) in (Union, UnionType):
-        return " or ".join(dict.fromkeys(worded(each) for each in inner))
+        return " or ".join(dict.fromkeys(in_words(each) for each in inner))
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, inner))}"
     if is_list(hint):
-        return f"a list, each {worded(inner[0])}" if inner else "a list"
+        return f"a list, each {in_words(inner[0])}" if inner else "a list"
     for kind, words, _ in PLAIN:
         if hint is kind:
             return words

@@ -216,6 +216,6 @@ def criterion_of(subspace: Subspace, faces: Faces, resolution: int) -> Criterion
     return build_criterion(DictConfig(dict(config)), faces, resolution)
 
 
-def built(node: DictConfig) -> Any:
+def build(node: DictConfig) -> Any:
     """What a part of the settings names."""
     return instantiate(node)

@@ -99,7 +99,7 @@ def optional(kind: Kind) -> Kind:
     return replace(kind, description=f"{kind.description}, or null", fits=lambda v: v is None or kind.fits(v))
 
 
-def unsaid(kind: Kind) -> Kind:
+def omittable(kind: Kind) -> Kind:
     """The same, where the setting may be missing."""
     return replace(kind, needed=False)
 
@@ -146,11 +146,11 @@ TABLE: dict[str, Kind] = {
     "criterion.rank": optional(whole(1)),
     "criterion.size": whole(4),
     "criterion.layers": optional(LAYERS),
-    "criterion.whole_maps": unsaid(SWITCH),
+    "criterion.whole_maps": omittable(SWITCH),
     "criterion.activate": TERMS,
     "criterion.activate.*": optional(GROUP),
     "criterion.activate.*.term": TARGET,
-    "criterion.activate.*.weight": unsaid(above_zero("1")),
+    "criterion.activate.*.weight": omittable(above_zero("1")),
     "criterion.suppress": optional(GROUP),
     "criterion.suppress.*": optional(GROUP),
     "criterion.suppress.*.term": TARGET,
@@ -197,7 +197,7 @@ TABLE: dict[str, Kind] = {
     "solver.tolerance": SHARE,
     "solver.passes": whole(4),
     "solver.chunk": optional(whole(1)),
-    "classifier": unsaid(optional(TARGET)),
+    "classifier": omittable(optional(TARGET)),
     "classifier.network": optional(TARGET),
     "classifier.size": optional(whole(1)),
     "classifier.kind": choice("binary", "multiclass", "regression"),
