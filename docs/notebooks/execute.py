@@ -73,8 +73,8 @@ def shown(value: Any) -> Notebook:
     if hasattr(value, "savefig"):
         png = io.BytesIO()
         value.savefig(png, format="png")
-        size = " x ".join(f"{inches:g}" for inches in value.get_size_inches())
-        return {"image/jpeg": base64.b64encode(jpeg(png.getvalue())).decode(), "text/plain": f"<Figure {size} inches>"}
+        title = value.get_suptitle() or value.axes[0].get_title(loc="left")
+        return {"image/jpeg": base64.b64encode(jpeg(png.getvalue())).decode(), "text/plain": f"<Figure: {title}>"}
     if hasattr(value, "_repr_html_"):
         markup = small(value._repr_html_()).splitlines(keepends=True)
         return {"text/html": markup, "text/plain": f"<{type(value).__name__}>"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,8 @@ def output_of(output: dict[str, Any]) -> str:
     if "text/html" in data:
         return f"<div>{''.join(data['text/html'])}</div>"
     if "image/jpeg" in data:
-        return (
-            f'<p><img alt="{"".join(data["text/plain"])[1:-1]}" src="data:image/jpeg;base64,{data["image/jpeg"]}"></p>'
-        )
+        alt = html.escape("".join(data["text/plain"]).removeprefix("<Figure: ").removesuffix(">"))
+        return f'<p><img alt="{alt}" src="data:image/jpeg;base64,{data["image/jpeg"]}"></p>'
     return block("".join(data["text/plain"]), "text")
 
 
