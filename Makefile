@@ -35,6 +35,7 @@ docs: .venv/.installed
 
 docs-assets: .venv/.installed
 	$(BIN)/python docs/assets.py
+	$(BIN)/python docs/notebooks/execute.py
 
 real-faces: .venv/.installed
 	$(BIN)/python experiments/real_faces/get.py

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -41,26 +40,6 @@ def problem(expected: str, got: object, fix: str, kind: type[IceError] = IceErro
         'expected a subspace at run, got none: pass another folder'
     """
     return kind(f"expected {expected}, got {got}: {fix}")
-
-
-def exit_status(command: Callable[[], int]) -> int:
-    """Run a command; bad input ends in its sentence on stderr and status 2.
-
-    Args:
-        command: returns an exit status.
-
-    Returns:
-        The command's own status, or 2.
-
-    Example:
-        >>> exit_status(lambda: 0)
-        0
-    """
-    try:
-        return command()
-    except IceError as error:
-        print(f"ice_lightning: {error}", file=sys.stderr)
-        return 2
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

@@ -21,6 +21,13 @@ def embedded_classifier(name: str) -> Classifier:
 
     Args:
         name: smiling, narrow_eyes, glasses, or smiling_biased: trained where 95 % of the smiling have dark hair.
+
+    Raises:
+        IceError: for another name.
+
+    Example:
+        >>> embedded_classifier("glasses")(torch.zeros(2, 3, 128, 128)).shape
+        torch.Size([2])
     """
     one_of("classifier", name, EMBEDDED)
     network = load_network(ASSETS / f"{name}.safetensors", name, Classifier)
@@ -47,16 +54,17 @@ def load_classifier(
     Args:
         path: weights (.safetensors, .pt, .pth) for `network`; without one, TorchScript or an exported program (.pt2).
         network: an instance; in a config, its `_target_` and arguments.
-        size: the resolution that it works at; None for that of the image.
+        size: the resolution that it works at, in pixels; None for that of the image.
         mean: of the normalisation, per channel, of values in 0..1.
         std: of the normalisation, per channel, of values in 0..1.
-        kind: what its output means: binary, multiclass or regression; see Scored.
-        target: the class, from 0, of a multiclass one, or the number from which on a regression's decision is positive.
+        kind: binary (one logit), multiclass (the target's logit less the largest other) or regression (the number less
+            the target).
+        target: the class, from 0, or the number from which on the decision is positive; None for binary.
         name: what reports call it; the configuration carries it.
         trust: that a program may be executed.
 
     Returns:
-        The classifier.
+        Images (N, 3, H, W) in 0..1 -> scores (N,).
 
     Raises:
         IceError: for no file, weights that don't fit, a program that isn't trusted, or one that can't be read.

@@ -11,11 +11,14 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-from ice_lightning.checks import NotFound, Unreadable, problem
+from ice_lightning.checks import NotFound, Unreadable, one_of, problem
+from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.ops.sampling import resize
 
 KINDS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 """Extensions of the pictures that are taken from a folder."""
+STARTS = 128
+"""People of the generator of whom the one nearest to a picture is where its search starts."""
 SQUARED = 4.0
 """Weight of squared pixels beside absolute ones in `distance`; ours, not a published one, as is the next."""
 FEATURES = 0.2
@@ -160,3 +163,37 @@ def invert(
         images = draw(u).clamp(0, 1)
         psnr = -10 * (images - target).square().mean((1, 2, 3)).clamp_min(1e-10).log10()
     return Inverted(u, images, psnr)
+
+
+def invert_pictures(
+    generator: AnyGenerator,
+    pictures: Tensor,
+    space: str,
+    features: Callable[[Tensor], Sequence[Tensor]],
+    steps: int = 200,
+    rate: float = 0.05,
+    tell: Callable[[int, float], None] = lambda step, loss: None,
+) -> Inverted:
+    """Latents of a generator whose images are the pictures, by `invert` from the nearest of its own people.
+
+    Args:
+        generator: frozen.
+        pictures: (N, 3, H, W) in 0..1, at the generator's resolution.
+        space: of the latents that are returned, one of the generator's.
+        features: images -> maps (N, C, h, w), of any number.
+        steps: gradients, at least 1.
+        rate: of Adam, in standard deviations of the population, above 0.
+        tell: called with each step's number and mean loss.
+
+    Returns:
+        Latents (N, n) in `space`, and how well they draw their pictures.
+
+    Raises:
+        IceError: for a space that the generator doesn't have.
+    """
+    one_of("space", space, generator.spaces)
+    between = through(space, generator.spaces)
+    with torch.no_grad():
+        population = generator.people(STARTS, 0, between)
+    found = invert(lambda v: generator(v, between), pictures, population, features, steps, rate, tell=tell)
+    return found._replace(u=generator.convert(found.u, between, space)) if between != space else found

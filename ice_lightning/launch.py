@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,30 @@ INTERRUPTED = (
 
 LEFT_BEHIND = ("LOCAL_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE")
 """Set by Lightning for the ranks that it starts; the next job of a sweep would take itself for one of them."""
+
+
+NEEDLESS = (
+    *("num_workers", "configure_optimizers", "in eval mode", "LeafSpec", "returned `None`"),
+    "was called before the ``update`` method",  # of a metric over those who flip, where nobody does
+)
+"""Words of warnings about runs without an optimiser, worker processes, layers in train mode, or anyone to measure."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within, Lightning keeps needless warnings to itself; after it, filters and log level are as they were."""
+    import pytorch_lightning  # noqa: F401 (which sets the level of its log when it is imported first)
+
+    log = logging.getLogger("pytorch_lightning")
+    level = log.level
+    with warnings.catch_warnings():
+        for words in NEEDLESS:
+            warnings.filterwarnings("ignore", message=f"(?s).*{words}.*")
+        log.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            log.setLevel(level)
 
 
 def command(folder: Path) -> list[str]:
@@ -58,7 +83,16 @@ def own_ranks(folder: Path) -> Iterator[None]:
 
 
 def check_shares(processes: int, people: int, name: str) -> None:
-    """Refuse more processes than people."""
+    """Refuse more processes than people.
+
+    Args:
+        processes: at least 1.
+        people: at least 1.
+        name: of the setting that says how many people.
+
+    Raises:
+        IceError: in one sentence.
+    """
     if processes > people:
         fix = f"raise {name} or lower trainer.devices"
         raise problem(f"at least as many people as processes ({processes})", people, fix)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,12 +15,25 @@ from torch import Tensor
 
 from ice_lightning.checks import at_least, problem
 
+LOG = logging.getLogger("ice_lightning")
+
 
 def one_by_one(function: Callable[..., Any], *people: Tensor) -> list[Any]:
-    """A function of everyone's rows at once, but on a CPU of each person's by themselves, a person per thread.
+    """Apply a function to everyone's rows at once, but on a CPU to each person's alone, a person per thread.
 
     There a batch gains little, since even a few images fill the cores, and its rounding depends on who else is in it:
     one by one, everyone's counterfactual is the same to the bit however people are divided.
+
+    Args:
+        function: of rows (M, ...) of each tensor.
+        people: tensors (N, ...) with a row for each person.
+
+    Returns:
+        What the function returns, of all people or of one person each; in the order of the people.
+
+    Example:
+        >>> [float(each) for each in one_by_one(torch.sum, torch.tensor([[1.0, 2.0], [3.0, 4.0]]))]
+        [3.0, 7.0]
     """
     if people[0].device.type != "cpu":
         return [function(*people)]
@@ -38,13 +51,17 @@ class Batch:
     """How many products are taken at once; halved for good where memory runs out.
 
     Attributes:
-        size: at least 1.
+        size: products, at least 1.
     """
 
     size: int = 1
 
     def over(self, product: Callable[[Tensor], Tensor], V: Tensor) -> Tensor:
-        """product(V) (m, k) for V (n, k), a few columns at a time.
+        """Take product(V) (m, k) for V (n, k), a few columns at a time.
+
+        Args:
+            product: (n, j) -> (m, j).
+            V: (n, k).
 
         Raises:
             IceError: when memory runs out at one column.
@@ -61,7 +78,7 @@ class Batch:
                     fix = "lower latents.batch or criterion.size, or choose a smaller generator or a larger device"
                     raise problem("memory for one product", "none left", fix) from error
                 self.size //= 2
-                print(f"out of memory: {self.size} products at once from here on", file=sys.stderr)
+                LOG.warning(f"out of memory: {self.size} products at once from here on")
         return torch.cat(parts, 1)
 
 
@@ -71,15 +88,28 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def as_bytes(text: str) -> float:
-    """Bytes of a size such as 500MB or 4GB; raises IceError for anything else."""
-    given = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)i?B", str(text), re.IGNORECASE)
-    if not given or not float(given[1]):
+    """Bytes of an amount of memory such as 500MB or 4GB; raises IceError for anything else.
+
+    Example:
+        >>> as_bytes("1.5 kB")
+        1536.0
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)i?B", str(text), re.IGNORECASE)
+    if not match or not float(match[1]):
         raise problem("an amount of memory such as 4GB", f"'{text}'", "write it like that")
-    return float(given[1]) * 1024.0 ** " KMGT".index(given[2].upper() or " ")
+    return float(match[1]) * 1024.0 ** " KMGT".index(match[2].upper() or " ")
 
 
 def check_products(chunk: int | None, memory: str) -> None:
-    """Refuse a solver's settings for how many products are taken at a time, where they allow none."""
+    """Refuse a solver's settings for how many products are taken at a time, where they allow none.
+
+    Args:
+        chunk: products at a time, at least 1; None for what suits the device.
+        memory: for their graphs, such as 4GB.
+
+    Raises:
+        IceError: in one sentence.
+    """
     if chunk is not None:
         at_least("solver.chunk", chunk, 1)
     as_bytes(memory)
@@ -105,10 +135,17 @@ def choose_parallelism(device: torch.device, chunk: int | None, memory: float, g
     one person, and as many products as memory holds graphs.
 
     Args:
-        device: where.
-        chunk: products that the user wants at once, None for what suits the device.
-        memory: see above.
-        graph: see above.
+        device: on which products are taken.
+        chunk: products that the user wants at once, at least 1; None for what suits the device.
+        memory: bytes that graphs may fill.
+        graph: bytes of the graph of one forward pass.
+
+    Returns:
+        Products and people at once, both at least 1.
+
+    Example:
+        >>> choose_parallelism(torch.device("cuda"), None, memory=4e9, graph=1e9)
+        Parallelism(products=4, people=1)
     """
     fit = max(1, int(memory / max(graph, 1)))
     if device.type == "cpu":
@@ -118,7 +155,20 @@ def choose_parallelism(device: torch.device, chunk: int | None, memory: float, g
 
 
 def map_threads(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> list[Any]:
-    """[function(item) ...], each item on a thread of its own, of which torch uses no other."""
+    """Apply a function to items, each on a thread of its own, of which torch uses no other.
+
+    Args:
+        function: of one item.
+        items: of any kind.
+        threads: at least 1; with 1 this is a plain loop.
+
+    Returns:
+        [function(item) ...], in the order of the items.
+
+    Example:
+        >>> map_threads(len, ["a", "bc"], threads=2)
+        [1, 2]
+    """
     if threads == 1:
         return [function(item) for item in items]
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:

@@ -42,6 +42,9 @@ def renamed(
         names: what to put in place of what, wherever it stands.
         groups: the same for a group, or the first part of a dotted name.
 
+    Returns:
+        The copy.
+
     Example:
         >>> renamed({"solver._target_": "ice_lightning.krylov.BlockKrylov", "method.bound": None})
         {'solver._target_': 'ice_lightning.solvers.BlockKrylov', 'counterfactual.bound': None}

@@ -5,6 +5,7 @@ Only Hydra is imported up here, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ice_lightning.launch import INTERRUPTED, interruption, keep_freed_memory
+from ice_lightning.progress import is_rank_zero, shown_log
 from ice_lightning.tasks.arguments import check_arguments
 from ice_lightning.tasks.base import Result, command
 from ice_lightning.tasks.discover import discover
@@ -27,6 +29,8 @@ from ice_lightning.tasks.schema import check_values
 from ice_lightning.tasks.settings import resolved
 from ice_lightning.tasks.traverse import traverse
 from ice_lightning.tasks.verdict import judge
+
+LOG = logging.getLogger("ice_lightning")
 
 
 def run(cfg: DictConfig) -> Result:
@@ -54,16 +58,22 @@ def check(plain: dict[str, Any]) -> None:
 
 @hydra.main(version_base="1.3", config_path="pkg://ice_lightning.conf", config_name="config")
 def _hydra_main(cfg: DictConfig) -> None:
+    with shown_log():  # as `main` does, of which a launcher's other processes know nothing
+        show(cfg)
+
+
+def show(cfg: DictConfig) -> None:
+    """Run one job and print its result."""
     if sys.stderr.isatty() and cfg.task.name != "list":
-        print("loading torch and the networks ...", file=sys.stderr)  # for seconds nothing else is to be seen
+        LOG.info("loading torch and the networks ...")  # for seconds nothing else is to be seen
     try:
         result = run(cfg)
     except Exception as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # Hydra goes on with the other jobs, then says which one failed
         stop(error)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(result.said)
+    if is_rank_zero():
+        print(result.message)
 
 
 def stop(error: Exception) -> NoReturn:
@@ -71,13 +81,14 @@ def stop(error: Exception) -> NoReturn:
     if isinstance(error, BrokenPipeError):  # whoever reads on, as `--help | head` does, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    told = sentence(error)
-    if told is None:
+    message = sentence(error)
+    if message is None:
         raise error
-    print(f"ice_lightning: {told}", file=sys.stderr)
+    LOG.error(message)
     sys.exit(2)
 
 
+@shown_log()
 def main() -> None:
     """Run; bad input ends in one sentence and exit status 2, Ctrl-C in one and 130, SIGTERM in one and 143."""
     keep_freed_memory()
@@ -90,8 +101,7 @@ def main() -> None:
         status = interruption(ended)
         if status is None:
             raise
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"\nice_lightning: {INTERRUPTED}", file=sys.stderr)
+        LOG.info(f"\nice_lightning: {INTERRUPTED}")
         sys.exit(status)
 
 

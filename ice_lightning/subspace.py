@@ -26,8 +26,10 @@ class Subspace:
     """Directions of one latent space that change one named thing.
 
     Attributes:
-        directions: (n, k) orthonormal columns, strongest first; of unit length only, where the projection was soft.
-        eigenvalues: (k,), descending: squared feature change per squared unit of latent.
+        directions: (n, k) columns, strongest first, of length 1 in the inner product of the search: the population's,
+            where a unit is one population deviation, or the euclidean one; orthonormal, but where the projection was
+            soft.
+        eigenvalues: (k,), descending: squared feature change per squared unit of that length.
         space: z, w, w+ or s.
         provenance: criterion, generator and its SHA-256, seed, versions: JSON.
     """
@@ -43,10 +45,18 @@ class Subspace:
         Args:
             u: (N, n).
             direction: column, 0 is the strongest.
-            strength: in latent units; a number or (N,).
+            strength: times the direction's length, in latent units; a number or (N,).
 
         Returns:
             (N, n).
+
+        Raises:
+            IceError: for latents of another space, or a direction that there isn't.
+
+        Example:
+            >>> S = Subspace(torch.eye(3)[:, :1], torch.ones(1), "w")
+            >>> S.edit(torch.zeros(1, 3), direction=0, strength=2.0).tolist()
+            [[2.0, 0.0, 0.0]]
         """
         n, k = self.directions.shape
         if u.ndim != 2 or u.shape[1] != n:
@@ -65,13 +75,17 @@ class Subspace:
             raise problem(f"a subspace of this generator ({fingerprint[:12]})", got, fix, Mismatch)
 
     def _repr_html_(self) -> str:
-        """For notebooks: what it is, and its eigenvalues."""
-        name = words(self.provenance.get("criterion", "a subspace"))
-        values = ", ".join(f"{value:.3g}" for value in self.eigenvalues.tolist())
-        n, k = self.directions.shape
-        return (
-            f"<p><b>{html.escape(name)}</b>: {k} directions of {n} coordinates of {self.space} (energies {values})</p>"
+        """For notebooks: what it is, and a bar for the energy of each direction."""
+        name = words(str(self.provenance.get("criterion", "a subspace")))
+        (n, k), values = self.directions.shape, self.eigenvalues.tolist()
+        bars = "".join(
+            f"<tr><td>{i}</td><td>{value:.2e}</td><td><div style='background:#c2410c;height:.8em;"
+            f"width:{10 * value / max(values[0], 1e-300):.2f}em'></div></td></tr>"
+            for i, value in enumerate(values)
         )
+        heads = "<tr><th>direction</th><th>energy</th><th></th></tr>"
+        about = f"<b>{html.escape(name)}</b>: {k} directions of {n} coordinates of {html.escape(self.space)}"
+        return f"<p>{about}</p><table>{heads}{bars}</table>"
 
     def strongest(self, count: int) -> Subspace:
         """The subspace of the first `count` directions, or of all where they are fewer."""
@@ -94,7 +108,19 @@ class Subspace:
 
 
 def principal_angles(A: Tensor, B: Tensor) -> Tensor:
-    """Angles between the spans of two bases (Bjorck & Golub 1973), exact for small ones as well."""
+    """Angles between the spans of two bases (Bjorck & Golub 1973), exact for small ones as well.
+
+    Args:
+        A: (n, k), of full rank.
+        B: (n, j), of full rank.
+
+    Returns:
+        (min(k, j),) in radians, ascending, 0 to pi/2.
+
+    Example:
+        >>> float(principal_angles(torch.eye(3)[:, :1], torch.tensor([[1.0], [1.0], [0.0]])).rad2deg().round())
+        45.0
+    """
     A, B = (torch.linalg.qr(basis.double()).Q for basis in (A, B))
     if A.shape[1] < B.shape[1]:
         A, B = B, A

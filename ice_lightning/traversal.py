@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,10 +15,39 @@ VISIBLE = 0.3
 """RGB distance by which the most changed hundredth of the pixels differs from the original, at full strength."""
 FARTHEST = 1e4
 """No direction of unit length is walked farther."""
+STEPS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+"""Shares of the strength at the ends at which a walk is drawn; the original is in the middle."""
+
+
+class Walk(NamedTuple):
+    """People along a direction.
+
+    Attributes:
+        strengths: of the steps, in latent units, ascending; 0 is the original.
+        images: (N, len(strengths), 3, H, W) in 0..1.
+    """
+
+    strengths: list[float]
+    images: Tensor
 
 
 def most_changed(image: Tensor, original: Tensor, share: float = 0.01) -> Tensor:
-    """Mean RGB distance over the most changed `share` of the pixels: (N, 3, H, W) twice -> (N,)."""
+    """Mean RGB distance over the most changed pixels.
+
+    Args:
+        image: (N, 3, H, W) in 0..1.
+        original: the same people before.
+        share: of the pixels, in (0, 1]; at least one is taken.
+
+    Returns:
+        (N,) distances, 0 to sqrt(3).
+
+    Example:
+        >>> image = torch.zeros(1, 3, 10, 10)
+        >>> image[0, 0, 0, 0] = 0.5
+        >>> most_changed(image, torch.zeros(1, 3, 10, 10)).tolist()
+        [0.5]
+    """
     distance = (image - original).square().sum(1).sqrt().flatten(1)
     return distance.topk(max(1, round(share * distance.shape[1])), 1).values.mean(1)
 
@@ -26,17 +56,27 @@ def most_changed(image: Tensor, original: Tensor, share: float = 0.01) -> Tensor
 def visible_strength(
     generator: AnyGenerator, subspace: Subspace, u: Tensor, direction: int = 0, target: float = VISIBLE
 ) -> float:
-    """The strength at which the most changed pixels of people u (N, n) differ by `target` on average, to 3 % of it.
+    """The strength at which a change is plain to see, to 3 % of the target.
 
     Both signs count half each. What is seen grows nearly in proportion to the strength, so a few tries lead there; else
-    a bracket is halved in proportion. FARTHEST, about, where nothing is ever seen.
+    a bracket is halved in proportion.
+
+    Args:
+        generator: of the subspace.
+        subspace: whose direction it is.
+        u: people (N, n), over whom the distance is averaged.
+        direction: column of the subspace, 0 is the strongest.
+        target: RGB distance of the most changed hundredth of the pixels.
+
+    Returns:
+        In latent units, above 0; about FARTHEST where nothing is ever seen.
     """
     original = generator(u, subspace.space).clamp(0, 1)
 
     def effect(strength: float) -> float:
-        sides = [generator(subspace.edit(u, direction, sign * strength), subspace.space) for sign in (-1, 1)]
-        clamped = [most_changed(side.clamp(0, 1), original).mean() for side in sides]
-        return float(torch.stack(clamped).mean())
+        ends = [generator(subspace.edit(u, direction, sign * strength), subspace.space) for sign in (-1, 1)]
+        distances = [most_changed(image.clamp(0, 1), original).mean() for image in ends]
+        return float(torch.stack(distances).mean())
 
     strength, low, high = 1.0, 1e-4, FARTHEST
     for _ in range(30):
@@ -49,27 +89,41 @@ def visible_strength(
     return strength
 
 
-def strengths_to(top: float, count: int = 5) -> list[float]:
-    """Evenly from -top to top.
-
-    Args:
-        top: at both ends, in latent units.
-        count: odd, so that the original is in the middle.
-
-    Returns:
-        (count,) strengths, ascending.
-
-    Example:
-        >>> strengths_to(3.0)
-        [-3.0, -1.5, 0.0, 1.5, 3.0]
-    """
-    return [top * (2 * i / (count - 1) - 1) for i in range(count)]
-
-
 @torch.no_grad()
 def traverse(
     generator: AnyGenerator, subspace: Subspace, u: Tensor, strengths: list[float], direction: int = 0
 ) -> Tensor:
-    """People u (N, n) at each strength: (N, len(strengths), 3, H, W) in 0..1."""
+    """Draw people at several strengths of a direction.
+
+    Args:
+        generator: of the subspace.
+        subspace: whose direction it is.
+        u: people (N, n).
+        strengths: in latent units.
+        direction: column of the subspace, 0 is the strongest.
+
+    Returns:
+        (N, len(strengths), 3, H, W) in 0..1.
+    """
     columns = [generator(subspace.edit(u, direction, s), subspace.space).clamp(0, 1) for s in strengths]
     return torch.stack(columns, 1)
+
+
+def walk(
+    generator: AnyGenerator, subspace: Subspace, u: Tensor, direction: int = 0, strength: float | None = None
+) -> Walk:
+    """Draw people to both ends of a direction, at the steps of STEPS.
+
+    Args:
+        generator: of the subspace.
+        subspace: whose direction it is.
+        u: people (N, n).
+        direction: column of the subspace, 0 is the strongest.
+        strength: at the ends, in latent units, above 0; None for where the change is plain to see.
+
+    Returns:
+        Strengths and images.
+    """
+    top = strength or visible_strength(generator, subspace, u, direction)
+    strengths = [top * step for step in STEPS]
+    return Walk(strengths, traverse(generator, subspace, u, strengths, direction))

@@ -1,7 +1,11 @@
 """A plain Python call for every task: no run folder, no file."""
 
 import doctest
+import inspect
 import json
+import logging
+import re
+import warnings
 
 import pytest
 import torch
@@ -10,11 +14,13 @@ from hydra.core.global_hydra import GlobalHydra
 from matplotlib.figure import Figure
 
 import ice_lightning
-from ice_lightning import api, discover, explain, invert, judge, traverse
+from ice_lightning import discover, explain, invert, judge, load_subspace, traverse
+from ice_lightning.api import arguments
 from ice_lightning.checks import IceError
 from ice_lightning.criterions import Activate, Criterion, RegionColor
-from ice_lightning.explanation import ControlSettings
+from ice_lightning.explanation import ControlSettings, load_explained
 from ice_lightning.run import run
+from ice_lightning.solvers import FullJacobian
 from ice_lightning.subspace import Subspace
 
 CONTROLS = ControlSettings(subspaces=10, people=3, weights=False, unrestricted=False)
@@ -44,7 +50,9 @@ def test_an_explanation_is_that_of_the_command_line(generator, subspace, explain
     subspace.save(tmp_path / "subspace.safetensors")
     some = "explain.controls={subspaces: 10, people: 3, weights: false, unrestricted: false}"
     given = ("task=explain", "classifier=smiling_biased", f"subspace={tmp_path}", "explain.people=3", some)
-    metrics = run(compose(*given, "explain.oracles=[]", f"explain.kept_controls={tmp_path}/kept")).metrics
+    found = run(compose(*given, "explain.oracles=[]", f"explain.kept_controls={tmp_path}/kept"))
+    metrics = found.metrics
+    assert judge([explained]).to_json() == judge([load_explained(found.folder)]).to_json()
     assert metrics["flip_rate"] == explained.summary.flips.rate
     assert metrics["effort"] == pytest.approx(explained.summary.effort)
     assert metrics["random"] == json.loads(json.dumps(explained.summary.to_json()["random"]))
@@ -73,8 +81,11 @@ def test_outcomes_in_random_subspaces_are_taken_from_another(generator, subspace
 
 def test_terms_and_functions_of_ones_own(generator, faces):
     own = Criterion("nose", "", {"color": Activate(RegionColor(["nose"]))}, activate_ratio=0.1)
-    S = discover(generator, own, 1, solver="exact", space="w", geometry="euclidean")
-    assert S.provenance["config"]["criterion"] == {"name": "nose"}
+    S = discover(generator, own, 1, solver=FullJacobian(memory="2GB"), space="w", geometry="euclidean", faces=faces)
+    config = S.provenance["config"]
+    assert config["criterion"] == {"name": "nose"}
+    assert config["solver"] == {"_target_": "ice_lightning.solvers.FullJacobian", "chunk": None, "memory": "2GB"}
+    assert config["faces"] == {"_target_": "ice_lightning.modules.faces.Faces"}
     nothing = ControlSettings(subspaces=0, weights=False, unrestricted=False)
     E = explain(generator, lambda x: x[:, 0].mean((1, 2)) - 0.5, S, 2, name="red", controls=nothing, criterion=own)
     assert E.explained.classifier == "red"
@@ -139,10 +150,141 @@ def test_a_classifier_keeps_its_mode_and_a_caller_its_hydra(generator, subspace,
         assert GlobalHydra.instance().is_initialized()
 
 
-@pytest.mark.parametrize("wrong", [{"criterion": 3}, {"people": 1.5}, {"people": "2"}, {"people": 0}])
-def test_arguments_of_another_type_are_sentences(generator, wrong):
-    with pytest.raises(IceError):
-        discover(generator, **({"criterion": "hair_color"} | wrong))
+WRONG = (None, "x", "", -1, 0, 1.5, float("nan"), True, [], {}, b"x", object(), int, torch.zeros(2))
+RIGHT = {
+    "discover": {"seed": [0], "layers": [None, 0], "faces": [None], "progress": [True]},
+    "explain": {
+        **{"name": [None, "x", ""], "seed": [0], "directions": [None], "controls": [None], "oracles": [None, {}]},
+        **{"faces": [None], "criterion": [None], "alike": [None]},
+    },
+    "traverse": {"direction": [0], "strength": [None, 1.5], "seed": [0]},
+    "invert": {"rate": [1.5]},
+}
+"""Of these, what each argument takes."""
+
+
+@pytest.mark.parametrize("call", [discover, explain, judge, traverse, invert], ids=lambda call: call.__name__)
+def test_every_argument_of_another_type_or_value_is_a_sentence(call, generator, subspace, explained):
+    picture = torch.zeros(1, 3, 128, 128)
+    whole = {
+        "discover": {"generator": generator, "criterion": "hair_color", "people": 1},
+        "explain": {"generator": generator, "classifier": "smiling", "subspace": subspace, "people": 1},
+        "judge": {"explanations": [explained]},
+        "traverse": {"generator": generator, "subspace": subspace, "people": 1},
+        "invert": {"generator": generator, "pictures": picture},
+    }[call.__name__]
+    for name in inspect.signature(call).parameters:
+        right = RIGHT.get(call.__name__, {}).get(name, [])
+        for value in WRONG:
+            if any(value is each or (type(value) is type(each) and value == each) for each in right):
+                continue
+            with pytest.raises(IceError, match=r"(?s)^expected .*, got .*: ") as raised:
+                call(**(whole | {name: value}))
+            assert "\n" not in str(raised.value), (name, value)
+
+
+@pytest.mark.parametrize(
+    "wrong,sentence",
+    [
+        ({"solver": 3}, r"a solver, got 3: pass krylov or exact"),
+        ({"solver": "krylof"}, r"a solver out of .*, got 'krylof': did you mean 'krylov'"),
+        ({"seed": "a"}, r"seed as a whole number from 0 to .*, got 'a'"),
+        ({"layers": "corse"}, r"layers such as 4-8, .*, got 'corse'"),
+        ({"space": "y"}, r"a space out of z, w, w\+, s, got 'y'"),
+        ({"generator": torch.nn.Linear(2, 2)}, r"a generator with `spaces`, got Linear without"),
+    ],
+)
+def test_a_wrong_argument_says_what_to_do(generator, wrong, sentence):
+    with pytest.raises(IceError, match=sentence):
+        discover(**({"generator": generator, "criterion": "hair_color", "people": 1} | wrong))
+
+
+@pytest.mark.parametrize(
+    "wrong,sentence",
+    [
+        ({"classifier": 3}, r"a classifier, got 3: pass the name of an embedded one, a module, or a function"),
+        ({"classifier": Criterion}, r"a classifier, got .*: pass the name of an embedded one"),
+        ({"classifier": lambda x: None}, r"scores \(N,\) as a tensor from the classifier, got None"),
+        ({"method": 3}, r"a method of search, got 3: pass gradient, line or paper"),
+        ({"method": "gradent"}, r"a counterfactual out of gradient, line, paper, got 'gradent': did you mean"),
+        ({"oracles": {"glasses": 3}}, r"a classifier as oracle 'glasses', got 3"),
+        ({"oracles": {"a.b": "glasses"}}, r"names of oracles as text without a dot, got 'a.b'"),
+    ],
+)
+def test_a_wrong_argument_of_an_explanation_says_what_to_do(generator, subspace, wrong, sentence):
+    with pytest.raises(IceError, match=sentence):
+        explain(**({"generator": generator, "classifier": "smiling", "subspace": subspace, "people": 1} | wrong))
+
+
+def test_latents_and_pictures_of_another_shape_are_sentences(generator, subspace):
+    with pytest.raises(IceError, match=r"latents of people \(N, 1408\) in s, got \(2, 7\) of torch.float32"):
+        traverse(generator, subspace, torch.zeros(2, 7))
+    with pytest.raises(IceError, match="finite numbers in latents of people, got 1408 NaN"):
+        traverse(generator, subspace, torch.full((1, 1408), torch.nan))
+    with pytest.raises(IceError, match=r"images \(N, 3, 128, 128\), got \(1, 3, 64, 64\)"):
+        invert(generator, torch.zeros(1, 3, 64, 64))
+    with pytest.raises(IceError, match=r"images as floating numbers in 0..1, got torch.uint8 from 0 to 0"):
+        invert(generator, torch.zeros(1, 3, 128, 128, dtype=torch.uint8))
+    with pytest.raises(IceError, match=r"images as floating numbers in 0..1, got torch.float32 from 0 to 2"):
+        invert(generator, torch.linspace(0, 2, 3 * 128**2).view(1, 3, 128, 128))
+
+
+def test_explanations_of_other_people_are_not_judged_together(generator, subspace, explained):
+    nothing = ControlSettings(subspaces=0, weights=False, unrestricted=False)
+    other = explain(generator, "smiling_biased", subspace, 2, controls=nothing)
+    with pytest.raises(IceError, match="explanations of the same people, got 3 from seed 1000000, 2 from seed 1000000"):
+        judge([explained, other])
+
+
+def test_a_caller_finds_everything_as_it_was(generator, subspace):
+    """Random numbers, which decide nothing, warning filters, Lightning's log level, rounding on GPUs, and modes."""
+    torch.manual_seed(7)
+    log = logging.getLogger("pytorch_lightning")
+    log.setLevel(logging.INFO)
+    torch.backends.cudnn.allow_tf32 = True
+    network, image = Changing().train(), generator(generator.people(1, 7, "s"), "s").clamp(0, 1)
+    state, filters = torch.get_rng_state(), list(warnings.filters)
+    found = discover(generator, "hair_color", 2)
+    E = explain(generator, network, subspace, 1, controls=ControlSettings(subspaces=0, unrestricted=False))
+    judge([E]), traverse(generator, subspace, 1), invert(generator, image, steps=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert warnings.filters == filters
+    assert log.level == logging.INFO
+    assert torch.backends.cudnn.allow_tf32
+    assert network.training and not generator.training
+    assert torch.equal(found.directions, subspace.directions)
+
+
+def test_a_subspace_that_was_found_shows_itself(subspace, tmp_path):
+    page = subspace._repr_html_()
+    assert "<b>hair color</b>" in page and "activated energy explained" in page and page.count("<img") == 1
+    assert isinstance(subspace.spectrum(), Figure) and isinstance(subspace.people(), Figure)
+    assert 0 < subspace.metrics["explained_energy"] <= 1
+    again = load_subspace(subspace.save(tmp_path / "subspace.safetensors"))
+    assert type(again) is Subspace and "<img" not in again._repr_html_()
+    assert again._repr_html_() in page
+    fewer = subspace.strongest(1)
+    assert fewer.directions.shape == (1408, 1) and fewer.metrics is subspace.metrics
+
+
+def test_names_from_outside_are_escaped(generator, subspace):
+    nothing = ControlSettings(subspaces=0, weights=False, unrestricted=False)
+    S = Subspace(subspace.directions, subspace.eigenvalues, "s", subspace.provenance | {"criterion": "<b>&"})
+    E = explain(generator, "smiling_biased", S, 1, name="<script>", controls=nothing)
+    for page in (S._repr_html_(), E._repr_html_(), judge([E])._repr_html_()):
+        assert not re.search(r"<script>|<b>&(?!lt;)", page)
+    assert "&lt;b&gt;&amp;" in S._repr_html_()
+    assert "&lt;script&gt;" in judge([E])._repr_html_()
+
+
+def test_a_file_names_the_generator_that_was_passed(generator, subspace):
+    """A checkpoint by its path, a module of one's own by its class."""
+    from toys import Toy
+
+    assert arguments.generator_settings(generator) == subspace.provenance["config"]["generator"]
+    assert subspace.provenance["config"]["generator"]["checkpoint"] == "embedded"
+    own = arguments.as_generator(Toy())
+    assert arguments.generator_settings(own) == {"_target_": f"{Toy.__module__}.Toy"}
 
 
 def test_nothing_is_written(tmp_path, monkeypatch, generator):
@@ -153,4 +295,4 @@ def test_nothing_is_written(tmp_path, monkeypatch, generator):
 
 def test_names_are_found_and_examples_run():
     assert all(callable(getattr(ice_lightning, name)) for name in ice_lightning.__all__)
-    assert doctest.testmod(api).failed == 0
+    assert doctest.testmod(arguments).failed == 0

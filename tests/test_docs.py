@@ -355,7 +355,8 @@ def test_every_page_is_in_the_navigation():
         return [page for part in (node.values() if isinstance(node, dict) else node) for page in pages(part)]
 
     listed = pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
-    assert sorted(listed) == sorted(str(p.relative_to(ROOT / "docs")) for p in PAGES[1:])
+    notebooks = [p.with_suffix(".md") for p in (ROOT / "docs" / "notebooks").glob("*.ipynb")]
+    assert sorted(listed) == sorted(str(p.relative_to(ROOT / "docs")) for p in [*PAGES[1:], *notebooks])
 
 
 @pytest.mark.skipif(

@@ -58,7 +58,7 @@ def main() -> None:
             for preset in args.presets:
                 found = WORK / args.generator / preset
                 own = [f"subspace={found}", f"run_dir={runs / name / preset}", f"criterion={preset}"]
-                print(run(compose("config", ["task=explain", *common, *classifier(name), *own])).said, flush=True)
+                print(run(compose("config", ["task=explain", *common, *classifier(name), *own])).message, flush=True)
         folder = WORK / f"verdict_{args.generator}"
         judged = run(compose("config", ["task=verdict", "logger=none", f"runs={runs}", f"run_dir={folder}"]))
     verdicts, file = judged.metrics["verdicts"], HERE / "verdicts.json"
@@ -67,7 +67,7 @@ def main() -> None:
     for each in verdicts:
         picture = f"verdict_{each['classifier']}"
         shutil.copyfile(folder / f"{picture}.png", HERE / f"{picture}_{args.generator}.png")
-    print(judged.said)
+    print(judged.message)
 
 
 if __name__ == "__main__":

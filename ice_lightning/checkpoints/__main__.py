@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ice_lightning.checks import exit_status, problem
+from ice_lightning.checks import problem
+from ice_lightning.progress import exit_status
 
 if TYPE_CHECKING:
     from ice_lightning.modules.stylegan2 import Generator

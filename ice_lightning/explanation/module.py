@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -40,6 +40,8 @@ from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.parallel import one_by_one
 from ice_lightning.population import geometry, moving_layers, radius
 from ice_lightning.subspace import Subspace
+
+LOG = logging.getLogger("ice_lightning")
 
 
 class Explainer(pl.LightningModule):
@@ -263,8 +265,7 @@ class Explainer(pl.LightningModule):
             if not error <= verification.WORST:
                 if self.trainer.is_global_zero:
                     why = f"equal error rate {error:.0%}, more than {verification.WORST:.0%}"
-                    left_out = f"fva is left out: the identity network can't tell these people apart ({why})"
-                    print(left_out, file=sys.stderr)
+                    LOG.warning(f"fva is left out: the identity network can't tell these people apart ({why})")
                 return
         self.metrics["fva"] = metrics.FVA(threshold, convention=self.convention, **facts).to(self.device)
 

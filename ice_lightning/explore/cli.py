@@ -8,14 +8,14 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from getpass import getpass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ice_lightning.checks import Mismatch, NotFound, at_least, exit_status, problem
+from ice_lightning.checks import Mismatch, NotFound, at_least, problem
+from ice_lightning.progress import LOG, exit_status
 from ice_lightning.wording import words
 
 if TYPE_CHECKING:
@@ -185,8 +185,8 @@ def threads() -> int:
 
 
 def say(line: str) -> None:
-    """Print a line on stderr, since stdout may be sent elsewhere."""
-    print(f"ice_lightning: {line}", file=sys.stderr)
+    """Tell the user, who may send stdout elsewhere."""
+    LOG.info(f"ice_lightning: {line}")
 
 
 def explore(args: argparse.Namespace) -> int:

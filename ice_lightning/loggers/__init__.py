@@ -1,4 +1,4 @@
-"""What is told to Weights & Biases: `logger=wandb` is `Tracker`."""
+"""What is recorded for Weights & Biases: `logger=wandb` is `Tracker`."""
 
 from __future__ import annotations
 

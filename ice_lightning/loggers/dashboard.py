@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ice_lightning.checks import NotFound, exit_status, problem
+from ice_lightning.checks import NotFound, problem
 from ice_lightning.files import write_json
+from ice_lightning.progress import exit_status
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 def workspace(entity: str, project: str) -> Workspace:
     """The workspace of a project, its keys being those that runs log.
+
+    Args:
+        entity: a team, or a user.
+        project: of it.
 
     Raises:
         IceError: where wandb-workspaces isn't installed.

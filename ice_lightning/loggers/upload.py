@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import subprocess
@@ -13,7 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-CLOSED, LOG = "closed", "upload.log"
+LOG = logging.getLogger("ice_lightning")
+
+CLOSED, UPLOAD_LOG = "closed", "upload.log"
 """Beside a record: there once nobody writes it any longer; and what its upload says."""
 
 PATIENCE = 600.0
@@ -47,7 +50,7 @@ def upload(record: Path, writer: int, patience: float = PATIENCE) -> bool:
         time.sleep(0.2)
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGKILL)  # with the service that it has started
-        print(f"expected an upload within {patience:g} s, got none: try `wandb sync {record}` later", flush=True)
+        LOG.warning(f"expected an upload within {patience:g} s, got none: try `wandb sync {record}` later")
     return child.wait() == 0
 
 

@@ -1,4 +1,4 @@
-"""What Weights & Biases is told of a run: settings, numbers, pictures, tables, and artifacts that know their inputs.
+"""What is recorded of a run at Weights & Biases: settings, numbers, pictures, tables, artifacts that know their inputs.
 
 A run writes an offline record and never waits for a server. With `mode=online` a second process uploads the record
 while the run goes on (upload.py), so that a dead or slow server costs the run nothing.
@@ -21,7 +21,7 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
 from ice_lightning.checks import one_of, problem
-from ice_lightning.loggers.upload import CLOSED, LOG
+from ice_lightning.loggers.upload import CLOSED, LOG, UPLOAD_LOG
 
 PICTURED, TOGETHER = 32, 8
 """At most so many rows of a table have pictures, which are drawn so many people at a time."""
@@ -61,11 +61,11 @@ class Tracker(WandbLogger):
         # Lightning leaves a mode, wandb its service, which ends with this process.
         left = ("WANDB_MODE", "WANDB_SERVICE")
         environment = {name: value for name, value in os.environ.items() if name not in left}
-        with (record / LOG).open("w") as log:
+        with (record / UPLOAD_LOG).open("w") as log:
             subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
             )
-        print(f"uploading to Weights & Biases meanwhile; what it says is in {record / LOG}", file=sys.stderr)
+        LOG.info(f"uploading to Weights & Biases meanwhile; what it says is in {record / UPLOAD_LOG}")
 
     def end(self, failed: bool = False) -> None:
         """Close the record, so that the next job of a sweep opens its own."""
@@ -83,7 +83,12 @@ class Tracker(WandbLogger):
                 self.log_image(file.stem, [str(file)])
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """A table, as table/NAME; images, (3, H, W) in 0..1 or (H, W, 3) uint8, are shown in it."""
+        """A table, as table/NAME.
+
+        Args:
+            name: of the table.
+            rows: values by column; images, (3, H, W) in 0..1 or (H, W, 3) uint8, are shown in it.
+        """
         import wandb
 
         def cell(value: Any) -> Any:
@@ -100,6 +105,13 @@ class Tracker(WandbLogger):
 
         The server tells artifacts by their content: one that is there already is taken, not stored again.
         `Run.use_artifact` refuses to work offline; what it does with a draft is what is done here.
+
+        Args:
+            name: of `artifact_name`.
+            kind: subspace, generator, explanation or verdict.
+            file: that is uploaded; None for the facts alone.
+            facts: as JSON has them.
+            taken: whether the run took it instead of making it.
         """
         import wandb
 
@@ -129,12 +141,22 @@ def account() -> bool:
 
 
 def artifact_name(*parts: str) -> str:
-    """W&B allows letters, digits, dashes, underscores and dots."""
+    """Parts as a name of W&B, which allows letters, digits, dashes, underscores and dots.
+
+    Example:
+        >>> artifact_name("subspace", "skin color")
+        'subspace-skin_color'
+    """
     return "-".join("".join(c if c.isalnum() or c in "-_." else "_" for c in part) for part in parts)
 
 
 def generator_artifact(fingerprint: str, name: str) -> tuple[str, str, None, dict[str, Any]]:
-    """Arguments of `Tracker.artifact` for a generator, which is named and not uploaded."""
+    """Arguments of `Tracker.artifact` for a generator, which is named and not uploaded.
+
+    Args:
+        fingerprint: SHA-256 of its file.
+        name: its path.
+    """
     return artifact_name("generator", fingerprint[:12]), "generator", None, {"sha256": fingerprint, "name": name}
 
 

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ice_lightning.checks import exit_status
 from ice_lightning.ops import bias_act, loader, setup_filter, upfirdn2d
+from ice_lightning.progress import exit_status
 
 F = setup_filter([1, 3, 3, 1])
 """StyleGAN2's own filter."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shlex
 import shutil
@@ -21,6 +22,7 @@ from torch import Tensor
 from ice_lightning.checks import one_of, problem
 from ice_lightning.files import user_cache
 
+LOG = logging.getLogger("ice_lightning")
 MODES = ("auto", "python", "native")
 """What ICE_LIGHTNING_OPS may be: whichever is faster, torch operations, our own kernels."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -108,7 +110,7 @@ def kernels() -> Kernels:
             except (Unavailable, OSError) as error:
                 _found.append(Kernels(None, str(error)))
                 if mode() == "auto":
-                    print(f"native operations are left out, torch does their work: {error}", file=sys.stderr)
+                    LOG.warning(f"native operations are left out, torch does their work: {error}")
         return _found[0]
 
 
@@ -214,7 +216,7 @@ def cached_library() -> Path:
         if not file.exists():
             for left in cache().glob(f"{name}-*"):  # by a build that was killed
                 shutil.rmtree(left, ignore_errors=True)
-            print("building native operations, once, about 20 seconds", file=sys.stderr)
+            LOG.warning("building native operations, once, about 20 seconds")
             with TemporaryDirectory(prefix=f"{name}-", dir=cache()) as scratch:
                 os.replace(build(Path(scratch)), file)
     return file

@@ -16,7 +16,7 @@ from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.reports import figures, pages
 from ice_lightning.reports.discovery import HELD_OUT
 from ice_lightning.subspace import load_subspace
-from ice_lightning.traversal import strengths_to, traverse, visible_strength
+from ice_lightning.traversal import traverse, visible_strength
 
 
 def write_comparison(
@@ -38,7 +38,7 @@ def write_comparison(
         with torch.no_grad():
             u = G.people(1, subspace.provenance["seed"] + HELD_OUT, subspace.space)
         top = visible_strength(G, subspace, u)
-        tiles[name] = traverse(G, subspace, u, strengths_to(top, 3))[0]
+        tiles[name] = traverse(G, subspace, u, [-top, 0, top])[0]
     picture = figures.png(figures.overview(tiles, shared or "strongest directions"))
     found = {name: RunMetrics.from_json(json.loads((run / "metrics.json").read_text())) for name, run in runs.items()}
     links = {name: f"{run.relative_to(folder)}/report.html" for name, run in runs.items()}

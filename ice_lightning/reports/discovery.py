@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import sys
 from pathlib import Path
@@ -9,19 +10,22 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from matplotlib.figure import Figure
 
 from ice_lightning.checks import problem
+from ice_lightning.discovery.discover import subspace_of
 from ice_lightning.discovery.features import LeftOut
 from ice_lightning.discovery.metrics import RunMetrics
 from ice_lightning.discovery.module import Discovery
-from ice_lightning.discovery.provenance import provenance
 from ice_lightning.files import LAST, write_bytes, write_json, write_text
 from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
 from ice_lightning.reports import figures, pages
 from ice_lightning.reports.page import source_of
 from ice_lightning.subspace import FILE, Subspace
-from ice_lightning.traversal import strengths_to, traverse, visible_strength
+from ice_lightning.traversal import traverse, walk
 from ice_lightning.wording import words
+
+LOG = logging.getLogger("ice_lightning")
 
 HELD_OUT = 1_000_000
 """Added to the seed for people who are shown but not used in the fit."""
@@ -32,6 +36,19 @@ def peak_memory_mb() -> float:
     unit = 1 if sys.platform == "darwin" else 1024
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
     return max(host, torch.cuda.max_memory_allocated() / 2**20) if torch.cuda.is_available() else host
+
+
+def spectrum_of(module: Discovery) -> Figure:
+    """Eigenvalues of a discovery that has found its subspace, kept ones and others."""
+    result, name = module.result, words(module.criterion.name)
+    title = f"{name}: {len(result.values)} directions"
+    return figures.spectrum(result.projected.tolist(), result.unprojected.tolist(), len(result.values), title)
+
+
+def people_of(module: Discovery) -> Figure:
+    """Energies of the people of a discovery that has found its subspace, and how far its halves agree."""
+    title = f"{words(module.criterion.name)}: who it was found on"
+    return figures.people(module.energies, module.metrics.odd_people, module.metrics.stability, title)
 
 
 class SaveDiscovery(pl.Callback):
@@ -74,9 +91,7 @@ class SaveDiscovery(pl.Callback):
     def write(self, trainer: pl.Trainer, pl_module: Discovery) -> None:
         """Write the files of a run and tell the loggers."""
         name = pl_module.criterion.name
-        self.subspace = Subspace(
-            pl_module.result.vectors, pl_module.result.values, pl_module.space, provenance(pl_module, self.config)
-        )
+        self.subspace = subspace_of(pl_module, self.config)
         self.subspace.save(self.folder / FILE)
         with pl_module.stage("pictures", pl_module.people_used):
             pictures = self.pictures(pl_module)
@@ -93,9 +108,7 @@ class SaveDiscovery(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Say how to go on, where there is something to go on from."""
         if trainer.is_global_zero and isinstance(exception, KeyboardInterrupt) and (self.folder / LAST).exists():
-            print(
-                f"stopped; go on with the same settings and ckpt_path=last hydra.run.dir={self.folder}", file=sys.stderr
-            )
+            LOG.info(f"stopped; go on with the same settings and ckpt_path=last hydra.run.dir={self.folder}")
 
     def pictures(self, module: Discovery) -> dict[str, bytes]:
         """Draw and write traversal.png, spectrum.png and people.png; caption -> PNG."""
@@ -103,22 +116,14 @@ class SaveDiscovery(pl.Callback):
         seed = self.config["latents"]["seed"] + HELD_OUT
         with torch.no_grad():
             u = G.people(self.people, seed, space)
-        self.top = visible_strength(G, self.subspace, u)
-        strengths = strengths_to(self.top)
-        images = traverse(G, self.subspace, u, strengths)
+        strengths, images = walk(G, self.subspace, u)
+        self.top = strengths[-1]
         title = f"{words(name)}: direction 0, people the search never saw"
-        result = module.result
         found = {
             "traversal": figures.traversal(images, figures.headings(strengths), title),
-            "spectrum": figures.spectrum(
-                result.projected.tolist(), result.unprojected.tolist(), len(result.values),
-                f"{words(name)}: {len(result.values)} directions",
-            ),
-            "people": figures.people(
-                module.energies, module.metrics.odd_people, module.metrics.stability,
-                f"{words(name)}: who it was found on",
-            ),
-        }  # fmt: skip
+            "spectrum": spectrum_of(module),
+            "people": people_of(module),
+        }
         drawn = {caption: figures.png(figure) for caption, figure in found.items()}
         for caption, data in drawn.items():
             write_bytes(self.folder / f"{caption}.png", data)
@@ -155,7 +160,7 @@ class SaveDiscovery(pl.Callback):
             for person in range(len(latents))
         ]
         parts = latents[:PICTURED].to(module.device).split(TOGETHER)
-        drawn = [traverse(module.generator, self.subspace, u, strengths_to(self.top, 3)) for u in parts]
+        drawn = [traverse(module.generator, self.subspace, u, [-self.top, 0, self.top]) for u in parts]
         for row, images in zip(rows, torch.cat(drawn), strict=False):
             row |= dict(zip(("minus", "original", "plus"), images, strict=True))
         return rows

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,6 +23,8 @@ from ice_lightning.progress import Steps
 from ice_lightning.reports import figures, pages
 from ice_lightning.reports.page import source_of
 from ice_lightning.wording import percent, words
+
+LOG = logging.getLogger("ice_lightning")
 
 
 class SaveExplanation(pl.Callback):
@@ -65,7 +67,7 @@ class SaveExplanation(pl.Callback):
             here, done = (len(rank_zero_people(each, trainer.world_size)) for each in (people, self.before))
             self.steps = Steps("people", here, done)
             if self.before:
-                print(f"{len(self.before)} people were done before", file=sys.stderr)
+                LOG.info(f"{len(self.before)} people were done before")
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,

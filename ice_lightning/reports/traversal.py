@@ -15,7 +15,7 @@ from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.reports import figures
 from ice_lightning.reports.films import film, there_and_back, write_gif, write_mp4
 from ice_lightning.subspace import Subspace
-from ice_lightning.traversal import strengths_to, traverse, visible_strength
+from ice_lightning.traversal import walk
 from ice_lightning.wording import words
 
 
@@ -69,9 +69,8 @@ def write_traversal(
     name = words(subspace.provenance["criterion"])
     tiles, tops = {}, {}
     for i in directions:
-        top = strength or visible_strength(generator, subspace, u, i)
-        strengths = strengths_to(top)
-        images = traverse(generator, subspace, u, strengths, i)
+        strengths, images = walk(generator, subspace, u, i, strength)
+        top = strengths[-1]
         tiles[f"direction {i}"], tops[f"direction{i}"] = images[0], top
         sheet = figures.traversal(images, figures.headings(strengths), f"{name}: direction {i}")
         write_bytes(folder / f"direction{i}.png", figures.png(sheet))

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from ice_lightning.checks import exit_status, problem
+from ice_lightning.checks import problem
+from ice_lightning.progress import exit_status
 from ice_lightning.synthetic.factors import Z_DIM, factor_index, factors_from_z, neutral
 from ice_lightning.synthetic.render import render
 from ice_lightning.synthetic.sheet import overlay, sheet

@@ -12,16 +12,16 @@ from typing import Any, Literal, Union, get_args, get_origin
 from ice_lightning.checks import one_of, problem
 from ice_lightning.tasks.schema import MISSING, SWITCH, TEXT, Kind, accept, is_number, is_whole, joined, shown
 
-GIVEN: dict[str, tuple[str, ...]] = {"latents": ("generator", "space")}
+INJECTED: dict[str, tuple[str, ...]] = {"latents": ("generator", "space")}
 """Arguments that a run fills in itself; a term's are named in its `needs`."""
 
 
 PLAIN: tuple[tuple[Any, str, Callable[[Any], bool]], ...] = (
     (int, "a whole number", is_whole),
     (float, "a number", is_number),
-    (bool, SWITCH.said, SWITCH.fits),
-    (str, TEXT.said, TEXT.fits),
-    (Path, TEXT.said, TEXT.fits),
+    (bool, SWITCH.description, SWITCH.fits),
+    (str, TEXT.description, TEXT.fits),
+    (Path, TEXT.description, TEXT.fits),
     (NoneType, "null", lambda value: value is None),
 )
 """Types that YAML has values of, in words, and what is one."""
@@ -38,11 +38,20 @@ def check_arguments(settings: Mapping[str, Any]) -> None:
     """
     for name, node in targets("", settings):
         target = found(name, node["_target_"])
-        check_call(name, node, target, (*GIVEN.get(name, ()), *getattr(target, "needs", ())))
+        check_call(name, node, target, (*INJECTED.get(name, ()), *getattr(target, "needs", ())))
 
 
 def targets(name: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Names and settings of everything that has a `_target_`."""
+    """Names and settings of everything that has a `_target_`.
+
+    Args:
+        name: of the setting, "" for all of them.
+        value: plain.
+
+    Example:
+        >>> [name for name, _ in targets("", {"solver": {"_target_": "a.B"}, "space": "s"})]
+        ['solver']
+    """
     if isinstance(value, Mapping) and "_target_" in value:
         yield name, value
     pairs: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, Mapping) else ()
@@ -51,7 +60,19 @@ def targets(name: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def found(name: str, path: str) -> Callable[..., Any]:
-    """The class or function that a `_target_` names."""
+    """The class or function that a `_target_` names.
+
+    Args:
+        name: of the setting.
+        path: MODULE.NAME.
+
+    Raises:
+        IceError: where there is none.
+
+    Example:
+        >>> found("faces", "math.sqrt")(4)
+        2.0
+    """
     what, fix = f"a class or function as {name}._target_", f"set {name}._target_=MODULE.NAME"
     if path == MISSING:
         raise problem(what, "none", fix)
@@ -59,21 +80,27 @@ def found(name: str, path: str) -> Callable[..., Any]:
         target: Callable[..., Any] = pkgutil.resolve_name(path)
     except Exception as error:  # whatever importing somebody's module may raise
         fix = "check its spelling, and that its folder is the working directory or on PYTHONPATH"
-        told = str(error).splitlines() or [type(error).__name__]
-        raise problem(what, f"'{path}' ({told[0]})", fix) from error
+        message = str(error).splitlines() or [type(error).__name__]
+        raise problem(what, f"'{path}' ({message[0]})", fix) from error
     if not callable(target):
         raise problem(what, f"'{path}', which can't be called", fix)
     return target
 
 
-def check_call(name: str, node: Mapping[str, Any], target: Callable[..., Any], given: Sequence[str]) -> None:
+def check_call(name: str, node: Mapping[str, Any], target: Callable[..., Any], injected: Sequence[str]) -> None:
     """Compare the arguments of a node with a signature; of one that takes any name, as far as it goes.
 
     Args:
         name: of the node.
         node: its arguments; names with an underscore in front are Hydra's.
         target: what is called.
-        given: arguments that come from elsewhere.
+        injected: arguments that come from elsewhere.
+
+    Raises:
+        IceError: in one sentence.
+
+    Example:
+        >>> check_call("invert", {"steps": 3}, lambda steps: None, ())
     """
     try:
         signature = inspect.signature(target)
@@ -95,26 +122,44 @@ def check_call(name: str, node: Mapping[str, Any], target: Callable[..., Any], g
             if node[key] != default:
                 accept(f"{name}.{key}", node[key], of_type(named[key].annotation, default))
         elif not open_ended:
-            options = [each for each in named if each not in given]
+            options = [each for each in named if each not in injected]
             if not options:
                 raise problem(f"no settings of {name}", f"'{key}'", "drop it")
             one_of(f"setting of {name}", key, options)
     if "_args_" in node or node.get("_partial_"):
         return
     for key, each in named.items():
-        if each.default is each.empty and key not in node and key not in given:
+        if each.default is each.empty and key not in node and key not in injected:
             kind = of_type(each.annotation, each.default)
-            raise problem(f"{name}.{key} as {kind.said}", "none", f"set {name}.{key}")
+            raise problem(f"{name}.{key} as {kind.description}", "none", f"set {name}.{key}")
 
 
 def of_type(hint: Any, default: Any) -> Kind:
-    """The kind of an annotated argument."""
+    """The kind of an annotated argument.
+
+    Args:
+        hint: the annotation.
+        default: the argument's own, which serves as an example.
+
+    Example:
+        >>> of_type(int | None, 3).description
+        'a whole number or null'
+    """
     example = shown(default).strip("'") if isinstance(default, str | int | float | list | tuple) else ""
-    return Kind(worded(hint), lambda value: suits(value, hint), example)
+    return Kind(in_words(hint), lambda value: suits(value, hint), example)
 
 
 def suits(value: Any, hint: Any) -> bool:
-    """Whether a plain value is of an annotated type; true where this can't be told."""
+    """Whether a plain value is of an annotated type; true where this can't be told.
+
+    Args:
+        value: as YAML has it.
+        hint: the annotation.
+
+    Example:
+        >>> suits([1, 2], list[int]), suits([1, "a"], list[int])
+        (True, False)
+    """
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(suits(value, each) for each in inner)
@@ -133,15 +178,15 @@ def is_list(hint: Any) -> bool:
     return any((get_origin(hint) or hint) is kind for kind in (list, tuple, Sequence))
 
 
-def worded(hint: Any) -> str:
+def in_words(hint: Any) -> str:
     """An annotated type in words."""
     inner = get_args(hint)
     if get_origin(hint) in (Union, UnionType):
-        return " or ".join(dict.fromkeys(worded(each) for each in inner))
+        return " or ".join(dict.fromkeys(in_words(each) for each in inner))
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, inner))}"
     if is_list(hint):
-        return f"a list, each {worded(inner[0])}" if inner else "a list"
+        return f"a list, each {in_words(inner[0])}" if inner else "a list"
     for kind, words, _ in PLAIN:
         if hint is kind:
             return words

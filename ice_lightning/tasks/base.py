@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +25,13 @@ class Result:
     Attributes:
         folder: where its files lie.
         metrics: as in metrics.json, or for a verdict as in verdict.json.
-        said: what to tell the user at the end, in a line or several.
+        message: for the user at the end, a line or several.
         subspace: the directions that were found or explained with; a verdict has none of its own.
     """
 
     folder: Path
     metrics: dict[str, Any]
-    said: str
+    message: str
     subspace: Subspace | None = None
 
 
@@ -44,14 +42,6 @@ def command() -> str:
     return shlex.join(["python", "-m", "ice_lightning.run", *HydraConfig.get().overrides.task])
 
 
-def quieten() -> None:
-    """Drop warnings about runs without an optimiser, worker processes, layers in train mode, or anyone to measure."""
-    never = "was called before the ``update`` method"  # of a metric over those who flip, where nobody does
-    for message in ("num_workers", "configure_optimizers", "in eval mode", "LeafSpec", "returned `None`", never):
-        warnings.filterwarnings("ignore", message=f"(?s).*{message}.*")
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-
-
 def check_trainer(cfg: DictConfig) -> None:
     """Refuse a trainer that can't be built on this machine, before anything is loaded for it."""
     try:
@@ -59,18 +49,26 @@ def check_trainer(cfg: DictConfig) -> None:
     except Exception as error:  # of several classes, about nothing but these settings
         import torch
 
-        told = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         if cfg.trainer.get("accelerator") in ("gpu", "cuda") and not torch.cuda.is_available():
             raise problem(
                 "a CUDA device", "none", "set trainer=cpu, or trainer=ddp_cpu for several processes"
             ) from error
         raise problem(
-            "a trainer that Lightning can build here", f"'{told}'", "change trainer or its settings"
+            "a trainer that Lightning can build here", f"'{message}'", "change trainer or its settings"
         ) from error
 
 
 def checkpoint_of(path: str | None, folder: Path) -> Path | None:
-    """The file that `ckpt_path` names, "last" being the run folder's own; raises IceError where there is none."""
+    """The file that `ckpt_path` names.
+
+    Args:
+        path: "last" for the run folder's own, None for none.
+        folder: of the run.
+
+    Raises:
+        IceError: where there is none.
+    """
     if path is None:
         return None
     file = folder / LAST if path == "last" else Path(path)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Mapping
+import logging
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +22,9 @@ if TYPE_CHECKING:
     from ice_lightning.criterions import Criterion
     from ice_lightning.modules.faces import Faces
     from ice_lightning.modules.generator import AnyGenerator
+    from ice_lightning.subspace import Subspace
+
+LOG = logging.getLogger("ice_lightning")
 
 
 def name_of(classifier: DictConfig) -> str:
@@ -35,6 +36,11 @@ def oracles_from(cfg: DictConfig, generator: AnyGenerator, classifier: nn.Module
     """The oracles of the settings by name, without the explained classifier: by its name, and by its weights.
 
     Embedded ones that are asked for by name alone are left out for other generators than the embedded one.
+
+    Args:
+        cfg: all settings.
+        generator: whose images they read.
+        classifier: the explained one.
 
     Raises:
         IceError: for what is neither a name nor a classifier's settings, or two of one name.
@@ -54,8 +60,8 @@ def oracles_from(cfg: DictConfig, generator: AnyGenerator, classifier: nn.Module
             fix = "give a list of names of embedded ones or of settings, [{name: ..., path: ...}]"
             raise problem("classifiers as explain.oracles", each, fix)
         kind = "embedded_classifier" if isinstance(each, str) else "load_classifier"
-        given = {"name": each} if isinstance(each, str) else each
-        node = OmegaConf.merge({"_target_": f"ice_lightning.classifiers.{kind}"}, given)
+        arguments = {"name": each} if isinstance(each, str) else each
+        node = OmegaConf.merge({"_target_": f"ice_lightning.classifiers.{kind}"}, arguments)
         assert isinstance(node, DictConfig)
         if name_of(node) == name_of(cfg.classifier) or identical(oracle := instantiate(node), classifier):
             continue
@@ -63,19 +69,19 @@ def oracles_from(cfg: DictConfig, generator: AnyGenerator, classifier: nn.Module
         if name in found:
             raise problem("an oracle of each name once", f"'{name}' twice", "set another name")
         found[name] = oracle
-    if left_out and os.environ.get("LOCAL_RANK", "0") == "0":
+    if left_out:
         who = f"{', '.join(left_out)} left out of explain.oracles"
-        print(f"{who}: they have only seen the portraits of the embedded generator", file=sys.stderr)
+        LOG.warning(f"{who}: they have only seen the portraits of the embedded generator")
     return found
 
 
 def tracked(cfg: DictConfig) -> bool:
-    """Whether Weights & Biases is told of the run."""
+    """Whether the run is recorded for Weights & Biases."""
     return str(cfg.logger._target_).endswith(".Tracker")
 
 
 def logger_of(cfg: DictConfig) -> Any:
-    """The logger; W&B's with the sweep as its group, and tags by which one looks for a run, where none are given."""
+    """The logger; W&B's with the sweep as its group, and tags by which one looks for a run, where it has none."""
     if not tracked(cfg):
         return instantiate(cfg.logger)
     sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
@@ -96,7 +102,18 @@ def generator_from(cfg: DictConfig) -> AnyGenerator:
 
 
 def layers_of(cfg: DictConfig, generator: AnyGenerator) -> str | None:
-    """Which layers may move: those that the user names; else, in a space that has layers, the criterion's own."""
+    """Which layers may move: those that the user names; else, in a space that has layers, the criterion's own.
+
+    Args:
+        cfg: all settings.
+        generator: that has the space.
+
+    Returns:
+        None for all of them.
+
+    Raises:
+        IceError: for a space that the generator doesn't have.
+    """
     one_of("space", cfg.space, generator.spaces)
     layers = cfg.layers
     if layers is None and len(generator.widths(cfg.space)) > 1:
@@ -104,13 +121,13 @@ def layers_of(cfg: DictConfig, generator: AnyGenerator) -> str | None:
     return None if layers in (None, "all") else str(layers)
 
 
-def build_criterion(cfg: DictConfig, faces: Faces, side: int) -> Criterion:
+def build_criterion(cfg: DictConfig, faces: Faces, resolution: int) -> Criterion:
     """A criterion from its yaml; each term gets the face models that its class asks for in `needs`.
 
     Args:
         cfg: of the criterion.
         faces: the face models.
-        side: of the generator's images; a term that would read them larger reads them as they are.
+        resolution: of the generator's images, in pixels; a term that would read them larger reads them as they are.
 
     Raises:
         IceError: for a class that can't be found, a missing face model, or one term both activated and suppressed.
@@ -136,8 +153,8 @@ def build_criterion(cfg: DictConfig, faces: Faces, side: int) -> Criterion:
                 raise
             got = str(error).removeprefix(f"{kind.__name__}.__init__() ")
             raise problem(f"arguments that {kind.__name__} takes", f"'{got}'", "see its signature") from error
-        if made.size is not None and made.size > side:
-            made.size = side
+        if made.size is not None and made.size > resolution:
+            made.size = resolution
         return made
 
     def parts(group: DictConfig, kind: Any) -> dict[str, Any]:
@@ -183,11 +200,24 @@ def composed(**groups: str) -> DictConfig:
         GlobalHydra.instance().hydra = outer
 
 
-def config_of(plain: Mapping[str, Any]) -> DictConfig:
-    """Plain values as settings."""
-    return DictConfig(dict(plain))
+def criterion_of(subspace: Subspace, faces: Faces, resolution: int) -> Criterion:
+    """The criterion that a subspace was found for, from its provenance.
+
+    Args:
+        subspace: of a preset.
+        faces: the face models.
+        resolution: of the generator's images, in pixels.
+
+    Raises:
+        IceError: where the terms were objects, which no file has written down.
+    """
+    config = subspace.provenance.get("config", {}).get("criterion", {})
+    if "activate" not in config:
+        fix = "pass criterion= to explain, as discover took it"
+        raise problem("the criterion of the subspace", "none", fix)
+    return build_criterion(DictConfig(dict(config)), faces, resolution)
 
 
-def built(node: DictConfig) -> Any:
+def build(node: DictConfig) -> Any:
     """What a part of the settings names."""
     return instantiate(node)

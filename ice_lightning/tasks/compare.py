@@ -35,14 +35,14 @@ class Comparison(Callback):
             return
         from ice_lightning.reports.comparison import write_comparison
 
-        given = {
+        overrides = {
             file.parent: list(OmegaConf.load(file.parent / ".hydra" / "overrides.yaml"))
             for file in sorted(sweep.glob("*/subspace.safetensors"), key=job_number)
         }
-        if len(given) < 2:
+        if len(overrides) < 2:
             return
-        shared = set.intersection(*map(set, given.values()))
-        runs = {", ".join(s for s in settings if s not in shared): folder for folder, settings in given.items()}
+        shared = set.intersection(*map(set, overrides.values()))
+        runs = {", ".join(s for s in settings if s not in shared): folder for folder, settings in overrides.items()}
         again = shlex.join(["python", "-m", "ice_lightning.run", "-m", *config.hydra.overrides.task])
         write_comparison(
             sweep, runs, ", ".join(sorted(shared)), lambda node: generator_from(DictConfig({"generator": node})), again

@@ -10,8 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ice_lightning.files import LAST
-from ice_lightning.launch import check_shares
-from ice_lightning.tasks.base import Result, check_trainer, checkpoint_of, quieten, writable
+from ice_lightning.launch import check_shares, own_ranks, quiet
+from ice_lightning.tasks.base import Result, check_trainer, checkpoint_of, writable
 from ice_lightning.tasks.build import build_criterion, generator_from, layers_of, logger_of
 from ice_lightning.tasks.settings import resolved, settings, weights_of
 
@@ -19,43 +19,51 @@ from ice_lightning.tasks.settings import resolved, settings, weights_of
 def discover(cfg: DictConfig, command: str = "") -> Result:
     """Find a criterion's subspace and write it with its metrics and pictures into cfg.run_dir.
 
-    `command` is what the page says to do to repeat it.
+    Args:
+        cfg: all settings.
+        command: what the page says to do to repeat it; "" where there is none.
+
+    Returns:
+        The metrics and the subspace, as its file has them.
+
+    Raises:
+        IceError: in one sentence.
     """
     began = time.perf_counter()
     folder = writable(Path(cfg.run_dir))
     checkpoint = checkpoint_of(cfg.ckpt_path, folder)
+    with quiet():
+        return _discover(cfg, command, folder, checkpoint, began)
+
+
+def _discover(cfg: DictConfig, command: str, folder: Path, checkpoint: Path | None, began: float) -> Result:
     from ice_lightning.discovery.callbacks import SavePass, StageProgress
-    from ice_lightning.discovery.module import Discovery
-    from ice_lightning.launch import own_ranks
+    from ice_lightning.discovery.discover import discover
     from ice_lightning.loggers.wandb import Track
     from ice_lightning.reports.discovery import SaveDiscovery
     from ice_lightning.subspace import load_subspace
 
-    quieten()
     check_trainer(cfg)
     logger = logger_of(cfg)
-    generator = generator_from(cfg)
-    faces = instantiate(cfg.faces)
+    generator, faces = generator_from(cfg), instantiate(cfg.faces)
     criterion = build_criterion(cfg.criterion, faces, generator.resolution)
-    layers, decisive = layers_of(cfg, generator), settings(cfg)
-    decisive |= weights_of(generator, faces=faces)
-    data = instantiate(cfg.latents, _partial_=True)(generator=generator, space=cfg.space)
-    solver, people = instantiate(cfg.solver), len(data.latents)
-    module = Discovery(
-        generator, faces, criterion, solver, people, cfg.space, layers, cfg.precision, decisive, cfg.geometry
-    )
-    config = resolved(cfg)
+    layers, config = layers_of(cfg, generator), resolved(cfg)
+    decisive = settings(cfg) | weights_of(generator, faces=faces)
+    people = instantiate(cfg.latents, _partial_=True)(generator=generator, space=cfg.space)
     seconds = {"load": time.perf_counter() - began}
     save = SaveDiscovery(folder, config, OmegaConf.to_yaml(cfg, resolve=True), command, seconds)
     trainer = instantiate(cfg.trainer, _partial_=True)(
         logger=logger, callbacks=[Track(config), StageProgress(), save, SavePass(folder)]
     )
-    check_shares(trainer.world_size, len(data.latents), "latents.count")
+    check_shares(trainer.world_size, len(people.latents), "latents.count")
     with own_ranks(folder):
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+        discover(
+            generator, faces, criterion, instantiate(cfg.solver), people, trainer, space=cfg.space, layers=layers,
+            precision=cfg.precision, geometry=cfg.geometry, settings=decisive, checkpoint=checkpoint,
+        )  # fmt: skip
     (folder / LAST).unlink(missing_ok=True)
     # Forked processes keep what they hold to themselves: the files are what every way of running has in common.
     metrics = json.loads((folder / "metrics.json").read_text())
     early = f"the search stopped early: {metrics['stopped_early']}\n" if metrics["stopped_early"] else ""
-    said = f"{early}{metrics['rank']} directions: {folder / 'traversal.png'}"
-    return Result(folder, metrics, said, load_subspace(folder))
+    message = f"{early}{metrics['rank']} directions: {folder / 'traversal.png'}"
+    return Result(folder, metrics, message, load_subspace(folder))

@@ -11,7 +11,14 @@ from ice_lightning.checks import IceError, one_of, problem
 
 
 def sentence(error: BaseException) -> str | None:
-    """What to tell the user, or None for what looks like our own mistake."""
+    """What to tell the user, or None for what looks like our own mistake.
+
+    Example:
+        >>> from ice_lightning.checks import problem
+        >>> sentence(problem("a picture", "none", "set image=PATH"))
+        'expected a picture, got none: set image=PATH'
+        >>> sentence(ZeroDivisionError())
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, IceError):
@@ -54,10 +61,10 @@ def sentence(error: BaseException) -> str | None:
 
 def disk_is_full(error: BaseException) -> bool:
     """Whether an error, or one behind it, is a disk without room; libraries say so in words, torch in its own."""
-    told = ("No space left", "unexpected pos")
+    words = ("No space left", "unexpected pos")
     seen: BaseException | None = error
     while seen is not None:
-        if getattr(seen, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(words in str(seen) for words in told):
+        if getattr(seen, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(each in str(seen) for each in words):
             return True
         seen = seen.__cause__ or seen.__context__
     return False

@@ -17,8 +17,8 @@ def described(folder: Path) -> dict[str, str]:
     for file in sorted(folder.glob("*.yaml")):
         text = file.read_text()
         first = text.splitlines()[0]
-        said = (yaml.safe_load(text) or {}).get("description")
-        found[file.stem] = said or (first.removeprefix("#").strip() if first.startswith("#") else "")
+        description = (yaml.safe_load(text) or {}).get("description")
+        found[file.stem] = description or (first.removeprefix("#").strip() if first.startswith("#") else "")
     return found
 
 

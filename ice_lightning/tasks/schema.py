@@ -26,7 +26,7 @@ class Kind:
     """What values a setting takes.
 
     Attributes:
-        said: after "expected NAME as".
+        description: after "expected NAME as".
         fits: whether a value, of plain YAML types, is one.
         example: as one would write it; "" for none.
         options: names to which a wrong one is compared.
@@ -34,7 +34,7 @@ class Kind:
         called: whether what lies below are the arguments of a `_target_`.
     """
 
-    said: str
+    description: str
     fits: Callable[[Any], bool]
     example: str = ""
     options: tuple[str, ...] = ()
@@ -53,10 +53,19 @@ def is_number(value: object) -> bool:
 
 
 def whole(least: int, most: int | None = None) -> Kind:
-    """Whole numbers from `least` on, up to `most` where there is one."""
-    said = f"of at least {least}" if most is None else f"from {least} to {most}"
+    """Whole numbers from `least` on, up to `most` where there is one.
+
+    Args:
+        least: the smallest that fits, which is the example.
+        most: the largest; None where there is none.
+
+    Example:
+        >>> whole(1, 9).description, whole(1).fits(0)
+        ('a whole number from 1 to 9', False)
+    """
+    limits = f"of at least {least}" if most is None else f"from {least} to {most}"
     return Kind(
-        f"a whole number {said}", lambda v: is_whole(v) and least <= v and (most is None or v <= most), str(least)
+        f"a whole number {limits}", lambda v: is_whole(v) and least <= v and (most is None or v <= most), str(least)
     )
 
 
@@ -77,18 +86,20 @@ def choice(*options: str) -> Kind:
 
 def several(kind: Kind) -> Kind:
     """Lists, which may be empty."""
-    said = f"a list, each {kind.said}"
     return Kind(
-        said, lambda v: isinstance(v, list) and all(map(kind.fits, v)), f"[{kind.example}]", options=kind.options
+        f"a list, each {kind.description}",
+        lambda v: isinstance(v, list) and all(map(kind.fits, v)),
+        f"[{kind.example}]",
+        options=kind.options,
     )
 
 
 def optional(kind: Kind) -> Kind:
     """The same, or null."""
-    return replace(kind, said=f"{kind.said}, or null", fits=lambda v: v is None or kind.fits(v))
+    return replace(kind, description=f"{kind.description}, or null", fits=lambda v: v is None or kind.fits(v))
 
 
-def unsaid(kind: Kind) -> Kind:
+def omittable(kind: Kind) -> Kind:
     """The same, where the setting may be missing."""
     return replace(kind, needed=False)
 
@@ -135,11 +146,11 @@ TABLE: dict[str, Kind] = {
     "criterion.rank": optional(whole(1)),
     "criterion.size": whole(4),
     "criterion.layers": optional(LAYERS),
-    "criterion.whole_maps": unsaid(SWITCH),
+    "criterion.whole_maps": omittable(SWITCH),
     "criterion.activate": TERMS,
     "criterion.activate.*": optional(GROUP),
     "criterion.activate.*.term": TARGET,
-    "criterion.activate.*.weight": unsaid(above_zero("1")),
+    "criterion.activate.*.weight": omittable(above_zero("1")),
     "criterion.suppress": optional(GROUP),
     "criterion.suppress.*": optional(GROUP),
     "criterion.suppress.*.term": TARGET,
@@ -186,7 +197,7 @@ TABLE: dict[str, Kind] = {
     "solver.tolerance": SHARE,
     "solver.passes": whole(4),
     "solver.chunk": optional(whole(1)),
-    "classifier": unsaid(optional(TARGET)),
+    "classifier": omittable(optional(TARGET)),
     "classifier.network": optional(TARGET),
     "classifier.size": optional(whole(1)),
     "classifier.kind": choice("binary", "multiclass", "regression"),
@@ -237,7 +248,17 @@ def check_values(settings: Mapping[str, Any]) -> None:
 
 
 def visit(name: str, value: Any, tree: Mapping[str, Any], entry: str) -> None:
-    """Check a setting and those below it; `tree` holds the table's names below, `entry` is its own name there."""
+    """Check a setting and those below it.
+
+    Args:
+        name: of the setting, as the user writes it.
+        value: plain.
+        tree: the table's names below.
+        entry: the setting's own name in the table, where * stands for a name that the user chooses.
+
+    Raises:
+        IceError: in one sentence.
+    """
     kind = TABLE.get(entry, GROUP)
     if name:
         accept(name, value, kind)
@@ -254,7 +275,17 @@ def visit(name: str, value: Any, tree: Mapping[str, Any], entry: str) -> None:
 
 
 def below(name: str, group: Mapping[str, Any], tree: Mapping[str, Any], entry: str) -> None:
-    """Refuse names that a group doesn't have, and a group that lacks one."""
+    """Refuse names that a group doesn't have, and a group that lacks one.
+
+    Args:
+        name: of the group, as the user writes it.
+        group: its settings.
+        tree: the table's names below.
+        entry: the group's own name in the table.
+
+    Raises:
+        IceError: in one sentence.
+    """
     if ANY in tree:
         return
     for key in group:
@@ -262,29 +293,67 @@ def below(name: str, group: Mapping[str, Any], tree: Mapping[str, Any], entry: s
     for part in tree:
         kind = TABLE.get(joined(entry, part), GROUP)
         if part not in group and kind.needed:
-            raise problem(f"{joined(name, part)} as {kind.said}", "none", fix(joined(name, part), MISSING, kind))
+            raise problem(f"{joined(name, part)} as {kind.description}", "none", fix(joined(name, part), MISSING, kind))
 
 
 def joined(name: str, part: str) -> str:
-    """The name of a setting in a group."""
+    """The name of a setting in a group.
+
+    Args:
+        name: of the group, "" for the outermost.
+        part: the setting's own.
+
+    Example:
+        >>> joined("solver", "rows"), joined("", "space")
+        ('solver.rows', 'space')
+    """
     return f"{name}.{part}" if name else part
 
 
 def accept(name: str, value: Any, kind: Kind) -> None:
-    """Refuse a value that isn't of its kind."""
+    """Refuse a value that isn't of its kind.
+
+    Args:
+        name: of the setting.
+        value: plain.
+        kind: what it may be.
+
+    Raises:
+        IceError: in one sentence.
+
+    Example:
+        >>> accept("latents.count", 3, whole(1))
+    """
     if value == MISSING or not kind.fits(value):
-        raise problem(f"{name} as {kind.said}", "none" if value == MISSING else shown(value), fix(name, value, kind))
+        raise problem(
+            f"{name} as {kind.description}", "none" if value == MISSING else shown(value), fix(name, value, kind)
+        )
 
 
 def shown(value: Any) -> str:
-    """A value as one writes it, in a line of moderate length."""
+    """A value as one writes it, in a line of moderate length.
+
+    Example:
+        >>> shown("s"), shown(None), shown([1, 2])
+        ("'s'", 'null', '[1, 2]')
+    """
     text = f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
     text = " ".join(text.split())
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def fix(name: str, value: Any, kind: Kind) -> str:
-    """What to write instead."""
+    """What to write instead.
+
+    Args:
+        name: of the setting.
+        value: that isn't of its kind.
+        kind: what it may be.
+
+    Example:
+        >>> fix("latents.count", 3.0, whole(1))
+        'write 3, without point and exponent'
+    """
     if isinstance(value, float) and value.is_integer() and kind.fits(int(value)):
         return f"write {int(value)}, without point and exponent"
     if (is_number(value) or isinstance(value, bool)) and kind.fits(str(value)):

@@ -40,7 +40,19 @@ def digest_of(settings: Mapping[str, Any]) -> str:
 
 
 def settings(cfg: DictConfig, parts: Sequence[str] = DECISIVE) -> dict[str, Any]:
-    """Some parts of the settings, flat, by dotted names."""
+    """Some parts of the settings, flat.
+
+    Args:
+        cfg: all settings.
+        parts: by dotted names.
+
+    Returns:
+        Plain values by dotted names, those of lists numbered.
+
+    Example:
+        >>> settings(DictConfig({"solver": {"rows": 8}, "late": ["a"], "space": "s"}), ("solver", "late"))
+        {'solver.rows': 8, 'late.0': 'a'}
+    """
 
     def flat(node: Any, name: str) -> Iterator[tuple[str, Any]]:
         pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else None
@@ -62,7 +74,15 @@ def settings(cfg: DictConfig, parts: Sequence[str] = DECISIVE) -> dict[str, Any]
 
 
 def weights_of(generator: AnyGenerator, **networks: nn.Module) -> dict[str, str]:
-    """What a run's answer depends on beside its settings, since another file may lie under the same path by now."""
+    """What a run's answer depends on beside its settings, since another file may lie under the same path by now.
+
+    Args:
+        generator: of the run.
+        networks: others by name.
+
+    Returns:
+        Short digests by name.
+    """
     from ice_lightning.modules.fingerprint import fingerprint
 
     digits = {"generator": generator.fingerprint} | {name: fingerprint(each) for name, each in networks.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,16 @@ if TYPE_CHECKING:
     from ice_lightning.modules.faces import Faces
     from ice_lightning.modules.generator import AnyGenerator
 
+LOG = logging.getLogger("ice_lightning")
+
 
 def shipped(cfg: DictConfig, fingerprint: str) -> Path | None:
-    """The package's own file of the subspace that the settings of a discovery lead to, where it has enough of it."""
+    """The package's own file of the subspace that the settings of a discovery lead to, where it has enough of it.
+
+    Args:
+        cfg: all settings.
+        fingerprint: SHA-256 of the generator.
+    """
     from ice_lightning.checkpoints import ASSETS
     from ice_lightning.subspace import load_subspace
 
@@ -38,6 +45,11 @@ def place_of(cfg: DictConfig, generator: AnyGenerator, faces: Faces) -> Path:
     """Where the subspace is kept to which settings and networks lead.
 
     Networks count by their weights, since another file may lie under the same path by now.
+
+    Args:
+        cfg: all settings.
+        generator: of the search.
+        faces: the face models.
     """
     from ice_lightning.modules.fingerprint import fingerprint
 
@@ -46,18 +58,24 @@ def place_of(cfg: DictConfig, generator: AnyGenerator, faces: Faces) -> Path:
 
 
 def found_before(cfg: DictConfig, generator: AnyGenerator, faces: Faces) -> Path:
-    """The file or folder of the subspace that settings and networks lead to: shipped, found before, or found now."""
+    """The file or folder of the subspace that settings and networks lead to: shipped, found before, or found now.
+
+    Args:
+        cfg: all settings.
+        generator: of the search.
+        faces: the face models.
+    """
     if (file := shipped(cfg, generator.fingerprint)) is not None:
         return file
     folder = place_of(cfg, generator, faces)
     if not (folder / "metrics.json").is_file():
         plain = resolved(cfg)
-        named = {"save_dir": str(folder), "job_type": "discover", "name": cfg.criterion.name}
-        plain["logger"] = plain["logger"] | named if tracked(cfg) else {"_target_": "builtins.bool"}
+        names = {"save_dir": str(folder), "job_type": "discover", "name": cfg.criterion.name}
+        plain["logger"] = plain["logger"] | names if tracked(cfg) else {"_target_": "builtins.bool"}
         plain |= {"run_dir": str(folder), "ckpt_path": "last" if (folder / LAST).is_file() else None}
         # Ranks come when people are explained.
         plain["trainer"] |= {"devices": 1, "strategy": "auto", "num_nodes": 1}
         parts = OmegaConf.create(plain)
-        print(f"finding {cfg.criterion.name} first, into {folder}", file=sys.stderr)
+        LOG.info(f"finding {cfg.criterion.name} first, into {folder}")
         discover(parts)
     return folder

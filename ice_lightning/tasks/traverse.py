@@ -23,13 +23,13 @@ def traverse(cfg: DictConfig) -> Result:
     if cfg.subspace is None:
         raise problem("the run folder of a discovery", "none", "set subspace=DIR")
     folder, subspace = writable(Path(cfg.run_dir)), load_subspace(cfg.subspace)
-    G, given = generator_of(subspace, make=lambda _: generator_from(cfg)), cfg.traverse
-    u = LatentDataModule(G, subspace.space, given.people, given.seed, file=given.latents).latents
-    count = min(at_least("traverse.directions", given.directions, 1), subspace.directions.shape[1])
+    G, settings = generator_of(subspace, make=lambda _: generator_from(cfg)), cfg.traverse
+    u = LatentDataModule(G, subspace.space, settings.people, settings.seed, file=settings.latents).latents
+    count = min(at_least("traverse.directions", settings.directions, 1), subspace.directions.shape[1])
 
-    with steps("direction", count) as shown:
+    with steps("direction", count) as progress:
         metrics = write_traversal(
-            folder, G, subspace, u, range(count), given.strength, given.frames, given.rate,
-            progress=lambda direction: shown.at(direction + 1),
+            folder, G, subspace, u, range(count), settings.strength, settings.frames, settings.rate,
+            progress=lambda direction: progress.at(direction + 1),
         )  # fmt: skip
     return Result(folder, metrics.to_json(), f"{count} directions of {len(u)} people: {folder / 'sheet.png'}", subspace)

@@ -27,16 +27,23 @@ def judge(cfg: DictConfig) -> Result:
     judged = verdicts(cfg.runs)
     write_verdicts(folder, judged, Path(cfg.runs))
     track(cfg, folder, judged, Path(cfg.runs))
-    said = "\n".join(each.sentence for each in judged)
-    return Result(folder, {"verdicts": [each.to_json() for each in judged]}, f"{said}\n{folder / 'verdict.html'}")
+    sentences = "\n".join(each.sentence for each in judged)
+    return Result(folder, {"verdicts": [each.to_json() for each in judged]}, f"{sentences}\n{folder / 'verdict.html'}")
 
 
 def track(cfg: DictConfig, folder: Path, judged: list[ClassifierVerdict], runs: Path) -> None:
-    """Tell W&B of a verdict, where it is told of runs."""
+    """Record a verdict at W&B, where runs are recorded there.
+
+    Args:
+        cfg: all settings.
+        folder: of the verdict's files.
+        judged: a verdict for each classifier.
+        runs: the folder of the explanations.
+    """
     if not tracked(cfg):
         return
     from ice_lightning.reports.verdict import track_verdicts
 
-    named = {"save_dir": str(folder), "name": "verdict", "job_type": "verdict", "group": cfg.logger.group or runs.name}
-    logger = instantiate(cfg.logger, **named, tags=cfg.logger.tags or [each.classifier for each in judged])
+    names = {"save_dir": str(folder), "name": "verdict", "job_type": "verdict", "group": cfg.logger.group or runs.name}
+    logger = instantiate(cfg.logger, **names, tags=cfg.logger.tags or [each.classifier for each in judged])
     track_verdicts(logger, {"runs": str(runs)}, folder, judged, runs)

@@ -86,7 +86,7 @@ def test_an_explanation_leaves_what_it_promises(compose, embedded_subspace, tmp_
     assert set(metrics["measured"]) == set(measured.split())
     assert {"threshold", "equal_error_rate"} <= set(metrics["measured"]["fva"])
     assert load_explained(folder).slices == ("narrow_eyes", "glasses"), "without the explained one"
-    assert "Within 4 directions of lip color" in result.said
+    assert "Within 4 directions of lip color" in result.message
 
 
 def test_counterfactuals_change_the_decision(compose, biased, subspace, small_generator, tmp_path):
@@ -210,7 +210,7 @@ def test_the_explained_classifier_is_no_oracle(compose, generator, classifier, n
     assert list(oracles_from(compose("task=explain", *settings), generator, embedded_classifier(classifier))) == kept
 
 
-def test_other_generators_have_no_oracles_but_those_that_are_set(compose, capsys):
+def test_other_generators_have_no_oracles_but_those_that_are_set(compose, caplog):
     """The embedded ones have never seen such pictures."""
     from toys import Toy
 
@@ -223,7 +223,7 @@ def test_other_generators_have_no_oracles_but_those_that_are_set(compose, capsys
     told = (
         "narrow_eyes, glasses left out of explain.oracles: they have only seen the portraits of the embedded generator"
     )
-    assert capsys.readouterr().err.splitlines() == [told]
+    assert caplog.messages == [told]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ class Light(nn.Module):
         return torch.stack([angle.cos(), angle.sin()], 1)
 
 
-def test_what_has_no_meaning_is_left_out(compose, biased, subspace, monkeypatch, capsys):
+def test_what_has_no_meaning_is_left_out(compose, biased, subspace, monkeypatch, caplog):
     """No threshold where people can't be told apart, no probability of a regression, no other attribute."""
     import ice_lightning.faces as module
 
@@ -275,7 +275,7 @@ def test_what_has_no_meaning_is_left_out(compose, biased, subspace, monkeypatch,
     metrics = run(compose(*biased, NONE, "~classifier.name", whole, *some)).metrics
     assert not {"fva", "cout", "mnac", "cd"} & set(metrics["measured"])
     assert {"identity_cosine", "locality", "flip_rate"} <= set(metrics["measured"])
-    assert "fva is left out: the identity network can't tell these people apart" in capsys.readouterr().err
+    assert "fva is left out: the identity network can't tell these people apart" in caplog.text
 
 
 def Number():

@@ -142,10 +142,11 @@ def test_nothing_to_show_is_told(tmp_path, capsys):
         subspace_files([tmp_path / "nowhere"])
 
 
-def test_without_any_run_the_package_shows_its_own(tmp_path, monkeypatch, capsys):
+def test_without_any_run_the_package_shows_its_own(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "ice_lightning")
     monkeypatch.chdir(tmp_path)
     assert "hair color" in dict(chosen(subspace_files([]), newest=True))
-    assert "that ship with the package" in capsys.readouterr().err
+    assert "that ship with the package" in caplog.text
 
 
 def test_without_runs_the_newest_of_each_criterion_is_shown(generator, tmp_path, monkeypatch):
@@ -163,21 +164,23 @@ def test_without_runs_the_newest_of_each_criterion_is_shown(generator, tmp_path,
     ]
 
 
-def test_subspaces_of_another_generator_are_left_out_and_told(generator, tmp_path, capsys):
+def test_subspaces_of_another_generator_are_left_out_and_told(generator, tmp_path, caplog):
+    caplog.set_level("INFO", "ice_lightning")
     save_subspace(tmp_path / "a", generator, "gaze", 0)
     save_subspace(tmp_path / "b", generator, "pose", 1, fingerprint="0" * 64)
     assert list(dict(chosen(subspace_files([tmp_path]), newest=False))) == ["gaze"]
-    assert "left out" in capsys.readouterr().err
+    assert "left out" in caplog.text
 
 
-def test_latents_that_dont_fit_are_refused_or_left_out(generator, run, tmp_path, capsys):
+def test_latents_that_dont_fit_are_refused_or_left_out(generator, run, tmp_path, caplog):
+    caplog.set_level("INFO", "ice_lightning")
     subspace = load_subspace(run / "0")
     for sha, told in ((generator.fingerprint, r"latents of shape \(1, 1408\) in .*, got \(1, 7\)"), ("0" * 64, None)):
         facts = {"space": "s", "generator_sha256": sha, "names": ["ada"]}
         save_file({"u": torch.zeros(1, 7)}, tmp_path / "latents.safetensors", {"latents": json.dumps(facts)})
         with pytest.raises(IceError, match=told) if told else nullcontext():
             assert pictures([tmp_path / "latents.safetensors"], subspace) == {}
-    assert "left out" in capsys.readouterr().err
+    assert "left out" in caplog.text
 
 
 def test_help_needs_nothing_heavy_and_no_gradio_is_told(run):

@@ -9,7 +9,7 @@ from ice_lightning.parallel import Batch, as_bytes, choose_parallelism, map_thre
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-def test_running_out_of_memory_halves_what_is_done_at_once_and_says_so(capsys):
+def test_running_out_of_memory_halves_what_is_done_at_once_and_says_so(caplog):
     seen = []
 
     def product(V):
@@ -23,7 +23,7 @@ def test_running_out_of_memory_halves_what_is_done_at_once_and_says_so(capsys):
     assert torch.equal(batch.over(product, V), 2 * V)
     assert batch.size == 2
     assert seen[:3] == [8, 4, 2]
-    assert capsys.readouterr().err.splitlines() == [
+    assert caplog.messages == [
         "out of memory: 4 products at once from here on",
         "out of memory: 2 products at once from here on",
     ]

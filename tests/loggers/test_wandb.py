@@ -15,7 +15,7 @@ from records import read
 from ice_lightning import load_subspace
 from ice_lightning.checks import IceError
 from ice_lightning.loggers import dashboard
-from ice_lightning.loggers.upload import CLOSED, LOG, upload
+from ice_lightning.loggers.upload import CLOSED, UPLOAD_LOG, upload
 from ice_lightning.run import run
 
 QUICK = ("space=w", "latents.count=2", "criterion=paper/skin_color", "criterion.suppress.residual.ratio=0.2")
@@ -158,21 +158,22 @@ def test_a_run_that_fails_says_so_in_its_record(compose, quick, tmp_path):
     assert wandb.run is None
 
 
-def test_a_dead_server_changes_nothing(compose, quick, tmp_path, monkeypatch, runs, capfd):
+def test_a_dead_server_changes_nothing(compose, quick, tmp_path, monkeypatch, runs, caplog):
     """The upload is another process's; here it finds nobody, and gives up once its patience ends."""
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    found = run(compose(*quick, "logger=wandb", "logger.mode=online")).subspace
+    with caplog.at_level("INFO", "ice_lightning"):
+        found = run(compose(*quick, "logger=wandb", "logger.mode=online")).subspace
     assert torch.equal(found.directions, load_subspace(runs[0]).directions)
     (record,) = (tmp_path / "run").glob("wandb/offline-run-*")
-    assert str(record / LOG) in capfd.readouterr().err
+    assert str(record / UPLOAD_LOG) in caplog.text
     (uploader,) = [number for number, command in processes() if f"ice_lightning.loggers.upload {record}" in command]
     os.kill(uploader, signal.SIGKILL)
     for number, command in processes():
         if f"beta sync --live --yes {record}" in command:
             os.killpg(number, signal.SIGKILL)
     assert not upload(record, writer=uploader, patience=3.0)
-    assert "expected an upload within 3 s, got none: try `wandb sync" in capfd.readouterr().out
+    assert "expected an upload within 3 s, got none: try `wandb sync" in caplog.text
 
 
 def processes():

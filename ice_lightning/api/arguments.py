@@ -1,0 +1,199 @@
+"""Arguments of the calls: checked, and made the objects that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ice_lightning.checkpoints import ASSETS, sha256
+from ice_lightning.checkpoints.generators import CHECKPOINT
+from ice_lightning.checks import problem
+from ice_lightning.classifiers import embedded_classifier
+from ice_lightning.faces import embedded_faces
+from ice_lightning.launch import quiet
+from ice_lightning.modules.faces import Faces
+from ice_lightning.modules.generator import AnyGenerator, GeneratorAdapter
+from ice_lightning.modules.stylegan2 import Generator
+from ice_lightning.subspace import Subspace
+from ice_lightning.tasks.schema import LAYERS, SEED, SWITCH, TABLE, TEXT, Kind, above_zero, accept, optional, whole
+
+Thing = TypeVar("Thing")
+
+KINDS: Mapping[str, Kind] = {
+    "people": whole(1),
+    "seed": SEED,
+    "space": TEXT,
+    "geometry": TABLE["geometry"],
+    "precision": TABLE["precision"],
+    "layers": optional(LAYERS),
+    "progress": SWITCH,
+    "name": optional(TEXT),
+    "directions": optional(whole(1)),
+    "direction": whole(0),
+    "strength": optional(above_zero("2")),
+    "steps": whole(1),
+    "rate": above_zero("0.05"),
+}
+"""What plain arguments may be: as on the command line."""
+
+
+def check(**arguments: object) -> None:
+    """Refuse plain arguments of another type, or out of their range; their names are those of KINDS.
+
+    Raises:
+        IceError: in one sentence.
+
+    Example:
+        >>> check(people=32, seed=0)
+        >>> from ice_lightning.checks import IceError
+        >>> try:
+        ...     check(people=1.5)
+        ... except IceError as error:
+        ...     print(error)
+        expected people as a whole number of at least 1, got 1.5: for example people=1
+    """
+    for name, value in arguments.items():
+        accept(name, value, KINDS[name])
+
+
+def instance(what: str, value: object, kind: type[Thing] | tuple[type[Thing], ...], fix: str) -> Thing:
+    """The value itself, where it is of a class.
+
+    Args:
+        what: is expected.
+        value: of any type.
+        kind: the class, or several.
+        fix: where to take one from.
+
+    Raises:
+        IceError: for a value of another class.
+    """
+    if not isinstance(value, kind):
+        raise problem(what, _named(value), fix)
+    return value
+
+
+def as_generator(generator: object) -> AnyGenerator:
+    """A generator of `load_generator`, or a module of the user's own behind our contract."""
+    fix = 'pass load_generator("embedded"), or a module as docs/own_generator.md describes'
+    module = instance("a generator", generator, nn.Module, fix)
+    if isinstance(module, AnyGenerator) and module.fingerprint:
+        return module
+    return GeneratorAdapter(module, type(module).__name__)
+
+
+def as_subspace(subspace: object, generator: AnyGenerator) -> Subspace:
+    """A subspace, which is the generator's.
+
+    Args:
+        subspace: of any type.
+        generator: that it has to be found on.
+
+    Raises:
+        IceError: for something else, or a subspace of another generator.
+    """
+    made = instance("a Subspace", subspace, Subspace, "take it from discover or load_subspace")
+    made.check_generator(generator.fingerprint)
+    return made
+
+
+def as_faces(faces: object, generator: AnyGenerator) -> Faces:
+    """The face models; for None the embedded ones, of the embedded generator alone.
+
+    Args:
+        faces: of any type.
+        generator: whose pictures they see.
+
+    Raises:
+        IceError: for something else, or None with another generator.
+    """
+    fix = "pass faces=, of ice_lightning.faces: landmark_faces(...) or pretrained_faces(...)"
+    if faces is not None:
+        return instance("face models as Faces", faces, Faces, fix)
+    if generator.fingerprint != sha256(ASSETS / "generator.safetensors"):
+        raise problem("face models for this generator", "none", fix)
+    return embedded_faces()
+
+
+def as_classifier(classifier: object, what: str = "a classifier") -> nn.Module:
+    """A classifier by the name of an embedded one, a module, or a function of images as a module.
+
+    Args:
+        classifier: of any type.
+        what: the sentence says that it expected.
+
+    Raises:
+        IceError: for a name that isn't known, or what can't be called.
+
+    Example:
+        >>> as_classifier(lambda images: images.mean((1, 2, 3)))(torch.zeros(2, 3, 8, 8)).tolist()
+        [0.0, 0.0]
+    """
+    if isinstance(classifier, str):
+        return embedded_classifier(classifier)
+    if isinstance(classifier, type) or not callable(classifier):
+        fix = "pass the name of an embedded one, a module, or a function from images (N, 3, H, W) to scores (N,)"
+        raise problem(what, _named(classifier), fix)
+    return classifier if isinstance(classifier, nn.Module) else Called(classifier)
+
+
+class Called(nn.Module):
+    """A function of images as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) in 0..1 -> (N,)."""
+        score = self.function(image)
+        return instance("scores (N,) as a tensor from the classifier", score, Tensor, "return a tensor of logits")
+
+
+def as_oracles(oracles: object) -> dict[str, nn.Module]:
+    """Other classifiers by name; none for None."""
+    if oracles is None:
+        return {}
+    fix = 'pass them by name, {"glasses": classifier}'
+    named: Mapping[Any, Any] = instance("oracles as a mapping", oracles, Mapping, fix)
+    for name in named:
+        if not isinstance(name, str) or not name or "." in name:
+            raise problem("names of oracles as text without a dot", repr(name), fix)
+    return {name: as_classifier(each, f"a classifier as oracle '{name}'") for name, each in named.items()}
+
+
+def generator_settings(generator: AnyGenerator) -> dict[str, Any]:
+    """What a run's settings would say of a generator, by which a subspace's file finds it again."""
+    if isinstance(generator, Generator):
+        return {"_target_": CHECKPOINT, "checkpoint": generator.name, "label": generator.label}
+    kind = type(generator.module if isinstance(generator, GeneratorAdapter) else generator)
+    return {"_target_": f"{kind.__module__}.{kind.__qualname__}"}
+
+
+@contextmanager
+def undisturbed(*networks: nn.Module) -> Iterator[None]:
+    """Within, a call may do as it likes; after it, the caller's process is as it was.
+
+    Kept are torch's global random numbers (new networks and data loaders draw some), its rounding on GPUs, warning
+    filters, Lightning's log level, and the modes of networks.
+    """
+    modes = [(each, each.training) for network in networks for each in network.modules()]
+    rounding = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    with quiet(), torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = rounding
+            for each, training in modes:
+                each.training = training
+
+
+def _named(value: object) -> str:
+    """A value that isn't what was expected, in a few words."""
+    text = repr(value)
+    return text if value is None or len(text) <= 40 else f"one of {type(value).__name__}"

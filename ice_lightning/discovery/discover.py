@@ -1,0 +1,75 @@
+"""The call of a discovery, the same from Python and from the command line: objects in, a searched module out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from ice_lightning.criterions import Criterion
+from ice_lightning.discovery.module import Discovery
+from ice_lightning.discovery.provenance import provenance
+from ice_lightning.latents import LatentDataModule
+from ice_lightning.modules.faces import Faces
+from ice_lightning.modules.generator import AnyGenerator
+from ice_lightning.solvers import BlockKrylov, FullJacobian
+from ice_lightning.subspace import Subspace
+
+
+def discover(
+    generator: AnyGenerator,
+    faces: Faces,
+    criterion: Criterion,
+    solver: BlockKrylov | FullJacobian,
+    people: LatentDataModule,
+    trainer: pl.Trainer,
+    *,
+    space: str,
+    layers: str | None = None,
+    precision: str = "float32",
+    geometry: str = "euclidean",
+    settings: Mapping[str, Any] | None = None,
+    checkpoint: Path | None = None,
+) -> Discovery:
+    """Search a criterion's subspace over people.
+
+    Args:
+        generator: frozen.
+        faces: the face models that look at each person once.
+        criterion: what to change, and what to keep still.
+        solver: whose search it is.
+        people: latents (N, n) of `space`.
+        trainer: runs the passes; its callbacks write files and show progress.
+        space: z, w, w+ or s.
+        layers: which layers of the space may move, such as "4-8" or "coarse"; None for all.
+        precision: of the generator while products are taken: float32, tf32 or bfloat16.
+        geometry: the inner product of the coordinates, population or euclidean.
+        settings: what a checkpoint has to agree in, by dotted names.
+        checkpoint: of an interrupted search, to go on from.
+
+    Returns:
+        The module, whose `result` holds the eigenpairs and whose `metrics` the numbers of metrics.json.
+
+    Raises:
+        IceError: in one sentence, for networks, people or settings that can't give a subspace.
+    """
+    module = Discovery(
+        generator, faces, criterion, solver, len(people.latents), space, layers, precision, settings, geometry
+    )
+    trainer.fit(module, datamodule=people, ckpt_path=checkpoint)
+    return module
+
+
+def subspace_of(module: Discovery, config: Mapping[str, Any]) -> Subspace:
+    """The subspace that a discovery has found.
+
+    Args:
+        module: after its search.
+        config: the settings that led to it, with `latents.seed` among them.
+
+    Returns:
+        Directions (n, k) and eigenvalues (k,), with what made them.
+    """
+    return Subspace(module.result.vectors, module.result.values, module.space, provenance(module, config))
