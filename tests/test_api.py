@@ -1,6 +1,5 @@
 """A plain Python call for every task: no run folder, no file."""
 
-import doctest
 import json
 
 import pytest
@@ -10,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from matplotlib.figure import Figure
 
 import ice_lightning
-from ice_lightning import api, discover, explain, invert, judge, traverse
+from ice_lightning import discover, explain, invert, judge, traverse
 from ice_lightning.checks import IceError
 from ice_lightning.criterions import Activate, Criterion, RegionColor
 from ice_lightning.explanation import ControlSettings
@@ -22,7 +21,7 @@ CONTROLS = ControlSettings(subspaces=10, people=3, weights=False, unrestricted=F
 
 @pytest.fixture(scope="module")
 def subspace(generator):
-    return discover(generator, "hair_color", 2)
+    return discover(generator, "hair_color", 1)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def explained(generator, subspace):
 
 
 def test_a_discovery_is_that_of_the_command_line(generator, subspace, compose):
-    given = ("criterion=hair_color", "latents.count=2", "geometry=population")
+    given = ("criterion=hair_color", "latents.count=1", "geometry=population")
     theirs = run(compose(*given)).subspace
     torch.testing.assert_close(subspace.directions, theirs.directions)
     ours, other = (dict(each.provenance["config"]) for each in (subspace, theirs))
@@ -151,6 +150,5 @@ def test_nothing_is_written(tmp_path, monkeypatch, generator):
     assert not list(tmp_path.iterdir())
 
 
-def test_names_are_found_and_examples_run():
+def test_names_are_found():
     assert all(callable(getattr(ice_lightning, name)) for name in ice_lightning.__all__)
-    assert doctest.testmod(api).failed == 0
