@@ -325,10 +325,19 @@ def charged(problem: Problem, ritz: Ritz, checked: Checked, q: Tensor) -> Tensor
 
 
 def subspace_of(problem: Problem, group: Group, D: Tensor, rank: int) -> Tensor:
-    """The subspace (n, rank) of a group of people, near that of all of them, without a further product.
+    """The subspace of a group of people, near that of all of them, without a further product.
 
-    To the span of the directions D (n, d) comes what the group misses there most, its residuals; within these the
+    To the span of the directions so far comes what the group misses there most, its residuals; within these the
     energies of terms without exact factors are what the sketch estimates.
+
+    Args:
+        problem: what is searched.
+        group: these people.
+        D: (n, d), the directions so far.
+        rank: directions of the subspace.
+
+    Returns:
+        (n, rank).
     """
     wider = checked_pairs(problem, group, in_span(group, D)).wider
     lowest = problem._replace(rank=rank, activate_ratio=1e-9)
