@@ -243,7 +243,7 @@ def test_a_caller_finds_everything_as_it_was(generator, subspace):
     torch.backends.cudnn.allow_tf32 = True
     network, image = Changing().train(), generator(generator.people(1, 7, "s"), "s").clamp(0, 1)
     state, filters = torch.get_rng_state(), list(warnings.filters)
-    found = discover(generator, "hair_color", 2)
+    found = discover(generator, "hair_color", 1)
     E = explain(generator, network, subspace, 1, controls=ControlSettings(subspaces=0, unrestricted=False))
     judge([E]), traverse(generator, subspace, 1), invert(generator, image, steps=1)
     assert torch.equal(torch.get_rng_state(), state)
@@ -258,7 +258,7 @@ def test_a_subspace_that_was_found_shows_itself(subspace, tmp_path):
     page = subspace._repr_html_()
     assert "<b>hair color</b>" in page and "activated energy explained" in page and page.count("<img") == 1
     assert isinstance(subspace.spectrum(), Figure) and isinstance(subspace.people(), Figure)
-    assert 0 < subspace.metrics["explained_energy"] <= 1
+    assert 0 < subspace.metrics.explained_energy <= 1
     again = load_subspace(subspace.save(tmp_path / "subspace.safetensors"))
     assert type(again) is Subspace and "<img" not in again._repr_html_()
     assert again._repr_html_() in page

@@ -18,7 +18,8 @@ solvers checkpoints latents traversal counterfactuals
 population criterions jacobians inversion
 modules
 ops loggers spaces subspace synthetic launch parallel
-metrics files progress labels checks wording renamed assets
+progress
+metrics files labels checks wording renamed assets
 """
 """Folders and files of the package, the roof first; imports go down only."""
 RANK = {name: -floor for floor, line in enumerate(FLOORS.split("\n")) for name in line.split()}

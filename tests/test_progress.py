@@ -84,7 +84,7 @@ def test_needless_warnings_are_left_out_for_a_while(recwarn):
     assert not recwarn.list
 
 
-RESULTS = {"run.show", "tasks.compare", "synthetic.main", "checkpoints.__main__", "loggers.dashboard", "progress"}
+RESULTS = {"run.show", "tasks.compare", "synthetic.__main__", "checkpoints.__main__", "loggers.dashboard", "progress"}
 """What prints: programs their results, and the log's own handler."""
 
 

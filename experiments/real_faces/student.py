@@ -44,7 +44,7 @@ def drawn(generator: Generator, z: Tensor, side: int) -> Tensor:
     x: Tensor | None = None
     image: Tensor | None = None
     for block in synthesis.blocks():
-        if block.size <= side:
+        if block.resolution <= side:
             x, image = block(x, image, styles, "const")
     assert image is not None
     return image

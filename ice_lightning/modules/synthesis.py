@@ -207,6 +207,7 @@ class SynthesisBlock(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, resolution: int, design: Design, last: bool) -> None:
         super().__init__()
+        self.resolution = resolution
         w_dim, taps, clamp = design.w_dim, design.taps, design.clamp
         self.resample_filter: Tensor
         self.register_buffer("resample_filter", setup_filter(taps))
@@ -291,7 +292,7 @@ class Synthesis(nn.Module):
 
     def resolutions(self) -> list[int]:
         """The resolution at which each styled layer works, in the order of S."""
-        return [px for px, block in zip(self.block_resolutions, self.blocks(), strict=True) for _ in block.styled()]
+        return [block.resolution for block in self.blocks() for _ in block.styled()]
 
     def styles(self, rows: Sequence[Tensor]) -> list[Tensor]:
         """The num_ws rows (N, w_dim) of w+ -> the affine outputs, one (N, c_in) per styled layer."""

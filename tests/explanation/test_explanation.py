@@ -69,18 +69,18 @@ def test_an_explanation_leaves_what_it_promises(compose, embedded_subspace, tmp_
         "counterfactuals.png", "counterfactuals.safetensors", "metrics.json", "report.html",
     ]  # fmt: skip
     rows = load_explained(folder).rows
-    flipped = rows["flipped"]
+    flipped = rows.named.flipped
     assert metrics["of"] == 4
     assert metrics["flip_rate"] == pytest.approx(float(flipped.double().mean()))
     assert flipped.any()
     assert metrics["effort"] == pytest.approx(float(rows.named.effort[flipped].double().quantile(0.5)))
     assert set(metrics["controls"]) == {"weights", "unrestricted"}
     rows = load_explained(folder).rows
-    assert (rows["unrestricted_flipped"] >= rows["flipped"]).all(), "an upper bound"
-    both = rows["flipped"].bool()
-    assert (rows["unrestricted_effort"][both] <= rows["effort"][both] * (1 + 1e-4)).all()
-    assert rows["random_flipped"].shape == (4, 10)
-    assert rows["random_change"].isfinite().equal(rows["random_flipped"]), "every raw flip has its change"
+    assert (rows.unrestricted.flipped >= rows.named.flipped).all(), "an upper bound"
+    both = rows.named.flipped
+    assert (rows.unrestricted.effort[both] <= rows.named.effort[both] * (1 + 1e-4)).all()
+    assert rows.random.flipped.shape == (4, 10)
+    assert rows.random.change.isfinite().equal(rows.random.flipped), "every raw flip has its change"
     assert metrics["random"]["people"] == 4
     measured = "flip_rate image_l1 image_l2 image_linf locality mnac cd cout identity_cosine fva fid sfid"
     assert set(metrics["measured"]) == set(measured.split())
@@ -93,11 +93,11 @@ def test_counterfactuals_change_the_decision(compose, biased, subspace, small_ge
     result, generator = run(compose(*biased, *FIVE[:-1], f"subspace={subspace}", NONE)), small_generator
     rows = load_explained(tmp_path / "run").rows
     metric = geometry(layer_covariances(generator, "w"))
-    basis = named_basis(result.subspace.directions, metric).to(rows["u"])
-    torch.testing.assert_close(rows["u"], generator.people(5, 1_000_000, "w"))
-    assert rows["flipped"].sum() == 2
+    basis = named_basis(result.subspace.directions, metric).to(rows.moves.u)
+    torch.testing.assert_close(rows.moves.u, generator.people(5, 1_000_000, "w"))
+    assert rows.named.flipped.sum() == 2
     classifier = embedded_classifier("smiling_biased")
-    for column, u in (("before", rows["u"]), ("after", moved := basis.displace(rows["u"], rows["t"]))):
+    for column, u in (("before", rows.moves.u), ("after", moved := basis.displace(rows.moves.u, rows.moves.t))):
         score = classifier(generator(u, "w").clamp(0, 1))
         torch.testing.assert_close(score, column, atol=1e-3, rtol=1e-3)
     signs = (rows.before >= 0) != (rows.moves.after >= 0)
@@ -314,15 +314,15 @@ def test_random_subspaces_are_searched_once_for_all_named_ones(compose, biased, 
     run(compose(*biased, *some, f"subspace={other}", f"run_dir={tmp_path}/b"))
     assert len(asked) == 1 + 2 + 1, "only the named one"
     one, two = (load_explained(tmp_path / name).rows for name in "ab")
-    assert torch.equal(one["random_flipped"], two["random_flipped"])
-    assert torch.equal(one["random_t"], two["random_t"])
+    assert torch.equal(one.random.flipped, two.random.flipped)
+    assert torch.equal(one.random.t, two.random.t)
     more = "explain.people=3"
     run(compose(*biased, *some, more, f"subspace={other}", f"run_dir={tmp_path}/c"))
     assert asked[-2:] == [(4, 1)] * 2, "the third person alone"
     seed = "explain.controls.seed=1"
     run(compose(*biased, *some, seed, f"subspace={other}", f"run_dir={tmp_path}/d"))
     assert asked[-2:] == [(4, 2)] * 2
-    assert not torch.equal(load_explained(tmp_path / "d").rows["random_t"], two["random_t"])
+    assert not torch.equal(load_explained(tmp_path / "d").rows.random.t, two.random.t)
     run(compose(*biased, *some, "explain.directions=2", f"subspace={other}", f"run_dir={tmp_path}/e"))
     assert asked[-2:] == [(2, 2)] * 2
 

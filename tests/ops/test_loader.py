@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++
 
 def start(cache, code=DRAW, **environment):
     """A program in a session of its own, which has looked for no operations yet."""
-    return Fork(run_code, f"import torch; {code}", cwd=cache.parent, ICE_LIGHTNING_CACHE=str(cache), **environment)
+    return Fork(run_code, f"import torch; {code}", cwd=Path(cache).parent, ICE_LIGHTNING_CACHE=str(cache), **environment)
 
 
 def told(process):

@@ -27,25 +27,25 @@ def test_four_groups_make_three_pairs_of_disjoint_halves():
 
 def test_the_same_subspace_everywhere_is_steady():
     figure = stability([Some(i + 1, EYE[:, :2]) for i in range(4)], first)
-    assert figure["angles"] == pytest.approx([0, 0], abs=1e-6)
-    assert figure["people_per_half"] == 3
+    assert figure.angles == pytest.approx([0, 0], abs=1e-6)
+    assert figure.people_per_half == 3
 
 
 def test_angles_are_those_between_the_halves():
     turned = EYE[:, :2].clone()
     turned[:, 1] = EYE[:, 1] * 0.5 + EYE[:, 2] * 0.75**0.5  # by 60 degrees
     groups = [Some(2, EYE[:, :2]), *(Some(2, turned) for _ in range(3))]
-    assert stability(groups, first)["angles"] == pytest.approx([0, 60], abs=1e-6)
+    assert stability(groups, first).angles == pytest.approx([0, 60], abs=1e-6)
 
 
 def test_angles_are_means_over_the_halvings():
     groups = [Some(2, EYE[:, :1]), Some(2, EYE[:, :1]), Some(2, EYE[:, 1:2]), Some(2, EYE[:, 1:2])]
     # A half is its last group here: at right angles in the first way to halve, alike in the two others.
-    assert stability(groups, lambda half: half[-1].basis)["angles"] == pytest.approx([30], abs=1e-6)
+    assert stability(groups, lambda half: half[-1].basis).angles == pytest.approx([30], abs=1e-6)
 
 
-def test_only_the_first_angles_are_told():
-    assert len(stability([Some(1, EYE) for _ in range(4)], first)["angles"]) == FIRST
+def test_only_the_first_angles_are_reported():
+    assert len(stability([Some(1, EYE) for _ in range(4)], first).angles) == FIRST
 
 
 def test_fewer_groups_give_none():

@@ -156,7 +156,7 @@ def test_an_interrupted_run_goes_on_to_the_same_directions(compose, small, tmp_p
     checkpoint = torch.load(tmp_path / "twice" / LAST, weights_only=False)
     del checkpoint["search"]
     torch.save(checkpoint, older)
-    with pytest.raises(IceError, match=r"of this search \(version 2\), got version 1, .*: drop ckpt_path"):
+    with pytest.raises(IceError, match=r"of this search \(version 3\), got version 1, .*: drop ckpt_path"):
         run(compose(*settings, f"run_dir={tmp_path}/twice", f"ckpt_path={older}"))
     again = run(compose(*settings, f"run_dir={tmp_path}/twice", "ckpt_path=last"))
     assert torch.equal(again.subspace.directions, once.subspace.directions)
