@@ -35,8 +35,8 @@ def test_the_wheel_runs_in_an_empty_folder(tmp_path):
     (tmp_path / "empty").mkdir()
     done = subprocess.run(
         [
-            sys.executable, "-m", "ice_lightning.run", "space=w", "latents.count=1", "criterion=paper/skin_color",
-            "criterion.suppress.residual.ratio=0.2",
+            sys.executable, "-m", "ice_lightning.run", "space=z", "latents.count=1", "criterion=paper/skin_color",
+            "criterion.suppress.residual.ratio=0.2", "criterion.rank=1",
             "logger=none", f"hydra.run.dir={tmp_path}/out",
         ],
         cwd=tmp_path / "empty", env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True,

@@ -97,9 +97,10 @@ def test_counterfactuals_change_the_decision(compose, biased, subspace, small_ge
     torch.testing.assert_close(rows.moves.u, generator.people(5, 1_000_000, "w"))
     assert rows.named.flipped.sum() == 2
     classifier = embedded_classifier("smiling_biased")
-    for column, u in (("before", rows.moves.u), ("after", moved := basis.displace(rows.moves.u, rows.moves.t))):
+    moved = basis.displace(rows.moves.u, rows.moves.t)
+    for expected, u in ((rows.before, rows.moves.u), (rows.moves.after, moved)):
         score = classifier(generator(u, "w").clamp(0, 1))
-        torch.testing.assert_close(score, column, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(score, expected, atol=1e-3, rtol=1e-3)
     signs = (rows.before >= 0) != (rows.moves.after >= 0)
     assert torch.equal(signs, rows.named.flipped)
     effort = metric.length((moved - rows.moves.u).double())

@@ -325,15 +325,14 @@ def test_every_projection_runs_by_its_name(compose, quick, projection):
     assert result.subspace.provenance["config"]["criterion"]["projection"] == projection
 
 
-def test_a_term_and_a_preset_of_ones_own_from_another_folder(tmp_path):
+def test_a_term_and_a_preset_of_ones_own_from_another_folder(small, tmp_path):
     page = (CONF.parent / "docs" / "own_term.md").read_text()
     term, preset = re.findall(r"```(?:python|yaml)\n(.*?)```", page, re.DOTALL)
     (tmp_path / "my_terms.py").write_text(term)
     (tmp_path / "my_conf" / "criterion").mkdir(parents=True)
     (tmp_path / "my_conf" / "criterion" / "brightness.yaml").write_text(preset)
-    done = interpreter(
-        "--config-dir=my_conf", "criterion=brightness", "space=w", "latents.count=1", "logger=none", cwd=tmp_path
-    )
+    few = (small(32), "space=z", "latents.count=1", "criterion.rank=1", "logger=none")
+    done = interpreter("--config-dir=my_conf", "criterion=brightness", *few, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (metrics,) = tmp_path.rglob("metrics.json")
     assert json.loads(metrics.read_text())["rank"] >= 1
