@@ -10,15 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.stats import norm
 from scipy.stats import t as student
 from torch import Tensor
 
+Shares = TypeVar("Shares", float, NDArray[np.float64])
+
 LEVEL = 0.05
 """Below which p counts."""
+SCORES = 1000
+"""So many steps from chance to 1 in which `detectable` is looked for."""
 FEWEST = 10
 """With fewer controls nothing counts: the rank of the best among 9 is no better than one in ten."""
 
@@ -37,7 +43,8 @@ class Significance:
         difference_interval: its 95 % interval, over people and controls.
         random_rates: flip rate of each control.
         random_scores: of each control against the others.
-        detectable: the smallest score that this many people and controls could have told from chance, at 5 %.
+        detectable: the smallest score whose p would have counted with this many people and controls, whom it sees as
+            people see controls; NaN where not even 1 would have.
     """
 
     score: float
@@ -131,19 +138,22 @@ def compare(
     against_named = torch.cat([torch.zeros(1), 1 - person.mean(0)])
     total = everyone.sum(1) + against_named
     rank = 1 + int((total[1:] >= total[0] - 1e-12).sum())
-    place = _probit(score, m)
     places = torch.tensor([_probit(float(each), m - 1) for each in random_scores], dtype=torch.float64)
     p, detectable = math.nan, math.nan
     if m > 1:
         middle, (spread, freedom) = float(places.mean()), _spread(places)
         spread *= (m - 1) / m
-        wide = math.sqrt(1 + 1 / m)
-        slope = float(norm.pdf(place))  # of the score by its probit
-        sure = max(spread * wide, noise / max(slope, 1e-3))
-        p = float(student.sf((place - middle) / sure, freedom)) if sure else 0.5  # nobody flips anywhere
-        sample = max(spread * wide, _typical_noise(among) / float(norm.pdf(middle)))
-        least = float(norm.cdf(middle + float(student.isf(level, freedom)) * sample))
-        detectable = min(1.0, (least * (m + 1) - 0.5) / m)  # see _probit
+        wide = spread * math.sqrt(1 + 1 / m)
+
+        # The score to be judged, and those of which the first that counts is `detectable`.
+        every = np.concatenate([[score], np.linspace(0.5, 1, SCORES + 1)])
+        noises = np.concatenate([[noise], _noise_at(every[1:], _unlikeness(among), n)])
+        placed = _probit(every, m)
+        sure = np.maximum(wide, noises / np.maximum(norm.pdf(placed), 1e-3))  # the slope of the score by its probit
+        tails = student.sf((placed - middle) / np.where(sure > 0, sure, 1), freedom)
+        p = float(tails[0]) if sure[0] else 0.5  # nobody flips anywhere
+        counting = every[1:][tails[1:] <= level]
+        detectable = float(counting[0]) if len(counting) else math.nan
     rates = random_flipped.double().mean(0)
     return Significance(
         score, p, rank, m, n, float(flipped.double().mean() - rates.mean()), _difference(flipped, random_flipped),
@@ -151,12 +161,13 @@ def compare(
     )  # fmt: skip
 
 
-def _probit(share: float, m: int) -> float:
+def _probit(share: Shares, m: int) -> Shares:
     """Of a mean over m controls, kept off 0 and 1 by half a control.
 
     Where everyone agrees which subspace needs less, scores are ranks, and beating all of m says no more than that.
     """
-    return float(norm.ppf((share * m + 0.5) / (m + 1)))
+    place: Shares = norm.ppf((share * m + 0.5) / (m + 1))
+    return place
 
 
 def _spread(places: Tensor) -> tuple[float, float]:
@@ -174,12 +185,22 @@ def _sampling(values: Tensor, prior: float) -> float:
     return float(torch.cat([values.double(), values.new_full((1,), prior).double()]).std()) / math.sqrt(len(values) + 1)
 
 
-def _typical_noise(among: Tensor) -> float:
-    """Standard error of a control's mean score over people, the median over controls; among (N, M, M)."""
+def _unlikeness(among: Tensor) -> float:
+    """How far people differ in whom a control beats, 0 for not at all, 1 for wholly; among (N, M, M).
+
+    The variance of each person's mean score as a share of what it is at most, s (1 - s); the median over controls.
+    """
     m = among.shape[1]
     each = (among.sum(2) - 0.5) / max(m - 1, 1)  # (N, M), of each person; a control is even with itself
-    deviations = [_sampling(column, 0.5) for column in each.unbind(1)]
-    return sorted(deviations)[m // 2]
+    most = each.mean(0) * (1 - each.mean(0))
+    shares = (each.var(0, unbiased=False) / most.clamp_min(1e-12)).clamp(0, 1)
+    return float(shares.sort().values[m // 2])
+
+
+def _noise_at(scores: NDArray[np.float64], unlike: float, n: int) -> NDArray[np.float64]:
+    """What `_sampling` says of n people with such mean scores (k,), who differ as much as `_unlikeness` says."""
+    variance = unlike * scores * (1 - scores) + (scores - 0.5) ** 2 / (n + 1)
+    return np.sqrt(variance / (n + 1))
 
 
 def _difference(flipped: Tensor, random_flipped: Tensor) -> tuple[float, float]:

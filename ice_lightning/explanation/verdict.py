@@ -242,10 +242,12 @@ def sentence(verdict: ClassifierVerdict) -> str:
         why = verdict.subspaces[0].why_not
         return f"Whether {name} flips more often than by chance is open: {why}, in {people} people."
     if not counting:
-        least = min(each.significance.detectable for each in verdict.subspaces if each.significance is not None)
+        scores = [each.significance.detectable for each in verdict.subspaces if each.significance is not None]
+        least = min((each for each in scores if not math.isnan(each)), default=None)
+        seen = "not even one that beats all" if least is None else f"one that beats {percent(least)} %"
         return (
             f"{name} flips with nothing that was named more than with random subspaces, in {people} people "
-            f"(one that beats {percent(least)} % of them would have been seen)."
+            f"({seen} of them would have been seen)."
         )
     parts = []
     for each in counting[:3]:

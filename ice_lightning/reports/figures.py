@@ -362,7 +362,7 @@ def verdict(judged: ClassifierVerdict) -> Figure:
         left.set_xlabel(f"flipped, % of {judged.people} people")
         if handles := left.get_legend_handles_labels()[0]:
             figure.legend(handles=handles, frameon=False, fontsize=9, loc="upper right", ncols=3)
-        middle.set_xlim(0, 1)
+        middle.set_xlim(-0.04, 1.04)
         middle.set_xlabel("beats random subspaces;\ndotted: what would count")
         right.plot([100 * share for share in judged.sufficiency], places, "-o", color=ACCENT)
         right.set_xlim(0, 103)

@@ -122,12 +122,26 @@ def test_what_is_detectable_has_just_the_p_value_that_counts(controls):
     flipped, change = linear(4, 4000, controls, 5)
     flips = torch.ones_like(flipped)
     least = compare(flips[:, 0], change[:, 0], flips, change).detectable
+    if math.isnan(least):  # beating all of ten is not always enough
+        assert compare(flips[:, 0], torch.zeros(4000), flips, change).p > 0.05
+        return
     below, above = (
         compare(flips[:, 0], torch.where(torch.arange(4000) < round(share * 4000), 0.0, torch.inf), flips, change).p
         for share in (least - 0.02, min(1.0, least + 0.02))
     )
     assert below > 0.05
-    assert above <= 0.05 or least > 0.98  # beating all of ten is not always enough
+    assert above <= 0.05
+
+
+@pytest.mark.parametrize("people", [3, 6, 12, 24, 48])
+def test_nothing_is_called_detectable_that_would_not_count(people):
+    """Few people who all agree: what they say is as sure as it can be, and may not be enough."""
+    flips, change = torch.ones(people, 10, dtype=torch.bool), torch.arange(1.0, 11).expand(people, 10)
+    some = torch.arange(10)[torch.argsort(torch.rand(people, 10, generator=torch.Generator().manual_seed(0)), 1)] + 1.0
+    for each in (change, some):
+        found = compare(flips[:, 0], torch.zeros(people), flips, each)
+        assert found.score == 1
+        assert (found.p > 0.05) == math.isnan(found.detectable)
 
 
 def test_who_does_not_lead_does_not_count_whatever_the_tail():

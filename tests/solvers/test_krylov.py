@@ -113,7 +113,8 @@ def test_a_state_is_read_from_a_file_and_gone_on_from(people, projection, tmp_pa
     solver, wide = BlockKrylov(), problem(projection)._replace(n=10**6)
     found, steps = answer(solver, wide, people, groups=4)
     assert len({type(state) for state, _ in steps}) >= 3
-    for number, (state, _) in enumerate(steps):
+    for number in {len(steps) // 2, len(steps) - 1}:
+        state = steps[number][0]
         torch.save(state, tmp_path / "state")
         again = torch.load(tmp_path / "state")  # which executes nothing but what is on torch's list
         for _, replies in steps[number:]:
