@@ -37,7 +37,11 @@ def close(one, other):
     return True
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(each, marks=[pytest.mark.slow] if each.stem == "audit" else []) for each in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
 def test_a_notebook_says_again_what_it_said(path, monkeypatch):
     monkeypatch.chdir(FOLDER)
     committed, again = (json.loads(path.read_text()) for _ in "12")

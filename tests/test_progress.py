@@ -41,11 +41,17 @@ def test_a_bar_in_a_terminal(capsys, monkeypatch):
     assert "left" in told
 
 
-def test_a_discovery_in_a_terminal(compose, capsys, monkeypatch):
+def test_a_discovery_in_a_terminal(compose, small, capsys, monkeypatch):
     """Every pass begins the bar anew, which draws it at once."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    quick = ("space=w", "latents.count=1", "criterion=paper/skin_color", "criterion.suppress.residual.ratio=0.2")
+    quick = (
+        small(32),
+        "space=z",
+        "latents.count=1",
+        "criterion=paper/skin_color",
+        "criterion.suppress.residual.ratio=0.2",
+    )
     passes = run(compose(*quick)).metrics["passes"]
     told = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
     assert f"pass {passes}: " in told
