@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -103,6 +104,8 @@ def ratio(what: str, value: float) -> float:
         >>> ratio("activate_ratio", 0.01)
         0.01
     """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise problem(f"a number as {what}", repr(value), "give a share, for example 0.01")
     if not 0 < value <= 1:
         raise problem(f"{what} in (0, 1]", value, "give a share of the largest eigenvalue, for example 0.01")
     return value
@@ -120,12 +123,14 @@ def at_least(what: str, value: int, least: int) -> int:
         `value` itself.
 
     Raises:
-        IceError: below `least`.
+        IceError: below `least`, or for anything but a whole number.
 
     Example:
         >>> at_least("people", 3, 1)
         3
     """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise problem(f"a whole number as {what}", repr(value), f"give one of at least {least}")
     if value < least:
         raise problem(f"{what} of at least {least}", value, f"raise it to {least} or more")
     return value

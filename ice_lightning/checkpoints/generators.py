@@ -49,6 +49,8 @@ def load_generator(
     Raises:
         IceError: for a missing, truncated, hostile or foreign file, NaN weights, or a class that it does not have.
     """
+    if not isinstance(checkpoint, str | Path):
+        raise problem("embedded or the path of a checkpoint", repr(checkpoint), "pass a string or a Path")
     path = ASSETS / "generator.safetensors" if str(checkpoint) == "embedded" else Path(checkpoint)
     generator = read_untrusted(path, WHAT, lambda content, budget: build(*detect(content, budget)))
     for name, tensor in generator.state_dict().items():

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
+from ice_lightning.checks import Unreadable, problem
 from ice_lightning.criterions import Criterion
 from ice_lightning.discovery.module import Discovery
 from ice_lightning.discovery.provenance import provenance
@@ -58,8 +60,25 @@ def discover(
     module = Discovery(
         generator, faces, criterion, solver, len(people.latents), space, layers, precision, settings, geometry
     )
+    if checkpoint is not None:
+        check_readable(checkpoint)
     trainer.fit(module, datamodule=people, ckpt_path=checkpoint)
     return module
+
+
+def check_readable(checkpoint: Path) -> None:
+    """Refuse what isn't a checkpoint of a discovery.
+
+    Raises:
+        Unreadable: for a broken or foreign file; nothing in it is executed.
+    """
+    fix = "set ckpt_path to last.ckpt of an interrupted run, or drop it to begin anew"
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a stranger's file makes of the reader
+        raise problem(f"a checkpoint at {checkpoint}", type(error).__name__, fix, Unreadable) from error
+    if not isinstance(content, dict) or "pytorch-lightning_version" not in content or "settings" not in content:
+        raise problem(f"a checkpoint of a discovery at {checkpoint}", "something else", fix, Unreadable)
 
 
 def subspace_of(module: Discovery, config: Mapping[str, Any]) -> Subspace:

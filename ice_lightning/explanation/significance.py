@@ -43,8 +43,8 @@ class Significance:
         difference_interval: its 95 % interval, over people and controls.
         random_rates: flip rate of each control.
         random_scores: of each control against the others.
-        detectable: the smallest score whose p would have counted with this many people and controls, whom it sees as
-            people see controls; NaN where not even 1 would have.
+        detectable: from this score on p counts with this many people and controls, whoever the people are; NaN where
+            not even 1 counts.
     """
 
     score: float
@@ -145,15 +145,15 @@ def compare(
         spread *= (m - 1) / m
         wide = spread * math.sqrt(1 + 1 / m)
 
-        # The score to be judged, and those of which the first that counts is `detectable`.
+        # The score to be judged, and those of which the first is `detectable` from which on all count.
         every = np.concatenate([[score], np.linspace(0.5, 1, SCORES + 1)])
-        noises = np.concatenate([[noise], _noise_at(every[1:], _unlikeness(among), n)])
+        noises = np.concatenate([[noise], _most_noise(every[1:], n)])
         placed = _probit(every, m)
         sure = np.maximum(wide, noises / np.maximum(norm.pdf(placed), 1e-3))  # the slope of the score by its probit
         tails = student.sf((placed - middle) / np.where(sure > 0, sure, 1), freedom)
         p = float(tails[0]) if sure[0] else 0.5  # nobody flips anywhere
-        counting = every[1:][tails[1:] <= level]
-        detectable = float(counting[0]) if len(counting) else math.nan
+        counts = np.logical_and.accumulate(tails[:0:-1] <= level)[::-1]
+        detectable = float(every[1:][counts][0]) if counts.any() else math.nan
     rates = random_flipped.double().mean(0)
     return Significance(
         score, p, rank, m, n, float(flipped.double().mean() - rates.mean()), _difference(flipped, random_flipped),
@@ -185,21 +185,9 @@ def _sampling(values: Tensor, prior: float) -> float:
     return float(torch.cat([values.double(), values.new_full((1,), prior).double()]).std()) / math.sqrt(len(values) + 1)
 
 
-def _unlikeness(among: Tensor) -> float:
-    """How far people differ in whom a control beats, 0 for not at all, 1 for wholly; among (N, M, M).
-
-    The variance of each person's mean score as a share of what it is at most, s (1 - s); the median over controls.
-    """
-    m = among.shape[1]
-    each = (among.sum(2) - 0.5) / max(m - 1, 1)  # (N, M), of each person; a control is even with itself
-    most = each.mean(0) * (1 - each.mean(0))
-    shares = (each.var(0, unbiased=False) / most.clamp_min(1e-12)).clamp(0, 1)
-    return float(shares.sort().values[m // 2])
-
-
-def _noise_at(scores: NDArray[np.float64], unlike: float, n: int) -> NDArray[np.float64]:
-    """What `_sampling` says of n people with such mean scores (k,), who differ as much as `_unlikeness` says."""
-    variance = unlike * scores * (1 - scores) + (scores - 0.5) ** 2 / (n + 1)
+def _most_noise(scores: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """What `_sampling` says at most of n people with such mean scores (k,): of those who win all or lose all."""
+    variance = scores * (1 - scores) + (scores - 0.5) ** 2 / (n + 1)
     return np.sqrt(variance / (n + 1))
 
 

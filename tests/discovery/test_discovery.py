@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from ice_lightning.checks import Unreadable
+from ice_lightning.discovery.discover import check_readable
 from ice_lightning.discovery.module import Discovery, seed_of
 from ice_lightning.solvers.exact import FullJacobian
 from ice_lightning.tasks.build import build_criterion
@@ -35,3 +37,11 @@ def test_random_rows_have_nothing_to_do_with_latents(generator):
     rows = torch.stack(rows)
     cosines = torch.nn.functional.normalize(rows) @ torch.nn.functional.normalize(z).T
     assert cosines.abs().max() < 0.75  # of 4,800 pairs with 48 coordinates; the same draw would have 1
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", [1], {"settings": {}}], ids=["empty", "junk", "a list", "foreign"])
+def test_a_broken_or_foreign_checkpoint_is_refused_in_a_sentence(content, tmp_path):
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(Unreadable, match=r"a checkpoint .*last.ckpt, got .*: set ckpt_path to last.ckpt"):
+        check_readable(path)

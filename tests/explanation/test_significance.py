@@ -144,6 +144,20 @@ def test_nothing_is_called_detectable_that_would_not_count(people):
         assert (found.p > 0.05) == math.isnan(found.detectable)
 
 
+def test_a_score_that_is_detectable_counts_whoever_the_people_are():
+    draw, reached = torch.Generator().manual_seed(0), 0
+    for _ in range(400):
+        n, m = (int(torch.randint(low, high, (), generator=draw)) for low, high in ((1, 60), (10, 50)))
+        often, alike = torch.rand(2, generator=draw).tolist()
+        flipped = torch.rand(n, m, generator=draw) < often * (torch.rand(m, generator=draw) if alike < 0.5 else 1)
+        named = torch.rand(n, generator=draw) < 0.5 + 0.5 * alike
+        found = compare(named, 0.5 * torch.rand(n, generator=draw), flipped, torch.rand(n, m, generator=draw))
+        if found.score >= found.detectable:  # which no score is to NaN
+            reached += 1
+            assert found.p <= 0.05
+    assert reached > 40
+
+
 def test_who_does_not_lead_does_not_count_whatever_the_tail():
     """One random subspace of a hundred far ahead of the rest: the named one is as strong, and second to it."""
     flipped, change = linear(4, 64, 100, 3)
