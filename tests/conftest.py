@@ -58,6 +58,14 @@ def generator64(small_generator):
 
 
 @pytest.fixture
+def few_pairs(monkeypatch):
+    """Explanations draw 8 people instead of 64 to learn when the identity network takes two pictures for one person."""
+    from ice_lightning.metrics import verification
+
+    monkeypatch.setattr(verification, "PEOPLE", 8)
+
+
+@pytest.fixture
 def compose(tmp_path):
     """Overrides -> a composed config whose run folder is the test's own."""
     from hydra import compose, initialize_config_module

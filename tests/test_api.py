@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def test_a_discovery_is_that_of_the_command_line(generator, subspace, compose):
     assert ours == other
 
 
-def test_an_explanation_is_that_of_the_command_line(generator, subspace, explained, compose, tmp_path):
+def test_an_explanation_is_that_of_the_command_line(generator, subspace, explained, compose, few_pairs, tmp_path):
     subspace.save(tmp_path / "subspace.safetensors")
     some = "explain.controls={subspaces: 10, people: 2, weights: false, unrestricted: false}"
     given = ("task=explain", "classifier=smiling_biased", f"subspace={tmp_path}", "explain.people=2", some)
@@ -119,12 +120,12 @@ class Changing(torch.nn.Module):
 
 
 def test_a_classifier_that_has_changed_is_told_apart(generator, subspace):
-    network = Changing()
-    before = explain(generator, network, subspace, 2, controls=CONTROLS)
+    network, few = Changing(), replace(CONTROLS, subspaces=2)
+    before = explain(generator, network, subspace, 2, controls=few)
     with torch.no_grad():
         network.level += 0.1
     with pytest.raises(IceError, match="got other scores of the same people: drop alike"):
-        explain(generator, network, subspace, 2, controls=CONTROLS, alike=before)
+        explain(generator, network, subspace, 2, controls=few, alike=before)
 
 
 def test_functions_of_one_name_are_two_classifiers(generator, subspace):

@@ -12,8 +12,8 @@ from torch import Tensor
 from ice_lightning.subspace import principal_angles
 
 FIRST = 3
-"""So many angles are reported: those that come out within about 5 degrees of halves that are searched on their own.
-Under `soft` later ones are too small, by up to 30 degrees."""
+"""So many angles are reported: those that come out within about 5 degrees of halves that are searched on their own, or
+where they are wider than 45 degrees within 8. Under `soft` later ones are too small, by up to 30 degrees."""
 
 GROUPS = 4
 """Into so many groups people are divided, by their number; any two make a half."""

@@ -55,6 +55,13 @@ def subspace(compose, small_generator, tmp_path):
     return lips(small_generator, compose, tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def in_small(request):
+    """But where another process is compared with, which can't be told."""
+    if "two_processes" not in request.node.name:
+        request.getfixturevalue("few_pairs")
+
+
 @pytest.fixture(scope="module")
 def biased(small):
     """Of the first five people two flip."""

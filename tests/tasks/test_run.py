@@ -392,6 +392,7 @@ def test_the_slurm_launcher_composes():
     assert launcher._target_.endswith("SlurmLauncher")
 
 
+@pytest.mark.slow
 def test_ranks_of_a_sweep_belong_to_their_own_job(quick, tmp_path):
     settings = (*quick, "latents.seed=0,1", "logger=none", "trainer=ddp", "trainer.accelerator=cpu")
     done = command("-m", *settings, "trainer.devices=2", f"hydra.sweep.dir={tmp_path}/sweep", cwd=tmp_path)
