@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
+LARGEST_SEED = 10**12
+"""Multiples of it have to be seeds of torch, which end at 2^63."""
+
 
 class IceError(ValueError):
     """Bad input, in one sentence; the command line prints it and exits with 2."""
@@ -87,6 +90,15 @@ def one_of(what: str, name: str, options: Iterable[str]) -> str:
     raise problem(f"a {what} out of {', '.join(options)}", f"'{name}'", fix)
 
 
+def is_number(value: object) -> bool:
+    """Whether it is a real number; true is none.
+
+    >>> is_number(0.5), is_number(True), is_number("1")
+    (True, False, False)
+    """
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def ratio(what: str, value: float) -> float:
     """A share of a largest eigenvalue.
 
@@ -104,7 +116,7 @@ def ratio(what: str, value: float) -> float:
         >>> ratio("activate_ratio", 0.01)
         0.01
     """
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if not is_number(value):
         raise problem(f"a number as {what}", repr(value), "give a share, for example 0.01")
     if not 0 < value <= 1:
         raise problem(f"{what} in (0, 1]", value, "give a share of the largest eigenvalue, for example 0.01")

@@ -143,6 +143,9 @@ def invert(
 
     Returns:
         Latents, their images and how near these are.
+
+    Raises:
+        IceError: where a rate so high has led to NaN or infinity.
     """
     mean, deviation = population.mean(0), population.std(0).clamp_min(1e-6)
     with torch.no_grad():
@@ -162,6 +165,8 @@ def invert(
         u = mean + deviation * p
         images = draw(u).clamp(0, 1)
         psnr = -10 * (images - target).square().mean((1, 2, 3)).clamp_min(1e-10).log10()
+    if not (u.isfinite().all() and images.isfinite().all()):
+        raise problem("latents that stay finite", f"NaN or infinity after {steps} steps", f"lower the rate from {rate}")
     return Inverted(u, images, psnr)
 
 

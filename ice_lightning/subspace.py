@@ -6,19 +6,29 @@ import html
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ice_lightning.checks import Mismatch, NotFound, Unreadable, problem
+from ice_lightning.checks import IceError, Mismatch, NotFound, Unreadable, at_least, finite, one_of, problem
 from ice_lightning.files import atomic_write
 from ice_lightning.renamed import renamed
 from ice_lightning.wording import words
 
 FILE = "subspace.safetensors"
+
+
+class OfSpaces(Protocol):
+    """What is asked of a generator; see `modules.generator.AnyGenerator`."""
+
+    fingerprint: str
+    spaces: tuple[str, ...]
+
+    def widths(self, space: str) -> list[int]:
+        """Coordinates of each layer."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +42,35 @@ class Subspace:
         eigenvalues: (k,), descending: squared feature change per squared unit of that length.
         space: z, w, w+ or s.
         provenance: criterion, generator and its SHA-256, seed, versions: JSON.
+
+    Raises:
+        IceError: unless there is at least one direction, each with its eigenvalue, of finite numbers that aren't all 0.
     """
 
     directions: Tensor
     eigenvalues: Tensor
     space: str
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what has no directions."""
+        fix = "pass what discover or load_subspace returns, or tensors like theirs"
+        for name, kind in {"directions": Tensor, "eigenvalues": Tensor, "space": str, "provenance": dict}.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise problem(f"{name} as a {kind.__name__}", f"a {type(value).__name__}", fix)
+        for name, shape in {"directions": "(n, k)", "eigenvalues": "(k,)"}.items():
+            tensor: Tensor = getattr(self, name)
+            if not tensor.is_floating_point():
+                raise problem(f"{name} as floating numbers", tensor.dtype, fix)
+            if tensor.ndim != len(shape.split()) or not tensor.numel():
+                raise problem(f"{name} of shape {shape}, none of them 0", tuple(tensor.shape), fix)
+            finite(name, tensor)
+        k = self.directions.shape[1]
+        if len(self.eigenvalues) != k:
+            raise problem(f"{k} eigenvalues, one for each direction", len(self.eigenvalues), fix)
+        if not self.directions.any(0).all():
+            raise problem("directions along which something moves", "one that is 0 everywhere", fix)
 
     def edit(self, u: Tensor, direction: int = 0, strength: float | Tensor = 1.0) -> Tensor:
         """People moved along one direction.
@@ -59,20 +92,28 @@ class Subspace:
             [[2.0, 0.0, 0.0]]
         """
         n, k = self.directions.shape
+        if not isinstance(u, Tensor):
+            raise problem("latents as a Tensor", f"a {type(u).__name__}", "convert them with torch.as_tensor")
         if u.ndim != 2 or u.shape[1] != n:
             raise problem(f"latents of shape (N, {n}) in {self.space}", tuple(u.shape), "convert them first")
-        if not 0 <= direction < k:
+        if not 0 <= at_least("direction", direction, 0) < k:
             raise problem(f"a direction from 0 to {k - 1}", direction, "the subspace has no more")
         step = torch.as_tensor(strength, dtype=u.dtype, device=u.device).reshape(-1, 1)
+        if len(step) not in (1, len(u)):
+            raise problem(f"one strength, or one for each of {len(u)} people", len(step), "pass a number or (N,)")
         return u + step * self.directions[:, direction].to(u)
 
-    def check_generator(self, fingerprint: str) -> None:
-        """Refuse the subspace of another generator than the one of this fingerprint."""
-        made = self.provenance
+    def check_generator(self, generator: OfSpaces) -> None:
+        """Refuse the subspace of another generator, or of other latents than this one's."""
+        made, fingerprint = self.provenance, generator.fingerprint
         if made.get("generator_sha256") != fingerprint:
             got = f"one of {made.get('generator', 'nobody knows which')} ({made.get('generator_sha256', '')[:12]})"
             fix = "put that one back, set generator.checkpoint to it, or find the subspace again"
             raise problem(f"a subspace of this generator ({fingerprint[:12]})", got, fix, Mismatch)
+        one_of("space", self.space, generator.spaces)
+        n, own = sum(generator.widths(self.space)), len(self.directions)
+        if own != n:
+            raise problem(f"directions ({n}, k) in {self.space}", f"{own} coordinates", "find them again", Mismatch)
 
     def _repr_html_(self) -> str:
         """For notebooks: what it is, and a bar for the energy of each direction."""
@@ -89,6 +130,7 @@ class Subspace:
 
     def strongest(self, count: int) -> Subspace:
         """The subspace of the first `count` directions, or of all where they are fewer."""
+        at_least("directions", count, 1)
         return replace(self, directions=self.directions[:, :count], eigenvalues=self.eigenvalues[:count])
 
     def angles(self, other: Subspace) -> Tensor:
@@ -141,6 +183,8 @@ def load_subspace(path: str | Path) -> Subspace:
     Raises:
         IceError: for a missing or broken file.
     """
+    if not isinstance(path, str | Path):
+        raise problem("the path of a subspace", repr(path), "pass a run folder or its subspace.safetensors")
     path = file_of(path)
     if not path.is_file():
         raise problem(f"a subspace at {path}", "none", "pass a run folder or its subspace.safetensors", NotFound)
@@ -148,7 +192,7 @@ def load_subspace(path: str | Path) -> Subspace:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             provenance = json.loads(header["provenance"])
-            if "config" in provenance:
+            if isinstance(provenance, dict) and "config" in provenance:
                 provenance["config"] = renamed(provenance["config"])
             return Subspace(
                 file.get_tensor("directions"),
@@ -156,5 +200,5 @@ def load_subspace(path: str | Path) -> Subspace:
                 header["space"],
                 provenance,
             )
-    except (SafetensorError, KeyError) as error:
+    except (SafetensorError, KeyError, IceError, json.JSONDecodeError) as error:
         raise problem(f"a whole subspace file at {path}", str(error), "run the discovery again", Unreadable) from error

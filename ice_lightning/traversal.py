@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ice_lightning.checks import problem
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.subspace import Subspace
 
@@ -123,7 +124,14 @@ def walk(
 
     Returns:
         Strengths and images.
+
+    Raises:
+        IceError: where the generator draws anything but finite numbers so far away.
     """
     top = strength or visible_strength(generator, subspace, u, direction)
     strengths = [top * step for step in STEPS]
-    return Walk(strengths, traverse(generator, subspace, u, strengths, direction))
+    images = traverse(generator, subspace, u, strengths, direction)
+    if not images.isfinite().all():
+        got = f"NaN or infinite ones at strengths up to {top:.3g}"
+        raise problem("finite pixels along the direction", got, "lower the strength, or look at the latents")
+    return Walk(strengths, images)

@@ -17,6 +17,7 @@ import ice_lightning
 from ice_lightning import discover, explain, invert, judge, load_subspace, traverse
 from ice_lightning.api import arguments
 from ice_lightning.checks import IceError
+from ice_lightning.counterfactuals import Gradient
 from ice_lightning.criterions import Activate, Criterion, RegionColor
 from ice_lightning.explanation import ControlSettings, load_explained
 from ice_lightning.run import run
@@ -204,7 +205,7 @@ def test_a_wrong_argument_says_what_to_do(generator, wrong, sentence):
     [
         ({"classifier": 3}, r"a classifier, got 3: pass the name of an embedded one, a module, or a function"),
         ({"classifier": Criterion}, r"a classifier, got .*: pass the name of an embedded one"),
-        ({"classifier": lambda x: None}, r"scores \(N,\) as a tensor from the classifier, got None"),
+        ({"classifier": lambda x: None}, r"scores \(N,\) as a tensor from a classifier, got NoneType"),
         ({"method": 3}, r"a method of search, got 3: pass gradient, line or paper"),
         ({"method": "gradent"}, r"a counterfactual out of gradient, line, paper, got 'gradent': did you mean"),
         ({"oracles": {"glasses": 3}}, r"a classifier as oracle 'glasses', got 3"),
@@ -227,6 +228,73 @@ def test_latents_and_pictures_of_another_shape_are_sentences(generator, subspace
         invert(generator, torch.zeros(1, 3, 128, 128, dtype=torch.uint8))
     with pytest.raises(IceError, match=r"images as floating numbers in 0..1, got torch.float32 from 0 to 2"):
         invert(generator, torch.linspace(0, 2, 3 * 128**2).view(1, 3, 128, 128))
+
+
+def test_latents_and_pictures_of_another_precision_are_taken(generator, subspace):
+    """Also such as need a gradient."""
+    u, images = generator.people(1, 0, "s"), torch.full((1, 3, 128, 128), 0.5)
+    for kind in (torch.float16, torch.float64):
+        assert isinstance(traverse(generator, subspace, u.to(kind).requires_grad_()), Figure)
+        assert invert(generator, images.to(kind).requires_grad_(), steps=1).u.dtype == torch.float32
+
+
+def test_what_leads_to_no_picture_is_a_sentence(generator, subspace):
+    with pytest.raises(IceError, match=r"finite pixels along the direction, got NaN or infinite ones at .* 1e\+38"):
+        traverse(generator, subspace, 1, strength=1e38)
+    with pytest.raises(IceError, match=r"latents that stay finite, got NaN .*: lower the rate from 1e\+30"):
+        invert(generator, torch.zeros(1, 3, 128, 128), steps=3, rate=1e30)
+
+
+@pytest.mark.parametrize(
+    "wrong,sentence",
+    [
+        ({"classifier": lambda x: x.mean((1, 2, 3)) > 0.5}, "scores of a classifier as torch.float32, got torch.bool"),
+        (
+            {"classifier": lambda x: x.mean((1, 2, 3)) + 0j},
+            "as torch.float32, got torch.complex64: return logits",
+        ),
+        ({"classifier": lambda x: x.mean((1, 2, 3)).double()}, "got torch.float64: return logits"),
+        ({"classifier": lambda x: {}[1]}, r"a classifier that takes images of shape .*, got KeyError: 1"),
+        ({"classifier": lambda: 1}, "a classifier that takes images of shape .*, got TypeError"),
+        ({"oracles": {"a": lambda x: x.mean((2, 3))}}, r"one score per image from oracle 'a', \(16,\), got \(16, 3\)"),
+        ({"oracles": {"a": lambda x: x.mean((1, 2, 3)) + 0j}}, "scores of oracle 'a' as torch.float32"),
+        ({"oracles": {"a": lambda x: 1 / 0}}, "oracle 'a' that takes images of shape .*, got ZeroDivisionError"),
+        ({"method": lambda *_: None}, "Counterfactuals from the method of search, got a NoneType"),
+    ],
+)
+def test_networks_and_methods_of_ones_own_that_fail_are_sentences(generator, subspace, wrong, sentence):
+    few = ControlSettings(subspaces=0, weights=False, unrestricted=False)
+    given = {"classifier": "smiling", "people": 1, "controls": few} | wrong
+    with pytest.raises(IceError, match=sentence):
+        explain(generator, subspace=subspace, **given)
+
+
+@pytest.mark.parametrize(
+    "settings,sentence",
+    [
+        ({"seed": "x"}, "a whole number as explain.controls.seed, got 'x'"),
+        ({"seed": -1}, "seed of at least 0, got -1"),
+        ({"seed": 2**70}, "explain.controls.seed of at most 1000000000000"),
+        ({"weights": "x"}, "explain.controls.weights as true or false, got 'x'"),
+    ],
+)
+def test_controls_of_another_type_are_sentences(settings, sentence):
+    with pytest.raises(IceError, match=sentence):
+        ControlSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings,sentence",
+    [
+        ({"margin": "x"}, "counterfactual.margin of at least 0"),
+        ({"bound": True}, "counterfactual.bound above 0"),
+        ({"halvings": 1.5}, "a whole number as counterfactual.halvings"),
+        ({"improve": -1}, "counterfactual.improve of at least 0"),
+    ],
+)
+def test_a_method_of_other_types_is_a_sentence(settings, sentence):
+    with pytest.raises(IceError, match=sentence):
+        Gradient(**settings)
 
 
 def test_explanations_of_other_people_are_not_judged_together(generator, subspace, explained):

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from ice_lightning import load_subspace
 from ice_lightning.checks import IceError
@@ -44,4 +45,48 @@ def test_sentences(tmp_path):
         load_subspace(tmp_path)
     (tmp_path / FILE).write_bytes(b"not a file")
     with pytest.raises(IceError, match=r"a whole subspace file at .*: run the discovery again"):
+        load_subspace(tmp_path)
+
+
+EYE = torch.eye(3)[:, :2]
+
+
+@pytest.mark.parametrize(
+    "changed,sentence",
+    [
+        ({"directions": [[1.0]]}, "directions as a Tensor, got a list"),
+        ({"directions": EYE.numpy()}, "directions as a Tensor, got a ndarray"),
+        ({"directions": EYE.long()}, "directions as floating numbers, got torch.int64"),
+        ({"directions": EYE.to(torch.complex64)}, "directions as floating numbers, got torch.complex64"),
+        ({"directions": EYE[:, 0]}, r"directions of shape \(n, k\), none of them 0, got \(3,\)"),
+        ({"directions": EYE[:, :0]}, r"none of them 0, got \(3, 0\)"),
+        ({"directions": EYE * torch.nan}, "finite numbers in directions"),
+        ({"directions": EYE * torch.tensor([1.0, 0.0])}, "got one that is 0 everywhere"),
+        ({"eigenvalues": torch.ones(3)}, "2 eigenvalues, one for each direction, got 3"),
+        ({"eigenvalues": torch.tensor([1.0, torch.inf])}, "finite numbers in eigenvalues"),
+        ({"space": ["s"]}, "space as a str, got a list"),
+        ({"provenance": None}, "provenance as a dict, got a NoneType"),
+    ],
+)
+def test_what_is_no_subspace_is_a_sentence(changed, sentence):
+    right = {"directions": EYE, "eigenvalues": torch.ones(2), "space": "w", "provenance": {}}
+    Subspace(**right)
+    with pytest.raises(IceError, match=sentence):
+        Subspace(**right | changed)
+
+
+def test_directions_of_other_latents_than_the_generators_are_refused(small_generator):
+    made = {"generator_sha256": small_generator.fingerprint}
+    n = sum(small_generator.widths("s"))
+    Subspace(torch.eye(n), torch.ones(n), "s", made).check_generator(small_generator)
+    wrong = {"w": rf"directions \(\d+, k\) in w, got {n} coordinates", "y": "a space out of z, w"}
+    for space, sentence in wrong.items():
+        with pytest.raises(IceError, match=sentence):
+            Subspace(torch.eye(n), torch.ones(n), space, made).check_generator(small_generator)
+
+
+@pytest.mark.parametrize("header", [{"provenance": "{", "space": "w"}, {"provenance": "3", "space": "w"}])
+def test_a_header_that_is_no_record_is_a_sentence(header, tmp_path):
+    save_file({"directions": EYE.contiguous(), "eigenvalues": torch.ones(2)}, tmp_path / FILE, header)
+    with pytest.raises(IceError, match="a whole subspace file at"):
         load_subspace(tmp_path)

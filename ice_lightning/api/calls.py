@@ -265,13 +265,16 @@ def traverse(
         IceError: in one sentence.
     """
     check(direction=direction, strength=strength, seed=seed)
+    if not isinstance(people, Tensor):
+        check(
+            people=instance("people as a number, or as latents (N, n) in a Tensor", people, int, "for example people=4")
+        )
     with undisturbed():
         generator = as_generator(generator)
         subspace = as_subspace(subspace, generator)
         if isinstance(people, Tensor):
-            u = _latents(people, subspace)
+            u = _latents(people, subspace).to(next(generator.parameters()))
         else:
-            check(people=people)
             u = generator.people(people, seed, subspace.space)
         strengths, images = traversal.walk(generator, subspace, u, direction, strength)
     title = words(f"{subspace.provenance.get('criterion', 'subspace')}: direction {direction}")
@@ -303,7 +306,7 @@ def invert(
         generator = as_generator(generator)
         resolution = generator.resolution
         if isinstance(pictures, Tensor):
-            images = _images(pictures, resolution)
+            images = _images(pictures, resolution).to(next(generator.parameters()))
         else:
             images = inversion.read_pictures(pictures, resolution)[1]
         return inversion.invert_pictures(generator, images, space, perceptual(), steps, rate)
@@ -336,8 +339,10 @@ def _images(images: Tensor, resolution: int) -> Tensor:
     if images.ndim != 4 or images.shape[1:] != (3, resolution, resolution) or not len(images):
         fix = "resize them, or pass their files"
         raise problem(f"images (N, 3, {resolution}, {resolution})", tuple(images.shape), fix)
-    if not images.is_floating_point() or not bool(((images >= 0) & (images <= 1)).all()):
-        got = f"{images.dtype} from {float(images.min()):.3g} to {float(images.max()):.3g}"
+    inside = images.is_floating_point() and bool(((images >= 0) & (images <= 1)).all())
+    if not inside:
+        real = images.real
+        got = f"{images.dtype} from {float(real.min()):.3g} to {float(real.max()):.3g}"
         raise problem("images as floating numbers in 0..1", got, "divide bytes by 255, or clamp(0, 1) them")
     return images
 

@@ -140,5 +140,5 @@ def generator_of(subspace: Subspace, make: Callable[[Any], AnyGenerator] | None 
     else:
         fix = f"make films of it by task=traverse generator=own generator._target_={config['_target_']}"
         raise problem("a subspace of a checkpoint", f"one of {config['_target_']}", fix)
-    subspace.check_generator(G.fingerprint)
+    subspace.check_generator(G)
     return G

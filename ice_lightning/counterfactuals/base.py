@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ice_lightning.checks import problem
+from ice_lightning.checks import is_number, problem
 from ice_lightning.counterfactuals.bases import Basis, Columns
 
 Score = Callable[[Tensor], Tensor]
@@ -173,8 +173,8 @@ def check(bound: float | None, margin: float) -> None:
     Example:
         >>> check(None, 0.1)
     """
-    if bound is not None and not bound > 0:
+    if bound is not None and not (is_number(bound) and bound > 0):
         fix = "null is usual: where 99.7 % of the population lie"
         raise problem("counterfactual.bound above 0, in population deviations", bound, fix)
-    if not margin >= 0:
+    if not (is_number(margin) and margin >= 0):
         raise problem("counterfactual.margin of at least 0, in units of the score", margin, "0.1 is usual for logits")

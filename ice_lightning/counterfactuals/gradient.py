@@ -74,6 +74,8 @@ class Gradient:
         """Refuse settings that allow no search."""
         check(self.bound, self.margin)
         at_least("counterfactual.steps", self.steps, 1)
+        at_least("counterfactual.halvings", self.halvings, 0)
+        at_least("counterfactual.improve", self.improve, 0)
 
     def __call__(self, score: Score, u: Tensor, basis: Basis, known: Counterfactuals | None = None) -> Counterfactuals:
         """Search for people u (N, n) within a basis.

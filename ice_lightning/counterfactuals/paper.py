@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ice_lightning.checks import at_least, problem
+from ice_lightning.checks import at_least, is_number, problem
 from ice_lightning.counterfactuals.base import Counterfactuals, Score, SearchState, check
 from ice_lightning.counterfactuals.bases import Columns
 
@@ -39,11 +39,11 @@ class Paper:
         """Refuse settings that allow no search."""
         check(None, self.margin)
         at_least("counterfactual.steps", self.steps, 2)
-        if not self.lr > 0:
+        if not (is_number(self.lr) and self.lr > 0):
             raise problem("counterfactual.lr above 0, in units of the latent", self.lr, "1 is usual")
-        if not 0 <= self.momentum < 1:
+        if not (is_number(self.momentum) and 0 <= self.momentum < 1):
             raise problem("counterfactual.momentum of at least 0 and below 1", self.momentum, "0.9 is usual")
-        if not self.weight_decay >= 0:
+        if not (is_number(self.weight_decay) and self.weight_decay >= 0):
             raise problem("counterfactual.weight_decay of at least 0", self.weight_decay, "0.001 is usual")
 
     def __call__(self, score: Score, u: Tensor, basis: Columns) -> Counterfactuals:

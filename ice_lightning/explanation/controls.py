@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ice_lightning.checks import at_least
+from ice_lightning.checks import LARGEST_SEED, at_least, problem
 from ice_lightning.explanation.outcomes import RandomOutcomes, by_person, joined
 from ice_lightning.explanation.rows import Rows
 from ice_lightning.files import atomic_write
@@ -48,6 +48,12 @@ class ControlSettings:
         """Refuse less than nothing."""
         at_least("explain.controls.subspaces", self.subspaces, 0)
         at_least("explain.controls.people", self.people, 1)
+        at_least("explain.controls.seed", self.seed, 0)
+        if self.seed > LARGEST_SEED:
+            raise problem(f"explain.controls.seed of at most {LARGEST_SEED}", self.seed, "0 is usual")
+        for name in ("weights", "unrestricted"):
+            if not isinstance(getattr(self, name), bool):
+                raise problem(f"explain.controls.{name} as true or false", repr(getattr(self, name)), "true is usual")
 
 
 def read_controls(folder: Path) -> dict[int, RandomOutcomes]:

@@ -30,7 +30,7 @@ from ice_lightning.explanation.outcomes import (
     outcomes_of,
     scatter_rows,
 )
-from ice_lightning.explanation.probe import check_explainable
+from ice_lightning.explanation.probe import check_explainable, scores
 from ice_lightning.explanation.rows import Rows
 from ice_lightning.latents import PADDING
 from ice_lightning.metrics import verification
@@ -152,6 +152,8 @@ class Explainer(pl.LightningModule):
         some = self.population[:16]
         with torch.no_grad():
             images = self.draw(some)
+            for name, oracle in self.oracles.items():
+                scores(f"oracle '{name}'", oracle, images)
         check_explainable(self.classifier, images)
         if self.controls.weights:
             self.randomised_classifier = randomised = reinitialised(self.classifier, self.controls.seed)
@@ -357,6 +359,9 @@ def search(
 
     def searched(u: Tensor, image: Tensor, *columns: Tensor) -> tuple[Counterfactuals, Tensor]:
         moves = method(score, u, basis, *columns)
+        if not isinstance(moves, Counterfactuals):
+            fix = "return ice_lightning.counterfactuals.base.Counterfactuals"
+            raise problem("Counterfactuals from the method of search", f"a {type(moves).__name__}", fix)
         with torch.no_grad():
             change = (draw(basis.displace(u, moves.t)) - image).square().mean((1, 2, 3)).sqrt()
         return moves, change

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ice_lightning.checks import problem
+from ice_lightning.checks import IceError, problem
 
 
 def check_explainable(classifier: nn.Module, image: Tensor) -> None:
@@ -19,17 +19,9 @@ def check_explainable(classifier: nn.Module, image: Tensor) -> None:
         IceError: unless it gives one score per image, the same each time, alone or in a batch, finite for someone,
             and with a gradient.
     """
-    try:
-        with torch.enable_grad():
-            seen = image.detach().clone().requires_grad_()
-            score = classifier(seen)
-    except RuntimeError as error:
-        fix = "set classifier.size to the side that it takes, and export it with a dynamic first dimension"
-        raise problem(
-            f"a classifier that takes images of shape {tuple(image.shape)}", str(error).splitlines()[0], fix
-        ) from error
-    if score.shape != (len(image),):
-        raise problem(f"one score per image, ({len(image)},)", tuple(score.shape), "return a single logit")
+    with torch.enable_grad():
+        seen = image.detach().clone().requires_grad_()
+        score = scores("a classifier", classifier, seen)
     with torch.no_grad():
         again, alone = classifier(image), classifier(image[:1])
     known = score.detach().isfinite()
@@ -47,3 +39,39 @@ def check_explainable(classifier: nn.Module, image: Tensor) -> None:
         same = len(score) > 1 and bool((score[known] == score[known][0]).all())
         got = "a constant" if same else "one without a gradient"
         raise problem("a classifier whose score changes with the image", got, "pass its logits, before any threshold")
+
+
+def scores(what: str, classifier: nn.Module, image: Tensor) -> Tensor:
+    """What a classifier says of images, where it is one score for each.
+
+    Args:
+        what: it is, for the error.
+        classifier: images -> scores.
+        image: (N, 3, H, W) in 0..1.
+
+    Returns:
+        (N,), as the classifier gives them.
+
+    Raises:
+        IceError: where it fails, or gives anything else.
+
+    Example:
+        >>> scores("a classifier", nn.Sequential(nn.Flatten(), nn.Flatten(0)), torch.ones(2, 1, 1, 1))
+        tensor([1., 1.])
+    """
+    try:
+        score = classifier(image)
+    except IceError:
+        raise
+    except Exception as error:  # whatever a user's own code may raise
+        got = f"{type(error).__name__}: {str(error).split(chr(10))[0]}"
+        fix = "set classifier.size to the side that it takes, and export it with a dynamic first dimension"
+        raise problem(f"{what} that takes images of shape {tuple(image.shape)}", got, fix) from error
+    if not isinstance(score, Tensor):
+        raise problem(f"scores (N,) as a tensor from {what}", type(score).__name__, "return a tensor of logits")
+    if score.shape != (len(image),):
+        raise problem(f"one score per image from {what}, ({len(image)},)", tuple(score.shape), "return a single logit")
+    if not score.is_floating_point() or score.dtype == torch.float64:
+        fix = "return logits, before any threshold, with .float()"
+        raise problem(f"scores of {what} as torch.float32", score.dtype, fix)
+    return score

@@ -59,7 +59,7 @@ def _explain(cfg: DictConfig, folder: Path) -> Result:
     subspace = load_subspace(place)
     if cfg.explain.directions is not None:
         subspace = subspace.strongest(at_least("explain.directions", cfg.explain.directions, 1))
-    subspace.check_generator(generator.fingerprint)
+    subspace.check_generator(generator)
     networks = {"faces": faces, "classifier": classifier} | {f"oracle {name}": each for name, each in oracles.items()}
     decisive = _decisive(cfg, subspace, list(oracles)) | weights_of(generator, **networks)
     kept = Path(cfg.explain.kept_controls) / digest_of(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ice_lightning.checks import nearest, one_of, problem
+from ice_lightning.checks import LARGEST_SEED, nearest, one_of, problem
 
 ANY = "*"
 """In the table, a name that the user chooses."""
@@ -107,7 +107,7 @@ def omittable(kind: Kind) -> Kind:
 TEXT = Kind("text", lambda v: isinstance(v, str))
 SWITCH = Kind("true or false", lambda v: isinstance(v, bool), "true")
 SHARE = Kind("a number in (0, 1]", lambda v: is_number(v) and 0 < v <= 1, "0.01")
-SEED = whole(0, 10**12)  # multiples of it have to be seeds of torch
+SEED = whole(0, LARGEST_SEED)
 LAYERS = Kind("layers such as 4-8, 32px- or fine", lambda v: isinstance(v, str) or (is_whole(v) and v >= 0), "fine")
 GROUP = Kind("settings by name", lambda v: isinstance(v, dict), "{}")
 TERMS = Kind("at least one term by name", lambda v: isinstance(v, dict) and bool(v))
@@ -337,7 +337,7 @@ def shown(value: Any) -> str:
         >>> shown("s"), shown(None), shown([1, 2])
         ("'s'", 'null', '[1, 2]')
     """
-    text = f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
+    text = f"'{value}'" if isinstance(value, str) else json.dumps(value, default=repr)
     text = " ".join(text.split())
     return text if len(text) <= 60 else f"{text[:57]}..."
 
