@@ -31,7 +31,7 @@ from ice_lightning.explore.model import (
 )
 from ice_lightning.population import POPULATION
 from ice_lightning.reports.figures import difference
-from ice_lightning.wording import words
+from ice_lightning.wording import percent, words
 
 CSS = """
 .gradio-container{max-width:76rem!important;margin:0 auto!important;overflow:visible!important}
@@ -113,7 +113,7 @@ def view(explorer: Explorer, original: Drawn, shown: Drawn) -> str:
         f"<tr{' class=flips' if (before < 0.5) != (after < 0.5) else ''}>"
         f'<th scope="row">{html.escape(words(name))}</th><td class="bar"><div>'
         f'<i style="width:{100 * after:.1f}%"></i><b style="left:{100 * before:.1f}%"></b></div></td>'
-        f"<td>{100 * before:.0f} %</td><td>{100 * after:.0f} %</td></tr>"
+        f"<td>{percent(before)} %</td><td>{percent(after)} %</td></tr>"
         for name, before, after in zip(
             explorer.classifiers, original.scores.tolist(), shown.scores.tolist(), strict=True
         )

@@ -50,23 +50,13 @@ from ice_lightning.solvers.result import (
     solution,
     with_split_half_stability,
 )
+from ice_lightning.solvers.states import Chasing, Sketching
 
 STEPS = 3
 """So many blocks of residuals bring the subspace of all people to that of a half, where whole Jacobians are known."""
 
 SKETCH = 2048
 """So many random rows of all people together are enough to begin with."""
-
-
-@dataclass(frozen=True)
-class Sketching:
-    """Rows of terms with few features, and random rows of the others, are asked for.
-
-    Attributes:
-        query: see Query.
-    """
-
-    query: Query
 
 
 @dataclass(frozen=True)
@@ -91,23 +81,6 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Chasing:
-    """Products with residuals are asked for, until those of all pairs are small.
-
-    Attributes:
-        query: the energies times a block of new directions.
-        span: before these.
-        num_residuals: how many directions of the block are residuals, before these were made orthonormal.
-        num_probes: how many of its last columns are probes.
-    """
-
-    query: Query
-    span: Span
-    num_residuals: int
-    num_probes: int
-
-
-@dataclass(frozen=True)
 class Closing:
     """The pairs have converged; what they and the directions are in every term is asked for.
 
@@ -120,7 +93,7 @@ class Closing:
     span: Span
 
 
-State = Sketching | Chasing | Closing
+State = Sketching | Chasing[Span] | Closing
 
 
 def init(problem: Problem, limits: Limits) -> State:
@@ -222,7 +195,7 @@ def chase(
 
 
 def chased(
-    problem: Problem, limits: Limits, state: Chasing, replies: list[Reply]
+    problem: Problem, limits: Limits, state: Chasing[Span], replies: list[Reply]
 ) -> State | Solution | TooManyProducts:
     """After `Chasing`: what is known of the wider span."""
     groups = [group.extended(reply.products) for group, reply in zip(state.span.groups, replies, strict=True)]
@@ -230,7 +203,7 @@ def chased(
 
 
 def widened(
-    problem: Problem, limits: Limits, state: Chasing, cost: Cost, groups: list[Group]
+    problem: Problem, limits: Limits, state: Chasing[Span], cost: Cost, groups: list[Group]
 ) -> State | Solution | TooManyProducts:
     """Solve in the wider span, and chase what isn't small yet."""
     D, everyone = torch.cat([state.span.D, state.query.products[0].V], 1), join(groups)

@@ -9,7 +9,7 @@ from torch.serialization import add_safe_globals
 
 from ice_lightning.checks import at_least, ratio
 from ice_lightning.parallel import check_products
-from ice_lightning.solvers import groups, hard, inner_product, largest, pencil, probes, soft
+from ice_lightning.solvers import groups, hard, inner_product, largest, pencil, probes, soft, states
 from ice_lightning.solvers import problem as problems
 from ice_lightning.solvers.exact import WholeJacobians, finish_from_whole, whole_jacobians
 from ice_lightning.solvers.problem import Limits, Problem, Reply
@@ -77,13 +77,8 @@ class BlockKrylov:
 add_safe_globals(
     [
         *(problems.FactorQuery, problems.ProductQuery, problems.Query, problems.Reply, problems.Cost, problems.Problem),
-        *(soft.Sketching, soft.Bounding, soft.Span, soft.Chasing, soft.Closing, pencil.Pencil, pencil.Pairs),
-        *(
-            hard.Sketching,
-            hard.Span,
-            hard.Chasing,
-            hard.Closing,
-        ),
+        *(states.Sketching, states.Chasing, soft.Bounding, soft.Span, soft.Closing, hard.Span, hard.Closing),
+        *(pencil.Pencil, pencil.Pairs),
         *(largest.Tip, largest.LargestEigenvalue, groups.Group, groups.EnergyEstimate, probes.Watch),
         *(inner_product.InnerProduct, WholeJacobians, Stopped, Stop),
     ]

@@ -48,6 +48,7 @@ from ice_lightning.solvers.result import (
     solution,
     with_split_half_stability,
 )
+from ice_lightning.solvers.states import Chasing, Sketching
 
 SPARE = 0.7
 """Directions down to this share of the threshold are carried along, lest one crosses it unseen."""
@@ -60,17 +61,6 @@ CHASED = 0.9
 
 KEPT = 0.9
 """Down to this share of the threshold they have to converge."""
-
-
-@dataclass(frozen=True)
-class Sketching:
-    """Rows of terms with few features, and random rows of the others, are asked for.
-
-    Attributes:
-        query: see Query.
-    """
-
-    query: Query
 
 
 @dataclass(frozen=True)
@@ -118,23 +108,6 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Chasing:
-    """Products with residuals are asked for, until those of all pairs are small.
-
-    Attributes:
-        query: the energies times a block of new directions.
-        span: before these.
-        num_residuals: how many directions of the block are residuals, before these were made orthonormal.
-        num_probes: how many of its last columns are probes.
-    """
-
-    query: Query
-    span: Span
-    num_residuals: int
-    num_probes: int
-
-
-@dataclass(frozen=True)
 class Closing:
     """The pairs have converged; what they are in every term is asked for.
 
@@ -151,7 +124,7 @@ class Closing:
     apart: Tensor
 
 
-State = Sketching | Bounding | Chasing | Closing
+State = Sketching | Bounding | Chasing[Span] | Closing
 
 
 def init(problem: Problem, limits: Limits) -> State:
@@ -266,7 +239,7 @@ def chase(problem: Problem, limits: Limits, span: Span, W: Tensor, probes: Tenso
     return Chasing(Query(products=(ProductQuery(V, asked),), residual=residual), span, W.shape[1], num_probes)
 
 
-def chased(problem: Problem, limits: Limits, state: Chasing, replies: list[Reply]) -> State | TooManyProducts:
+def chased(problem: Problem, limits: Limits, state: Chasing[Span], replies: list[Reply]) -> State | TooManyProducts:
     """After `Chasing`: solve in the wider span, and chase what isn't small yet."""
     span, B = state.span, state.span.pencil.norm
     cost, D = span.cost.after(replies), torch.cat([span.D, state.query.products[0].V], 1)
