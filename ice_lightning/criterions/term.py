@@ -21,6 +21,13 @@ class Analysis(NamedTuple):
     Attributes:
         parse: (N, H, W) int64, CelebAMask-HQ ids; 19 for what the parser can't tell, which is no region.
         landmarks: (N, 68, 2) in pixels, (x, y).
+
+    Example:
+        >>> from ice_lightning.synthetic import neutral, render
+        >>> people = render(neutral(2), 32)
+        >>> seen = Analysis(people.parse, people.landmarks)
+        >>> tuple(seen.parse.shape), tuple(seen.landmarks.shape)
+        ((2, 32, 32), (2, 68, 2))
     """
 
     parse: Tensor
@@ -66,6 +73,11 @@ class Activate:
 
     Raises:
         IceError: for another weight.
+
+    Example:
+        >>> from ice_lightning.criterions import RegionColor
+        >>> Activate(RegionColor(["hair"]), weight=0.5)
+        Activate(term=RegionColor(), weight=0.5)
     """
 
     term: Term
@@ -87,6 +99,11 @@ class Suppress:
 
     Raises:
         IceError: for another ratio.
+
+    Example:
+        >>> from ice_lightning.criterions import RegionColor
+        >>> Suppress(RegionColor(["hair"]), ratio=1e-3)  # hair changes at most by a thousandth of the most it can
+        Suppress(term=RegionColor(), ratio=0.001)
     """
 
     term: Term
@@ -115,6 +132,13 @@ class Criterion:
 
     Raises:
         IceError: for a criterion that could not give a subspace.
+
+    Example:
+        >>> from ice_lightning.criterions import RegionColor, RegionResidual
+        >>> colour, texture = RegionColor(["skin", "nose"]), RegionResidual(["skin", "nose"])
+        >>> kept = {"texture": Suppress(texture, ratio=1e-3)}
+        >>> Criterion("skin", "Skin's colour, not its texture", {"colour": Activate(colour)}, kept).projection
+        'early'
     """
 
     name: str
