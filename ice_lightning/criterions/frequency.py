@@ -82,7 +82,7 @@ class LowFrequency(Frequency):
         >>> hair = Analysis(torch.full((1, 8, 8), 17), torch.zeros(1, 68, 2))
         >>> checkerboard = torch.eye(2).repeat(4, 4).expand(1, 3, 8, 8)
         >>> grey = LowFrequency(["hair"], cutoff=2, size=8)(checkerboard, hair) * 64**0.5
-        >>> bool((grey - 0.5).abs().max() < 0.1)
+        >>> bool((grey - 0.5).abs().max() < 0.1)  # 64 pixels, each over the root of 64
         True
     """
 

@@ -206,7 +206,7 @@ class Landmarks(Term):
         >>> from ice_lightning.faces import embedded_faces
         >>> from ice_lightning.synthetic import neutral, render
         >>> people = render(neutral(1), 64)
-        >>> term = Landmarks("30", embedded_faces().landmarks)  # the nose's tip, in the middle
+        >>> term = Landmarks("30", embedded_faces().landmarks)  # the nose's tip, a little below the middle
         >>> term(people.image, Analysis(people.parse, people.landmarks)).round(decimals=1)
         tensor([[0.5000, 0.6000]])
     """
@@ -267,8 +267,8 @@ class LandmarkHeatmaps(Term):
         >>> from ice_lightning.synthetic import neutral, render
         >>> people = render(neutral(1), 64)
         >>> term = LandmarkHeatmaps("30", embedded_faces().landmarks)
-        >>> float(term(people.image, Analysis(people.parse, people.landmarks)).sum().round())  # the side of a map
-        16.0
+        >>> term(people.image, Analysis(people.parse, people.landmarks)).shape  # 16 by 16 values for one point
+        torch.Size([1, 256])
     """
 
     needs = ("landmarks",)

@@ -73,11 +73,6 @@ class Activate:
 
     Raises:
         IceError: for another weight.
-
-    Example:
-        >>> from ice_lightning.criterions import RegionColor
-        >>> Activate(RegionColor(["hair"]), weight=0.5)
-        Activate(term=RegionColor(), weight=0.5)
     """
 
     term: Term
@@ -99,11 +94,6 @@ class Suppress:
 
     Raises:
         IceError: for another ratio.
-
-    Example:
-        >>> from ice_lightning.criterions import RegionColor
-        >>> Suppress(RegionColor(["hair"]), ratio=1e-3)  # hair changes at most by a thousandth of the most it can
-        Suppress(term=RegionColor(), ratio=0.001)
     """
 
     term: Term

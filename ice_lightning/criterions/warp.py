@@ -99,7 +99,7 @@ class WarpedPixels(Region):
         >>> from ice_lightning.synthetic import neutral, render
         >>> people, lips = render(neutral(1), 64), ["u_lip", "l_lip"]
         >>> seen = Analysis(people.parse, people.landmarks)
-        >>> WarpedPixels(lips, embedded_faces().landmarks, size=32)(people.image, seen).shape  # 3 colours of lips' box
+        >>> WarpedPixels(lips, embedded_faces().landmarks, size=32)(people.image, seen).shape  # of 24 pixels
         torch.Size([1, 72])
     """
 

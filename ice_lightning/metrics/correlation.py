@@ -32,9 +32,9 @@ class CD(Metric):
 
     Example:
         >>> before = 20 * torch.tensor([[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]]).repeat(2, 1)
-        >>> flipped = before[:, 0] == before[:, 1]  # half of the people, among all of whom there is no correlation
+        >>> flipped = before[:, 0] == before[:, 1]  # whose two attributes agree; overall they don't correlate
         >>> cd = CD(attributes=2)
-        >>> cd.update(before, -before, flipped)  # in those both change together
+        >>> cd.update(before, -before, flipped)  # both change together
         >>> round(float(cd.compute()), 6)
         1.0
     """
