@@ -263,6 +263,13 @@ def traverse(
 
     Raises:
         IceError: in one sentence.
+
+    Example:
+        >>> from ice_lightning import load_generator, load_subspace
+        >>> from ice_lightning.checkpoints import ASSETS
+        >>> S = load_subspace(ASSETS / "subspaces" / "hair_color.safetensors")
+        >>> traverse(load_generator("embedded"), S, people=1).get_suptitle()
+        'hair color: direction 0'
     """
     check(direction=direction, strength=strength, seed=seed)
     if not isinstance(people, Tensor):
@@ -298,6 +305,10 @@ def invert(
 
     Raises:
         IceError: in one sentence.
+
+    Example:
+        found = invert(G, "photo.png")
+        print(found.psnr)
     """
     check(space=space, steps=steps, rate=rate)
     fix = "pass a path, or images (N, 3, H, W) in 0..1"

@@ -70,6 +70,14 @@ def read_face_api(path: str | Path, what: str) -> dict[str, Tensor]:
 
     Raises:
         IceError: see `read_manifest` and `read_weights`.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> groups = '[{"weights": [{"name": "fc/weights", "shape": [2, 1], "dtype": "float32"}], "paths": ["shard"]}]'
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "net.json").write_text(groups), Path(folder, "shard").write_bytes(bytes(8))
+        ...     read_face_api(Path(folder, "net.json"), "a network of face-api")
+        {'fc.weight': tensor([[0., 0.]])}
     """
     return rename(read_manifest(path, what)) if is_manifest(path) else read_weights(path, what)
 

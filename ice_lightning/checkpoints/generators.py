@@ -48,6 +48,11 @@ def load_generator(
 
     Raises:
         IceError: for a missing, truncated, hostile or foreign file, NaN weights, or a class that it does not have.
+
+    Example:
+        >>> G = load_generator("embedded")
+        >>> G.resolution, tuple(G(G.people(2, seed=0, space="w"), space="w").shape)
+        (128, (2, 3, 128, 128))
     """
     if not isinstance(checkpoint, str | Path):
         raise problem("embedded or the path of a checkpoint", repr(checkpoint), "pass a string or a Path")

@@ -34,6 +34,14 @@ def save_network(path: str | Path, module: nn.Module, kind: str, config: dict[st
         kind: "generator", "parser", ...; `load_network` asks for the same.
         config: the constructor's arguments, JSON.
         half: store floating-point tensors as float16.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder, "score.safetensors")
+        ...     save_network(file, nn.Linear(2, 1), "score", {"in_features": 2, "out_features": 1})
+        ...     load_network(file, "score", nn.Linear)
+        Linear(in_features=2, out_features=1, bias=True)
     """
     tensors = {
         name: (t.half() if half and t.is_floating_point() else t).detach().cpu().contiguous()
@@ -56,6 +64,11 @@ def read_network(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
 
     Raises:
         IceError: for a missing, truncated or foreign file, another kind of network, or NaN weights.
+
+    Example:
+        >>> state, config = read_network(ASSETS / "generator.safetensors", "generator")
+        >>> config["img_resolution"], tuple(state["mapping.w_avg"].shape)
+        (128, (96,))
     """
     path = Path(path)
     if not path.is_file():
@@ -97,6 +110,13 @@ def load_network(path: str | Path, kind: str, make: type[nn.Module]) -> nn.Modul
 
     Raises:
         IceError: as `read_network`, and for weights that aren't those of `make`.
+
+    Example:
+        >>> import torch
+        >>> from ice_lightning.modules.identity import IdentityNet
+        >>> network = load_network(ASSETS / "identity.safetensors", "identity", IdentityNet)
+        >>> network(torch.rand(2, 3, 64, 64)).norm(dim=1).round(decimals=4)  # of unit vectors
+        tensor([1., 1.])
     """
     state, config = read_network(path, kind)
     module = make(**config)

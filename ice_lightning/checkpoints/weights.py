@@ -52,6 +52,14 @@ def read_weights(path: str | Path, what: str) -> dict[str, Tensor]:
 
     Raises:
         IceError: for a missing, broken or hostile file, one without tensors, or NaN weights.
+
+    Example:
+        >>> import torch
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     torch.save({"state_dict": {"module.bias": torch.ones(2)}}, f"{folder}/net.pt")
+        ...     read_weights(f"{folder}/net.pt", "a network")
+        {'bias': tensor([1., 1.])}
     """
 
     def use(content: Any, budget: Budget) -> dict[str, Tensor]:

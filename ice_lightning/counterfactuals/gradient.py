@@ -62,6 +62,13 @@ class Gradient:
         steps: gradients at most on the way to the boundary.
         halvings: of the way back.
         improve: how often a shorter move is looked for.
+
+    Example:
+        >>> from ice_lightning.counterfactuals.bases import Columns
+        >>> plane = Columns(torch.eye(2), torch.eye(2))
+        >>> found = Gradient(bound=5.0)(lambda u: 10 - u @ torch.tensor([3.0, 4.0]), torch.zeros(1, 2), plane)
+        >>> found.flipped, found.t.round(decimals=1)  # the nearest point of the line 3 x + 4 y = 10
+        (tensor([True]), tensor([[1.2000, 1.6000]]))
     """
 
     bound: float | None = None

@@ -21,6 +21,12 @@ class Line:
         bound: how far, in population deviations; None for the ball of one dimension.
         margin: by how much the score has to change sides.
         halvings: of each bracket.
+
+    Example:
+        >>> plane = Columns(torch.eye(2), torch.eye(2))
+        >>> found = Line(bound=5.0, halvings=12)(lambda u: 10 - u @ torch.tensor([3.0, 4.0]), torch.zeros(1, 2), plane)
+        >>> found.flipped, found.t.round(decimals=1)  # along y, since 10 / 4 is less than 10 / 3
+        (tensor([True]), tensor([[0.0000, 2.5000]]))
     """
 
     bound: float | None = None

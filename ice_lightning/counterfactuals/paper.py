@@ -22,6 +22,12 @@ class Paper:
         lr: step size.
         momentum: of the steps, below 1.
         weight_decay: towards the original.
+
+    Example:
+        >>> plane = Columns(torch.eye(2), torch.eye(2))
+        >>> found = Paper(steps=2, lr=0.5)(lambda u: 10 - u @ torch.tensor([3.0, 4.0]), torch.zeros(1, 2), plane)
+        >>> found.t, found.after  # one move: half the gradient, wherever the boundary is
+        (tensor([[1.5000, 2.0000]]), tensor([-2.5000]))
     """
 
     steps: int = 20

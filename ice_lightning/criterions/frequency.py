@@ -75,7 +75,16 @@ class Frequency(Region):
 
 
 class LowFrequency(Frequency):
-    """The low-passed pixels of a region."""
+    """The low-passed pixels of a region.
+
+    Example:
+        >>> import torch
+        >>> hair = Analysis(torch.full((1, 8, 8), 17), torch.zeros(1, 68, 2))
+        >>> checkerboard = torch.eye(2).repeat(4, 4).expand(1, 3, 8, 8)
+        >>> grey = LowFrequency(["hair"], cutoff=2, size=8)(checkerboard, hair) * 64**0.5
+        >>> bool((grey - 0.5).abs().max() < 0.1)  # 64 pixels, each over the root of 64
+        True
+    """
 
     def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
         """(N, 3, H, W) -> (N, 3 h w), the region's bounding box."""
@@ -89,6 +98,13 @@ class HighFrequency(Frequency):
         regions: CelebAMask-HQ names.
         relative: as contrast, over the low-pass: a darker skin with the same freckles has the same.
         shape: cutoff, size, outside, dilate, erode, ring, kernel; see Frequency.
+
+    Example:
+        >>> import torch
+        >>> hair = Analysis(torch.full((1, 8, 8), 17), torch.zeros(1, 68, 2))
+        >>> term = HighFrequency(["hair"], cutoff=4, size=8)
+        >>> bool(term(torch.full((1, 3, 8, 8), 0.5), hair).abs().max() < 1e-6)  # an even colour has no detail
+        True
     """
 
     def __init__(self, regions: Sequence[str], relative: bool = False, **shape: Any) -> None:

@@ -201,6 +201,14 @@ class Landmarks(Term):
 
     Raises:
         IceError: for indices that there aren't.
+
+    Example:
+        >>> from ice_lightning.faces import embedded_faces
+        >>> from ice_lightning.synthetic import neutral, render
+        >>> people = render(neutral(1), 64)
+        >>> term = Landmarks("30", embedded_faces().landmarks)  # the nose's tip, a little below the middle
+        >>> term(people.image, Analysis(people.parse, people.landmarks)).round(decimals=1)
+        tensor([[0.5000, 0.6000]])
     """
 
     needs = ("landmarks",)
@@ -226,7 +234,16 @@ class Landmarks(Term):
 
 
 class RelativeLandmarks(Landmarks):
-    """Positions of landmarks relative to their mean: their shape, wherever they are."""
+    """Positions of landmarks relative to their mean: their shape, wherever they are.
+
+    Example:
+        >>> from ice_lightning.faces import embedded_faces
+        >>> from ice_lightning.synthetic import neutral, render
+        >>> people = render(neutral(1), 64)
+        >>> term = RelativeLandmarks("48,54", embedded_faces().landmarks)  # both corners of the mouth
+        >>> term(people.image, Analysis(people.parse, people.landmarks)).abs().round(decimals=1)
+        tensor([[0.1000, 0.0000, 0.1000, 0.0000]])
+    """
 
     def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
         """(N, 3, H, W) -> (N, 2 k)."""
@@ -244,6 +261,14 @@ class LandmarkHeatmaps(Term):
 
     Raises:
         IceError: for a network that gives points without maps, as face-api's does.
+
+    Example:
+        >>> from ice_lightning.faces import embedded_faces
+        >>> from ice_lightning.synthetic import neutral, render
+        >>> people = render(neutral(1), 64)
+        >>> term = LandmarkHeatmaps("30", embedded_faces().landmarks)
+        >>> term(people.image, Analysis(people.parse, people.landmarks)).shape  # 16 by 16 values for one point
+        torch.Size([1, 256])
     """
 
     needs = ("landmarks",)
@@ -274,6 +299,14 @@ class GazeAndPose(Term):
 
     Raises:
         IceError: for no part, or one that there isn't.
+
+    Example:
+        >>> from ice_lightning.faces import embedded_faces
+        >>> from ice_lightning.synthetic import neutral, render
+        >>> people = render(neutral(1), 64)
+        >>> term = GazeAndPose(embedded_faces().landmarks, ["yaw", "roll"])  # both near 0: the head is straight
+        >>> term(people.image, Analysis(people.parse, people.landmarks)).abs().round(decimals=1)
+        tensor([[0., 0.]])
     """
 
     needs = ("landmarks",)

@@ -61,6 +61,13 @@ class ClassifierLogit(Term):
 
     Raises:
         IceError: without a classifier.
+
+    Example:
+        >>> import torch
+        >>> channels = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # three logits: red, green and blue
+        >>> image = torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+        >>> ClassifierLogit(channels, index=2)(image, Analysis(torch.zeros(1, 8, 8), torch.zeros(1, 68, 2)))
+        tensor([[0.3000]])
     """
 
     features = 1

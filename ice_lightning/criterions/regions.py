@@ -228,7 +228,15 @@ class Region(Term):
 
 
 class RegionColor(Region):
-    """Mean colour of a region."""
+    """Mean colour of a region.
+
+    Example:
+        >>> rows = torch.tensor([17, 17, 1, 1]).view(1, 4, 1)  # hair above skin
+        >>> seen = Analysis(rows.expand(1, 4, 4), torch.zeros(1, 68, 2))
+        >>> image = torch.tensor([0.2, 0.2, 0.7, 0.7]).view(1, 1, 4, 1).expand(1, 3, 4, 4)
+        >>> RegionColor(["hair"], size=4)(image, seen)
+        tensor([[0.2000, 0.2000, 0.2000]])
+    """
 
     features = 3
 
@@ -244,6 +252,15 @@ class RegionColors(Region):
         regions: CelebAMask-HQ names.
         size: pixels a side to which the image is resized before the features are read.
         shape: dilate, erode, kernel; see region_mask.
+
+    Example:
+        >>> rows = torch.tensor([17, 17, 1, 1]).view(1, 4, 1)  # hair above skin
+        >>> seen = Analysis(rows.expand(1, 4, 4), torch.zeros(1, 68, 2))
+        >>> image = torch.tensor([0.2, 0.2, 0.7, 0.7]).view(1, 1, 4, 1).expand(1, 3, 4, 4)
+        >>> RegionColors(["hair", "skin", "hat"], size=4)(image, seen).view(3, 3)  # nobody wears a hat
+        tensor([[0.2000, 0.2000, 0.2000],
+                [0.7000, 0.7000, 0.7000],
+                [0.0000, 0.0000, 0.0000]])
     """
 
     def __init__(self, regions: Sequence[str], size: int = 64, **shape: Any) -> None:
@@ -259,7 +276,16 @@ class RegionColors(Region):
 
 
 class RegionResidual(Region):
-    """The image without a region's mean colour; see region_residual."""
+    """The image without a region's mean colour; see region_residual.
+
+    Example:
+        >>> rows = torch.tensor([17, 17, 1, 1]).view(1, 4, 1)  # hair above skin
+        >>> seen = Analysis(rows.expand(1, 4, 4), torch.zeros(1, 68, 2))
+        >>> image, term = torch.rand(1, 3, 4, 4), RegionResidual(["hair"], size=4)
+        >>> paler = image + 0.1 * (rows == 17)
+        >>> torch.allclose(term(image, seen), term(paler, seen), atol=1e-6)
+        True
+    """
 
     @property
     def features(self) -> int:  # type: ignore[override]
@@ -272,7 +298,14 @@ class RegionResidual(Region):
 
 
 class RegionPixels(Region):
-    """The pixels inside (or outside) a region."""
+    """The pixels inside (or outside) a region.
+
+    Example:
+        >>> rows = torch.tensor([17, 17, 1, 1]).view(1, 4, 1)  # hair above skin
+        >>> seen = Analysis(rows.expand(1, 4, 4), torch.zeros(1, 68, 2))
+        >>> RegionPixels(["hair"], size=4)(torch.rand(1, 3, 4, 4), seen).shape  # 3 colours of 2 by 4 pixels
+        torch.Size([1, 24])
+    """
 
     def forward(self, image: Tensor, analysis: Analysis) -> Tensor:
         """(N, 3, H, W) -> (N, 3 h w), the region's bounding box."""
@@ -302,6 +335,14 @@ class RegionArea(Term):
     Args:
         regions: CelebAMask-HQ names.
         parser: the network, image -> (N, 19 or more, H, W) logits.
+
+    Example:
+        >>> from ice_lightning.faces import embedded_faces
+        >>> from ice_lightning.synthetic import neutral, render
+        >>> people = render(neutral(1), 64)
+        >>> seen = Analysis(people.parse, people.landmarks)
+        >>> RegionArea(["hair"], embedded_faces().parser)(people.image, seen).round(decimals=1)  # a fifth of the image
+        tensor([[0.2000]])
     """
 
     needs = ("parser",)

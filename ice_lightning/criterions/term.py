@@ -21,6 +21,13 @@ class Analysis(NamedTuple):
     Attributes:
         parse: (N, H, W) int64, CelebAMask-HQ ids; 19 for what the parser can't tell, which is no region.
         landmarks: (N, 68, 2) in pixels, (x, y).
+
+    Example:
+        >>> from ice_lightning.synthetic import neutral, render
+        >>> people = render(neutral(2), 32)
+        >>> seen = Analysis(people.parse, people.landmarks)
+        >>> tuple(seen.parse.shape), tuple(seen.landmarks.shape)
+        ((2, 32, 32), (2, 68, 2))
     """
 
     parse: Tensor
@@ -115,6 +122,13 @@ class Criterion:
 
     Raises:
         IceError: for a criterion that could not give a subspace.
+
+    Example:
+        >>> from ice_lightning.criterions import RegionColor, RegionResidual
+        >>> colour, texture = RegionColor(["skin", "nose"]), RegionResidual(["skin", "nose"])
+        >>> kept = {"texture": Suppress(texture, ratio=1e-3)}
+        >>> Criterion("skin", "Skin's colour, not its texture", {"colour": Activate(colour)}, kept).projection
+        'early'
     """
 
     name: str

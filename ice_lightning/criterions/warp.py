@@ -93,6 +93,14 @@ class WarpedPixels(Region):
         landmarks: the network, image -> (N, 68, 2) pixels.
         size: points a side of the grid that is carried along.
         shape: outside, dilate, erode, ring, kernel; see region_mask.
+
+    Example:
+        >>> from ice_lightning.faces import embedded_faces
+        >>> from ice_lightning.synthetic import neutral, render
+        >>> people, lips = render(neutral(1), 64), ["u_lip", "l_lip"]
+        >>> seen = Analysis(people.parse, people.landmarks)
+        >>> WarpedPixels(lips, embedded_faces().landmarks, size=32)(people.image, seen).shape  # of 24 pixels
+        torch.Size([1, 72])
     """
 
     needs = ("landmarks",)

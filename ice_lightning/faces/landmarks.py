@@ -101,6 +101,13 @@ def landmark_faces(
 
     Raises:
         IceError: for no landmarks, or a file that holds something else.
+
+    Example:
+        >>> import torch
+        >>> faces = landmark_faces("embedded", "embedded")
+        >>> images = torch.rand(2, 3, 64, 64)
+        >>> tuple(faces.landmarks(images).shape), tuple(faces.parser(images).shape)
+        ((2, 68, 2), (2, 20, 64, 64))
     """
     if landmarks is None:
         landmarks = cached("landmarks.safetensors")

@@ -29,6 +29,14 @@ class CD(Metric):
     Attributes:
         changes: `moments` of the changes of those who flipped, (A + 1, A + 1).
         data: `moments` of everyone's originals.
+
+    Example:
+        >>> before = 20 * torch.tensor([[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]]).repeat(2, 1)
+        >>> flipped = before[:, 0] == before[:, 1]  # whose two attributes agree; overall they don't correlate
+        >>> cd = CD(attributes=2)
+        >>> cd.update(before, -before, flipped)  # both change together
+        >>> round(float(cd.compute()), 6)
+        1.0
     """
 
     full_state_update = False

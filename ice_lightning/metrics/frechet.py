@@ -26,6 +26,13 @@ class Frechet(Metric):
     Attributes:
         originals: `moments` of the features of each half, (2, d + 1, d + 1).
         others: of their counterfactuals.
+
+    Example:
+        >>> features = torch.tensor([[0.0], [0.0], [2.0], [2.0]])
+        >>> distance = Frechet(features=1)
+        >>> distance.update(features, features + 3, torch.arange(4), torch.ones(4, dtype=torch.bool))  # 3 squared is 9
+        >>> {name: round(float(value), 6) for name, value in distance.compute().items()}
+        {'fid': 9.0, 'sfid': 9.0}
     """
 
     full_state_update = False

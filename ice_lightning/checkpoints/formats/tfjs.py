@@ -75,6 +75,14 @@ def read_manifest(path: str | Path, what: str = "a TensorFlow.js weights manifes
     Raises:
         IceError: for no manifest, shards that are missing, too short, too long or outside of the folder, numbers of
             another type, shapes that can't be, or NaN.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> groups = '[{"weights": [{"name": "fc/bias", "shape": [2], "dtype": "bool"}], "paths": ["shard"]}]'
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "net.json").write_text(groups), Path(folder, "shard").write_bytes(bytes([0, 1]))
+        ...     read_manifest(Path(folder, "net.json"))
+        {'fc/bias': tensor([0., 1.])}
     """
     path = Path(path)
     tensors: dict[str, Tensor] = {}
