@@ -1,6 +1,6 @@
 """How does the explorer look, narrow and wide, light and dark, does it ask for anything, and what does it say?
 
-    python experiments/ui/explorer.py RUN...
+    python experiments/ui/explorer.py [RUN...]
 
 Needs Chromium and the ui extra. Starts the explorer on the runs, takes the first preset in a real browser, and writes
 explorer_WIDTH_SCHEME.png and explorer_checks.json: pixels by which the page is wider than its window, what it fetched
@@ -163,7 +163,7 @@ def explorer(runs: list[str], *options: str) -> Iterator[str]:
 def main() -> None:
     """Shoot the page at both widths in both schemes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+")
+    parser.add_argument("runs", nargs="*")
     args = parser.parse_args()
     checks, browser = {}, Browser()
     with explorer(args.runs) as url:
