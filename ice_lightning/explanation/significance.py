@@ -138,7 +138,7 @@ def compare(
     against_named = torch.cat([torch.zeros(1), 1 - person.mean(0)])
     total = everyone.sum(1) + against_named
     rank = 1 + int((total[1:] >= total[0] - 1e-12).sum())
-    places = torch.tensor([_probit(float(each), m - 1) for each in random_scores], dtype=torch.float64)
+    places = torch.from_numpy(_probit(random_scores.double().numpy(), m - 1))
     p, detectable = math.nan, math.nan
     if m > 1:
         middle, (spread, freedom) = float(places.mean()), _spread(places)
