@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
@@ -43,7 +44,7 @@ def problem(expected: str, got: object, fix: str, kind: type[IceError] = IceErro
         >>> str(problem("a subspace at run", "none", "pass another folder", NotFound))
         'expected a subspace at run, got none: pass another folder'
     """
-    return kind(f"expected {expected}, got {got}: {fix}")
+    return kind(" ".join(f"expected {expected}, got {got}: {fix}".splitlines()))
 
 
 def nearest(name: str, options: Iterable[str]) -> str:
@@ -91,12 +92,12 @@ def one_of(what: str, name: str, options: Iterable[str]) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a real number; true is none.
+    """Whether it is a finite real number; true is none.
 
-    >>> is_number(0.5), is_number(True), is_number("1")
-    (True, False, False)
+    >>> is_number(0.5), is_number(True), is_number("1"), is_number(float("inf"))
+    (True, False, False, False)
     """
-    return isinstance(value, Real) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def ratio(what: str, value: float) -> float:

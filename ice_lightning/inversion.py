@@ -55,11 +55,14 @@ def read_pictures(path: str | Path, resolution: int) -> tuple[list[str], Tensor]
         IceError: where there is no picture, or one can't be read.
     """
     path = Path(path)
-    files = sorted(p for p in path.iterdir() if p.suffix.lower() in KINDS) if path.is_dir() else [path]
-    if not files or not all(file.is_file() for file in files):
-        raise problem(
-            f"pictures ({', '.join(KINDS)}) at {path}", "none", "set image to a file or to a folder of them", NotFound
-        )
+    fix = "set image to a file or to a folder of them"
+    missing = problem(f"pictures ({', '.join(KINDS)}) at {path}", "none", fix, NotFound)
+    try:
+        files = sorted(p for p in path.iterdir() if p.suffix.lower() in KINDS) if path.is_dir() else [path]
+        if not files or not all(file.is_file() for file in files):
+            raise missing
+    except OSError as error:  # a name that no file can have, or a folder that can't be read
+        raise missing from error
     images = []
     for file in files:
         try:

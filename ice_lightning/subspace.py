@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,12 +14,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ice_lightning.checks import IceError, Mismatch, NotFound, Unreadable, at_least, finite, one_of, problem
+from ice_lightning.checks import Mismatch, NotFound, Unreadable, at_least, finite, is_number, one_of, problem
 from ice_lightning.files import atomic_write
 from ice_lightning.renamed import renamed
 from ice_lightning.wording import words
 
 FILE = "subspace.safetensors"
+KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Of directions and eigenvalues."""
+RECORD: dict[str, type] = {"criterion": str, "generator": str, "generator_sha256": str, "config": dict}
+"""What in a provenance is read, where it is there."""
 
 
 class OfSpaces(Protocol):
@@ -59,10 +64,16 @@ class Subspace:
             value = getattr(self, name)
             if not isinstance(value, kind):
                 raise problem(f"{name} as a {kind.__name__}", f"a {type(value).__name__}", fix)
+        for name, kind in RECORD.items():
+            if name in self.provenance and not isinstance(self.provenance[name], kind):
+                got = f"a {type(self.provenance[name]).__name__}"
+                raise problem(f"{name} in the provenance as a {kind.__name__}", got, fix)
         for name, shape in {"directions": "(n, k)", "eigenvalues": "(k,)"}.items():
             tensor: Tensor = getattr(self, name)
-            if not tensor.is_floating_point():
+            if tensor.dtype not in KINDS:
                 raise problem(f"{name} as floating numbers", tensor.dtype, fix)
+            if tensor.layout != torch.strided or tensor.is_meta or tensor.is_nested:
+                raise problem(f"{name} as a dense tensor with values", "one without", fix)
             if tensor.ndim != len(shape.split()) or not tensor.numel():
                 raise problem(f"{name} of shape {shape}, none of them 0", tuple(tensor.shape), fix)
             finite(name, tensor)
@@ -98,6 +109,8 @@ class Subspace:
             raise problem(f"latents of shape (N, {n}) in {self.space}", tuple(u.shape), "convert them first")
         if not 0 <= at_least("direction", direction, 0) < k:
             raise problem(f"a direction from 0 to {k - 1}", direction, "the subspace has no more")
+        if not (is_number(strength) or isinstance(strength, Tensor)):
+            raise problem("a strength as a number or a Tensor (N,)", repr(strength), "1 is a unit of latents")
         step = torch.as_tensor(strength, dtype=u.dtype, device=u.device).reshape(-1, 1)
         if len(step) not in (1, len(u)):
             raise problem(f"one strength, or one for each of {len(u)} people", len(step), "pass a number or (N,)")
@@ -171,28 +184,32 @@ def principal_angles(A: Tensor, B: Tensor) -> Tensor:
     return torch.where(cosines.square() < 0.5, cosines.acos(), sines.asin())
 
 
-def file_of(path: str | Path) -> Path:
+def file_of(path: str | PathLike[str]) -> Path:
     """The file of a subspace, by itself or by its run folder."""
     path = Path(path)
     return path / FILE if path.is_dir() else path
 
 
-def load_subspace(path: str | Path) -> Subspace:
+def load_subspace(path: str | PathLike[str]) -> Subspace:
     """A subspace from its file or from its run folder.
 
     Raises:
         IceError: for a missing or broken file.
     """
-    if not isinstance(path, str | Path):
+    if not isinstance(path, str | PathLike):
         raise problem("the path of a subspace", repr(path), "pass a run folder or its subspace.safetensors")
-    path = file_of(path)
-    if not path.is_file():
-        raise problem(f"a subspace at {path}", "none", "pass a run folder or its subspace.safetensors", NotFound)
+    missing = problem(f"a subspace at {path}", "none", "pass a run folder or its subspace.safetensors", NotFound)
+    try:
+        path = file_of(path)
+        if not path.is_file():
+            raise missing
+    except OSError as error:  # a name that no file can have
+        raise missing from error
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             provenance = json.loads(header["provenance"])
-            if isinstance(provenance, dict) and "config" in provenance:
+            if isinstance(provenance, dict) and isinstance(provenance.get("config"), dict):
                 provenance["config"] = renamed(provenance["config"])
             return Subspace(
                 file.get_tensor("directions"),
@@ -200,5 +217,5 @@ def load_subspace(path: str | Path) -> Subspace:
                 header["space"],
                 provenance,
             )
-    except (SafetensorError, KeyError, IceError, json.JSONDecodeError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, NotImplementedError) as error:
         raise problem(f"a whole subspace file at {path}", str(error), "run the discovery again", Unreadable) from error

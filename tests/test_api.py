@@ -1,12 +1,15 @@
 """A plain Python call for every task: no run folder, no file."""
 
+import copy
 import inspect
 import json
 import logging
 import re
 import warnings
+from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hydra import initialize_config_dir
@@ -209,6 +212,7 @@ def test_a_wrong_argument_says_what_to_do(generator, wrong, sentence):
         ({"method": 3}, r"a method of search, got 3: pass gradient, line or paper"),
         ({"method": "gradent"}, r"a counterfactual out of gradient, line, paper, got 'gradent': did you mean"),
         ({"oracles": {"glasses": 3}}, r"a classifier as oracle 'glasses', got 3"),
+        ({"oracles": {"training": "glasses"}}, r"names of oracles that torch's modules don't use .*, got 'training'"),
         ({"oracles": {"a.b": "glasses"}}, r"names of oracles as text without a dot, got 'a.b'"),
     ],
 )
@@ -236,6 +240,63 @@ def test_latents_and_pictures_of_another_precision_are_taken(generator, subspace
     for kind in (torch.float16, torch.float64):
         assert isinstance(traverse(generator, subspace, u.to(kind).requires_grad_()), Figure)
         assert invert(generator, images.to(kind).requires_grad_(), steps=1).u.dtype == torch.float32
+
+
+def test_numbers_of_numpy_are_numbers(generator, subspace):
+    one = np.int64(1)
+    few = ControlSettings(subspaces=0, weights=False, unrestricted=False)
+    assert isinstance(traverse(generator, subspace, one, direction=np.int32(0), strength=np.float32(1)), Figure)
+    found = explain(generator, "smiling_biased", subspace, one, seed=np.uint8(3), directions=one, controls=few)
+    assert found.explained.rows.number.tolist() == [0] and found.settings.dimension == 1
+
+
+def test_other_people_are_walked_with_another_seed(generator, subspace):
+    pictures = [traverse(generator, subspace, 1, seed=seed, strength=0.1).axes[2].images[0] for seed in (1, 1, 2)]
+    one, again, other = (each.get_array() for each in pictures)
+    assert np.array_equal(one, again) and not np.array_equal(one, other)
+
+
+@contextmanager
+def double_by_default():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        pytest.param(torch.inference_mode, id="inference_mode"),
+        pytest.param(double_by_default, id="float64"),
+        pytest.param(torch.no_grad, id="no_grad", marks=pytest.mark.slow),
+        pytest.param(lambda: torch.autocast("cpu", torch.bfloat16), id="autocast", marks=pytest.mark.slow),
+    ],
+)
+def test_what_a_caller_has_set_for_torch_changes_nothing(generator, subspace, around):
+    few, network = ControlSettings(subspaces=0, weights=False, unrestricted=False), Changing()
+    with around():
+        before = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()
+        image = torch.full((1, 3, 128, 128), 0.5)
+        assert discover(generator, "hair_color", 1, layers=16).directions.isfinite().all()
+        E = explain(generator, network, subspace, 1, controls=few)
+        traverse(generator, subspace, 1), invert(generator, image, steps=1)
+        assert before == (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype())
+    again = explain(generator, network, subspace, 1, controls=few)
+    assert torch.equal(E.explained.rows.moves.t, again.explained.rows.moves.t)
+
+
+def test_weights_that_need_gradients_get_none_and_still_need_them(generator):
+    own = copy.deepcopy(generator).requires_grad_(True)
+    own.fingerprint, own.name = generator.fingerprint, generator.name
+    invert(own, torch.full((1, 3, 128, 128), 0.5), steps=1)
+    assert all(each.requires_grad and each.grad is None for each in own.parameters())
+
+
+def test_a_generator_in_double_precision_is_refused(generator, subspace):
+    with pytest.raises(IceError, match=r"weights are torch.float32, got torch.float64: call .float\(\) on it"):
+        traverse(copy.deepcopy(generator).double(), subspace, 1)
 
 
 def test_what_leads_to_no_picture_is_a_sentence(generator, subspace):
@@ -287,6 +348,7 @@ def test_controls_of_another_type_are_sentences(settings, sentence):
     "settings,sentence",
     [
         ({"margin": "x"}, "counterfactual.margin of at least 0"),
+        ({"margin": float("inf")}, "counterfactual.margin of at least 0"),
         ({"bound": True}, "counterfactual.bound above 0"),
         ({"halvings": 1.5}, "a whole number as counterfactual.halvings"),
         ({"improve": -1}, "counterfactual.improve of at least 0"),

@@ -57,6 +57,34 @@ def test_optimising_comes_closer_than_the_nearest_of_a_population():
     assert (found.psnr > 35).all()
 
 
+def linear(seed):
+    """A linear generator of images, people of its population, and images of others."""
+    draw = torch.Generator().manual_seed(seed)
+    basis = torch.randn(4, 3 * 16 * 16, generator=draw) / 8
+
+    def image(u):
+        return (u @ basis).view(-1, 3, 16, 16) * 0.2 + 0.5
+
+    population = torch.randn(32, 4, generator=draw)
+    return image, population, image(torch.randn(3, 4, generator=draw)).clamp(0, 1)
+
+
+def test_who_is_far_from_the_population_costs():
+    image, population, target = linear(0)
+    near, free = (invert(image, target, population, lambda x: [x], steps=200, near=each) for each in (1.0, 0.0))
+    centre, width = population.mean(0), population.std(0)
+    assert (((near.u - centre) / width).norm(dim=1) < 0.9 * ((free.u - centre) / width).norm(dim=1)).all()
+
+
+def test_steps_become_shorter_and_end():
+    """Adam's steps are as long as its rate at first; a cosine brings them to 0 (Loshchilov & Hutter 2017)."""
+    image, population, target = linear(1)
+    losses = []
+    invert(image, target, population, lambda x: [x], steps=60, rate=0.5, tell=lambda step, loss: losses.append(loss))
+    changes = torch.tensor(losses).diff().abs()
+    assert changes[-3:].max() < 1e-3 * changes[:10].max()
+
+
 def test_inverted_people_are_explained_and_discovered_with(compose, pictures, generator, tmp_path):
     folder, _ = pictures
     run_dir = tmp_path / "inverted"

@@ -36,6 +36,17 @@ def test_principal_angles_are_exact_at_both_ends(angle):
     assert principal_angles(turned[:, :1], eye[:, :2]).max() < 1e-12
 
 
+def test_angles_are_within_one_space():
+    with pytest.raises(IceError, match="a subspace of w, got s"):
+        S.angles(Subspace(torch.eye(8), torch.ones(8), "s"))
+
+
+@pytest.mark.parametrize("strength", ["x", None, 1j, float("nan"), torch.ones(3)])
+def test_a_strength_is_a_number_or_one_for_each(strength):
+    with pytest.raises(IceError, match=r"strength|strengths"):
+        S.edit(torch.zeros(2, 9), strength=strength)
+
+
 def test_sentences(tmp_path):
     with pytest.raises(IceError, match=r"latents of shape \(N, 9\) in w, got \(2, 4\)"):
         S.edit(torch.zeros(2, 4))
@@ -65,6 +76,12 @@ EYE = torch.eye(3)[:, :2]
         ({"eigenvalues": torch.ones(3)}, "2 eigenvalues, one for each direction, got 3"),
         ({"eigenvalues": torch.tensor([1.0, torch.inf])}, "finite numbers in eigenvalues"),
         ({"space": ["s"]}, "space as a str, got a list"),
+        ({"directions": EYE.to(torch.float8_e5m2)}, "directions as floating numbers, got torch.float8"),
+        ({"directions": EYE.to_sparse()}, "directions as a dense tensor with values"),
+        ({"directions": EYE.to("meta")}, "directions as a dense tensor with values"),
+        ({"provenance": {"criterion": 5}}, "criterion in the provenance as a str, got a int"),
+        ({"provenance": {"config": 3}}, "config in the provenance as a dict, got a int"),
+        ({"provenance": {"generator_sha256": None}}, "generator_sha256 in the provenance as a str, got a NoneType"),
         ({"provenance": None}, "provenance as a dict, got a NoneType"),
     ],
 )
@@ -85,8 +102,15 @@ def test_directions_of_other_latents_than_the_generators_are_refused(small_gener
             Subspace(torch.eye(n), torch.ones(n), space, made).check_generator(small_generator)
 
 
-@pytest.mark.parametrize("header", [{"provenance": "{", "space": "w"}, {"provenance": "3", "space": "w"}])
-def test_a_header_that_is_no_record_is_a_sentence(header, tmp_path):
+@pytest.mark.parametrize("provenance", ["{", "3", '{"config": 3}', '{"criterion": [1]}', "[" * 100_000, "9" * 6_000])
+def test_a_header_that_is_no_record_is_a_sentence(provenance, tmp_path):
+    header = {"provenance": provenance, "space": "w"}
     save_file({"directions": EYE.contiguous(), "eigenvalues": torch.ones(2)}, tmp_path / FILE, header)
-    with pytest.raises(IceError, match="a whole subspace file at"):
+    with pytest.raises(IceError, match=r"^expected a whole subspace file at [^\n]*$"):
         load_subspace(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["a" * 5_000, "a\nb", 3, None])
+def test_a_path_that_no_file_has_is_one_sentence(path):
+    with pytest.raises(IceError, match=r"^expected [^\n]*$"):
+        load_subspace(path)

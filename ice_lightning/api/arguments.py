@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -41,14 +42,18 @@ KINDS: Mapping[str, Kind] = {
 """What plain arguments may be: as on the command line."""
 
 
-def check(**arguments: object) -> None:
+def check(**arguments: Any) -> tuple[Any, ...]:
     """Refuse plain arguments of another type, or out of their range; their names are those of KINDS.
+
+    Returns:
+        Their values in this order, numpy's numbers as Python's.
 
     Raises:
         IceError: in one sentence.
 
     Example:
         >>> check(people=32, seed=0)
+        (32, 0)
         >>> from ice_lightning.checks import IceError
         >>> try:
         ...     check(people=1.5)
@@ -56,8 +61,10 @@ def check(**arguments: object) -> None:
         ...     print(error)
         expected people as a whole number of at least 1, got 1.5: for example people=1
     """
-    for name, value in arguments.items():
+    values = {name: value.item() if isinstance(value, np.number) else value for name, value in arguments.items()}
+    for name, value in values.items():
         accept(name, value, KINDS[name])
+    return tuple(values.values())
 
 
 def instance(what: str, value: object, kind: type[Thing] | tuple[type[Thing], ...], fix: str) -> Thing:
@@ -81,6 +88,9 @@ def as_generator(generator: object) -> AnyGenerator:
     """A generator of `load_generator`, or a module of the user's own behind our contract."""
     fix = 'pass load_generator("embedded"), or a module as docs/own_generator.md describes'
     module = instance("a generator", generator, nn.Module, fix)
+    kinds = {each.dtype for each in module.parameters() if each.is_floating_point()}
+    if other := kinds - {torch.float32}:
+        raise problem("a generator whose weights are torch.float32", other.pop(), "call .float() on it")
     if isinstance(module, AnyGenerator) and module.fingerprint:
         return module
     return GeneratorAdapter(module, type(module).__name__)
@@ -162,6 +172,9 @@ def as_oracles(oracles: object) -> dict[str, nn.Module]:
     for name in named:
         if not isinstance(name, str) or not name or "." in name:
             raise problem("names of oracles as text without a dot", repr(name), fix)
+        if hasattr(nn.ModuleDict(), name):
+            what = "names of oracles that torch's modules don't use for themselves"
+            raise problem(what, repr(name), "choose another")
     return {name: as_classifier(each, f"a classifier as oracle '{name}'") for name, each in named.items()}
 
 
@@ -177,16 +190,30 @@ def generator_settings(generator: AnyGenerator) -> dict[str, Any]:
 def undisturbed(*networks: nn.Module) -> Iterator[None]:
     """Within, a call may do as it likes; after it, the caller's process is as it was.
 
-    Kept are torch's global random numbers (new networks and data loaders draw some), its rounding on GPUs, warning
-    filters, Lightning's log level, and the modes of networks.
+    Kept are torch's global random numbers (new networks and data loaders draw some), its rounding on GPUs, whether it
+    records gradients, its default type, warning filters, Lightning's log level, and the modes of networks. Within,
+    gradients are recorded in single precision whatever the caller has set, but not those of networks' weights.
     """
     modes = [(each, each.training) for network in networks for each in network.modules()]
+    weights = [
+        (each, each.requires_grad) for network in networks for each in network.parameters() if not each.is_inference()
+    ]
+    kind, grad = torch.get_default_dtype(), torch.is_grad_enabled()
     rounding = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
-    with quiet(), torch.random.fork_rng(devices=devices):
+    off = [torch.autocast(device, enabled=False) for device in ("cpu", "cuda")]
+    with quiet(), torch.random.fork_rng(devices=devices), torch.inference_mode(False), off[0], off[1]:
+        torch.set_default_dtype(torch.float32)
+        torch.set_grad_enabled(True)
+        for weight, _ in weights:
+            weight.requires_grad_(False)
         try:
             yield
         finally:
+            torch.set_default_dtype(kind)
+            torch.set_grad_enabled(grad)
+            for weight, needs in weights:
+                weight.requires_grad_(needs)
             torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = rounding
             for each, training in modes:
                 each.training = training

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from matplotlib.figure import Figure
@@ -93,8 +94,8 @@ def discover(
         S = discover(G, "hair_color", people=8, progress=True)
         y = G(S.edit(G.people(4, 0, "s"), direction=0, strength=2.0), space="s")
     """
-    check(people=people, seed=seed, space=space, geometry=geometry, layers=layers, precision=precision)
-    check(progress=progress)
+    people, seed = check(people=people, seed=seed)
+    check(space=space, geometry=geometry, layers=layers, precision=precision, progress=progress)
     instance("the name of a preset or a Criterion", criterion, (str, Criterion), "task=list names the presets")
     instance("a solver", solver, (str, BlockKrylov, FullJacobian), "pass krylov or exact, or an instance of one")
     groups = {"criterion": criterion, "solver": solver}
@@ -169,7 +170,7 @@ def explain(
         print(E.sentence)
         before, after = E.counterfactuals(8)
     """
-    check(people=people, name=name, seed=seed, directions=directions)
+    people, seed, directions, _ = check(people=people, seed=seed, directions=directions, name=name)
     if controls is None:
         controls = ControlSettings()
     instance("controls as ControlSettings", controls, ControlSettings, "import it from ice_lightning.explanation")
@@ -271,11 +272,11 @@ def traverse(
         >>> traverse(load_generator("embedded"), S, people=1).get_suptitle()
         'hair color: direction 0'
     """
-    check(direction=direction, strength=strength, seed=seed)
+    direction, strength, seed = check(direction=direction, strength=strength, seed=seed)
     if not isinstance(people, Tensor):
-        check(
-            people=instance("people as a number, or as latents (N, n) in a Tensor", people, int, "for example people=4")
-        )
+        fix = "for example people=4"
+        what = "people as a number, or as latents (N, n) in a Tensor"
+        (people,) = check(people=instance(what, people, (int, np.integer), fix))
     with undisturbed():
         generator = as_generator(generator)
         subspace = as_subspace(subspace, generator)
@@ -310,11 +311,12 @@ def invert(
         found = invert(G, "photo.png")
         print(found.psnr)
     """
-    check(space=space, steps=steps, rate=rate)
+    _, steps, rate = check(space=space, steps=steps, rate=rate)
     fix = "pass a path, or images (N, 3, H, W) in 0..1"
     instance("pictures", pictures, (str, Path, Tensor), fix)
     with undisturbed():
         generator = as_generator(generator)
+    with undisturbed(generator):
         resolution = generator.resolution
         if isinstance(pictures, Tensor):
             images = _images(pictures, resolution).to(next(generator.parameters()))
@@ -342,7 +344,7 @@ def _latents(u: Tensor, subspace: Subspace) -> Tensor:
         got = f"{tuple(u.shape)} of {u.dtype}"
         raise problem(f"latents of people (N, {n}) in {subspace.space}", got, "convert them first")
     finite("latents of people", u)
-    return u
+    return u.clone()
 
 
 def _images(images: Tensor, resolution: int) -> Tensor:
@@ -355,7 +357,7 @@ def _images(images: Tensor, resolution: int) -> Tensor:
         real = images.real
         got = f"{images.dtype} from {float(real.min()):.3g} to {float(real.max()):.3g}"
         raise problem("images as floating numbers in 0..1", got, "divide bytes by 255, or clamp(0, 1) them")
-    return images
+    return images.clone()
 
 
 def _trainer(generator: AnyGenerator, callbacks: list[Any], **more: Any) -> pl.Trainer:

@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ice_lightning.checks import at_least
 from ice_lightning.counterfactuals.base import CounterfactualMethod
 from ice_lightning.discovery.metrics import DiscoveryMetrics
 from ice_lightning.discovery.module import Discovery
@@ -118,7 +119,7 @@ class Explanation:
 
     def _easiest(self, people: int) -> Tensor:
         """Rows of at most so many people who flip, least effort first."""
-        return self.explained.rows.flips_by_effort()[:people]
+        return self.explained.rows.flips_by_effort()[: at_least("people", people, 1)]
 
     def counterfactuals(self, people: int = 8) -> tuple[Tensor, Tensor]:
         """Those who flip with the least effort, and their counterfactuals.

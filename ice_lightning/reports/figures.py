@@ -54,7 +54,7 @@ def traversal(images: Tensor, headings: Sequence[str], title: str, labels: Seque
             n, k + 2, width_ratios=[1] * (k + 1) + [0.09], wspace=0.04, hspace=0.04,
             left=(margin + 0.1) / width, right=0.93, bottom=0.01, top=1 - 0.85 / height,
         )  # fmt: skip
-        figure.suptitle(title, x=0.1 / width, ha="left", fontweight="bold", fontsize=13)
+        figure.suptitle(verbatim(title), x=0.1 / width, ha="left", fontweight="bold", fontsize=13)
         for row in range(n):
             cells = [figure.add_subplot(grid[row, column]) for column in range(k + 1)]
             shown = _faces(cells, images[row])
@@ -62,7 +62,7 @@ def traversal(images: Tensor, headings: Sequence[str], title: str, labels: Seque
                 for axes, heading in zip(cells, [*headings, "difference"], strict=True):
                     axes.set_title(heading, fontsize=11, fontweight="normal")
             if labels:
-                cells[0].set_ylabel(labels[row], rotation=0, ha="right", va="center", labelpad=6)
+                cells[0].set_ylabel(verbatim(labels[row]), rotation=0, ha="right", va="center", labelpad=6)
         bar = figure.colorbar(shown, cax=figure.add_subplot(grid[:, k + 1]))
         bar.outline.set_visible(False)
         bar.ax.set_ylabel("RGB distance, first to last", fontsize=9)
@@ -95,7 +95,7 @@ def overview(tiles: Mapping[str, Tensor], title: str, columns: int = 2) -> Figur
     width, height = columns * (1.2 * (k + 1) + 0.3), 1.5 * rows + 0.5
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
-        figure.suptitle(title, x=0.1 / width, ha="left", fontweight="bold", fontsize=13)
+        figure.suptitle(verbatim(title), x=0.1 / width, ha="left", fontweight="bold", fontsize=13)
         outer = figure.add_gridspec(
             rows, columns, wspace=0.05, hspace=0.28, left=0.1 / width, right=1 - 0.1 / width, bottom=0.1 / height,
             top=1 - 0.75 / height,
@@ -104,7 +104,7 @@ def overview(tiles: Mapping[str, Tensor], title: str, columns: int = 2) -> Figur
             inner = outer[index // columns, index % columns].subgridspec(1, k + 1, wspace=0.04)
             cells = [figure.add_subplot(inner[0, column]) for column in range(k + 1)]
             _faces(cells, images)
-            cells[0].set_title(name, loc="left", fontsize=11)
+            cells[0].set_title(verbatim(name), loc="left", fontsize=11)
     return figure
 
 
@@ -123,7 +123,7 @@ def rows(pictures: Sequence[tuple[str, Tensor]], title: str) -> Figure:
     width, height = k + margin + 0.1, n + 0.6
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
-        figure.suptitle(title, x=0.1 / width, ha="left", fontweight="bold", fontsize=13)
+        figure.suptitle(verbatim(title), x=0.1 / width, ha="left", fontweight="bold", fontsize=13)
         grid = figure.add_gridspec(
             n, k, wspace=0.04, hspace=0.04, left=margin / width, right=1 - 0.1 / width, bottom=0.1 / height,
             top=1 - 0.5 / height,
@@ -133,7 +133,7 @@ def rows(pictures: Sequence[tuple[str, Tensor]], title: str) -> Figure:
             for axes, image in zip(cells, images, strict=True):
                 axes.imshow(image.permute(1, 2, 0).cpu().numpy())
                 _frame(axes, None)
-            cells[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6)
+            cells[0].set_ylabel(verbatim(name), rotation=0, ha="right", va="center", labelpad=6)
     return figure
 
 
@@ -227,7 +227,7 @@ def spectrum(values: Sequence[float], before: Sequence[float], kept: int, title:
         axes.set_ylim(bottom=min(values[:kept]) / 30)
         axes.set_xlabel("direction")
         axes.set_ylabel("energy per unit of latent²")
-        axes.set_title(title, loc="left")
+        axes.set_title(verbatim(title), loc="left")
         axes.legend(frameon=False)
         axes.grid(axis="y", alpha=0.25)
     return figure
@@ -247,7 +247,7 @@ def people(energies: Mapping[int, float], outliers: Sequence[int], stability: St
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
-        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=13)
+        figure.suptitle(verbatim(title), x=0.01, ha="left", fontweight="bold", fontsize=13)
         left, right = figure.subplots(1, 2)
         numbers = list(energies)
         left.plot(numbers, [energies[i] for i in numbers], "o", color=MUTED, ms=5)
@@ -296,7 +296,7 @@ def counterfactuals(
     width, height = columns * 5.0 + 0.2, rows * 1.95 + 0.85
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
-        figure.suptitle(title, x=0.1 / width, ha="left", fontweight="bold", fontsize=13)
+        figure.suptitle(verbatim(title), x=0.1 / width, ha="left", fontweight="bold", fontsize=13)
         outer = figure.add_gridspec(
             rows, columns, wspace=0.05, hspace=0.24, left=0.1 / width, right=1 - 0.1 / width, bottom=0.3 / height,
             top=1 - 0.7 / height,
@@ -327,7 +327,9 @@ def verdict(judged: ClassifierVerdict) -> Figure:
     places = list(range(len(names)))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(12, 2.1 + 0.55 * len(names)), layout="constrained")
-        figure.suptitle(f"What {judged.classifier} looks at", x=0.01, ha="left", fontweight="bold", fontsize=13)
+        figure.suptitle(
+            verbatim(f"What {judged.classifier} looks at"), x=0.01, ha="left", fontweight="bold", fontsize=13
+        )
         left, middle, right = figure.subplots(1, 3, sharey=True, width_ratios=[2.1, 1.2, 0.9])
         colours = [ACCENT if each.counts else MUTED for each in subspaces]
         left.barh(places, [100 * each.flips.rate for each in subspaces], color=colours, height=0.6)
@@ -356,7 +358,7 @@ def verdict(judged: ClassifierVerdict) -> Figure:
             middle.plot(random.score, place, "o", color=ACCENT if each.counts else MUTED, ms=10)
             p = "" if math.isnan(each.p) else f"p {each.p:.2g}" if each.p >= 1e-3 else "p < 0.001"
             middle.annotate(p, (1.02, place), xycoords=("axes fraction", "data"), fontsize=9, va="center")
-        left.set_yticks(places, names)
+        left.set_yticks(places, [verbatim(name) for name in names])
         left.invert_yaxis()
         left.set_xlim(0, 103)
         left.set_xlabel(f"flipped, % of {judged.people} people")
@@ -372,6 +374,15 @@ def verdict(judged: ClassifierVerdict) -> Figure:
         for axes in (middle, right):
             axes.tick_params(left=False)
     return figure
+
+
+def verbatim(text: str) -> str:
+    r"""A name from outside as it is, of which dollars make no formula.
+
+    >>> print(verbatim("5 $ or 6 $"))
+    5 \$ or 6 \$
+    """
+    return text.replace("$", r"\$")
 
 
 def png(figure: Figure) -> bytes:

@@ -212,7 +212,7 @@ def criterion_of(subspace: Subspace, faces: Faces, resolution: int) -> Criterion
         IceError: where the terms were objects, which no file has written down.
     """
     config = subspace.provenance.get("config", {}).get("criterion", {})
-    if "activate" not in config:
+    if not isinstance(config, dict) or "activate" not in config:
         fix = "pass criterion= to explain, as discover took it"
         raise problem("the criterion of the subspace", "none", fix)
     return build_criterion(DictConfig(dict(config)), faces, resolution)

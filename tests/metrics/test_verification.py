@@ -69,6 +69,15 @@ def test_who_comes_again_with_another_pose_and_light_is_the_same(people, faces, 
     assert (cosine > verification.verification(faces.identity, [people]).threshold).float().mean() >= 0.95
 
 
+def test_a_picture_without_an_embedding_counts_for_nothing(people, faces):
+    def blind(x):
+        e = faces.identity(x)
+        return torch.where((x.mean((1, 2, 3)) == people[7].mean())[:, None], torch.nan, e)
+
+    others = torch.cat([people[:7], people[8:]])
+    assert verification.verification(blind, [people]) == verification.verification(faces.identity, [others])
+
+
 def test_it_depends_on_no_division_into_parts(people, faces):
     one, other = (verification.verification(faces.identity, people.split(size)) for size in (16, 5))
     assert one == pytest.approx(other, abs=1.01e-4)

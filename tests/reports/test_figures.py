@@ -61,6 +61,10 @@ def test_the_same_run_draws_the_same_picture(images):
     assert one == two
 
 
+def test_a_name_is_no_formula(images):
+    assert figures.png(figures.traversal(images, ["a"] * images.shape[1], r"$\frac{$")).startswith(b"\x89PNG")
+
+
 def test_a_spectrum_of_one_direction_can_be_drawn():
     assert pixels(figures.spectrum([0.5], [1.0, 0.1, 0.0], 1, "one direction")).std() > 0
 
