@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from matplotlib.figure import Figure
 
 import ice_lightning
-from ice_lightning import discover, explain, invert, judge, load_subspace, traverse
+from ice_lightning import discover, explain, inversion, invert, judge, load_subspace, traverse
 from ice_lightning.api import arguments
 from ice_lightning.checks import IceError
 from ice_lightning.counterfactuals import Gradient
@@ -28,6 +28,12 @@ from ice_lightning.solvers import FullJacobian
 from ice_lightning.subspace import Subspace
 
 CONTROLS = ControlSettings(subspaces=10, people=2, weights=False, unrestricted=False)
+
+
+@pytest.fixture(autouse=True)
+def few_starts(monkeypatch):
+    """Inversions draw 8 people instead of 128 to begin with the nearest."""
+    monkeypatch.setattr(inversion, "STARTS", 8)
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +275,7 @@ def double_by_default():
     "around",
     [
         pytest.param(torch.inference_mode, id="inference_mode"),
-        pytest.param(double_by_default, id="float64"),
+        pytest.param(double_by_default, id="float64", marks=pytest.mark.slow),
         pytest.param(torch.no_grad, id="no_grad", marks=pytest.mark.slow),
         pytest.param(lambda: torch.autocast("cpu", torch.bfloat16), id="autocast", marks=pytest.mark.slow),
     ],

@@ -166,7 +166,7 @@ class Says(nn.Module):
         (lambda x: x.mean((1, 2, 3)) * torch.nan, "a finite score for someone"),
         (lambda x: x.mean((1, 2, 3)) + torch.rand(len(x)), "says the same twice"),
         (lambda x: x.mean((1, 2, 3)) - x.mean(), "sees each image by itself"),
-        (lambda x: x.mean((2, 3)), r"one score per image, \(4,\), got \(4, 3\)"),
+        (lambda x: x.mean((2, 3)), r"one score per image from a classifier, \(4,\), got \(4, 3\)"),
         (
             lambda x: nn.functional.conv2d(x, torch.ones(1, 4, 1, 1))[:, 0, 0, 0],
             r"takes images of shape \(4, 3, 8, 8\)",
