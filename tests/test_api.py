@@ -31,7 +31,7 @@ CONTROLS = ControlSettings(subspaces=10, people=2, weights=False, unrestricted=F
 
 
 @pytest.fixture(autouse=True)
-def few_starts(monkeypatch):
+def in_small(few_pairs, monkeypatch):
     """Inversions draw 8 people instead of 128 to begin with the nearest."""
     monkeypatch.setattr(inversion, "STARTS", 8)
 
@@ -56,7 +56,7 @@ def test_a_discovery_is_that_of_the_command_line(generator, subspace, compose):
     assert ours == other
 
 
-def test_an_explanation_is_that_of_the_command_line(generator, subspace, explained, compose, few_pairs, tmp_path):
+def test_an_explanation_is_that_of_the_command_line(generator, subspace, explained, compose, tmp_path):
     subspace.save(tmp_path / "subspace.safetensors")
     some = "explain.controls={subspaces: 10, people: 2, weights: false, unrestricted: false}"
     given = ("task=explain", "classifier=smiling_biased", f"subspace={tmp_path}", "explain.people=2", some)
