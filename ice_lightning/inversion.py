@@ -128,7 +128,7 @@ def invert(
     steps: int = 200,
     rate: float = 0.05,
     near: float = 1e-3,
-    tell: Callable[[int, float], None] = lambda step, loss: None,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Inverted:
     """Latents whose images are the target's, by Adam from the nearest of a population.
 
@@ -142,7 +142,7 @@ def invert(
         steps: of Adam.
         rate: of Adam (its learning rate), in deviations, falling to 0 by a cosine.
         near: weight of the mean square of coordinates, in deviations from the mean.
-        tell: called with each step's number and mean loss.
+        on_step: called with each step's number and mean loss.
 
     Returns:
         Latents, their images and how near these are.
@@ -163,7 +163,7 @@ def invert(
         losses.sum().backward()
         optimiser.step()
         schedule.step()
-        tell(step, float(losses.detach().mean()))
+        on_step(step, float(losses.detach().mean()))
     with torch.no_grad():
         u = mean + deviation * p
         images = draw(u).clamp(0, 1)
@@ -180,7 +180,7 @@ def invert_pictures(
     features: Callable[[Tensor], Sequence[Tensor]],
     steps: int = 200,
     rate: float = 0.05,
-    tell: Callable[[int, float], None] = lambda step, loss: None,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Inverted:
     """Latents of a generator whose images are the pictures, by `invert` from the nearest of its own people.
 
@@ -191,7 +191,7 @@ def invert_pictures(
         features: images -> maps (N, C, h, w), of any number.
         steps: gradients, at least 1.
         rate: of Adam, in standard deviations of the population, above 0.
-        tell: called with each step's number and mean loss.
+        on_step: called with each step's number and mean loss.
 
     Returns:
         Latents (N, n) in `space`, and how well they draw their pictures.
@@ -203,5 +203,5 @@ def invert_pictures(
     between = through(space, generator.spaces)
     with torch.no_grad():
         population = generator.people(STARTS, 0, between)
-    found = invert(lambda v: generator(v, between), pictures, population, features, steps, rate, tell=tell)
+    found = invert(lambda v: generator(v, between), pictures, population, features, steps, rate, on_step=on_step)
     return found._replace(u=generator.convert(found.u, between, space)) if between != space else found

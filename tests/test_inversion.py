@@ -80,7 +80,7 @@ def test_steps_become_shorter_and_end():
     """Adam's steps are as long as its rate at first; a cosine brings them to 0 (Loshchilov & Hutter 2017)."""
     image, population, target = linear(1)
     losses = []
-    invert(image, target, population, lambda x: [x], steps=60, rate=0.5, tell=lambda step, loss: losses.append(loss))
+    invert(image, target, population, lambda x: [x], steps=60, rate=0.5, on_step=lambda step, loss: losses.append(loss))
     changes = torch.tensor(losses).diff().abs()
     assert changes[-3:].max() < 1e-3 * changes[:10].max()
 

@@ -163,10 +163,10 @@ def explorer_of(args: argparse.Namespace, files: Sequence[Path]) -> Explorer:
     people = pictures([*inverted, *filter(None, [args.latents])], first)
     classifiers = {name: embedded_classifier(name) for name in EMBEDDED}
 
-    def tell(name: str) -> None:
+    def searching(name: str) -> None:
         say(f"{name}: looking for where a change is plain to see")
 
-    return build(generator, subspaces, classifiers, people, args.directions, tell)
+    return build(generator, subspaces, classifiers, people, args.directions, searching)
 
 
 def check_free(port: int) -> None:

@@ -87,7 +87,7 @@ def build(
     classifiers: Mapping[str, nn.Module],
     people: Mapping[str, Tensor],
     directions: int = 3,
-    tell: Callable[[str], None] = lambda name: None,
+    on_search: Callable[[str], None] = lambda name: None,
 ) -> Explorer:
     """Sliders for the strongest directions of subspaces of one generator and space.
 
@@ -97,7 +97,7 @@ def build(
         classifiers: by name, image in 0..1 -> (N,) logits.
         people: latents (n,) of inverted pictures, by name.
         directions: how many of each subspace, the strongest.
-        tell: called with the name of the subspace whose visible strengths are looked for, which takes seconds.
+        on_search: called with the name of the subspace whose visible strengths are looked for, which takes seconds.
 
     Returns:
         The explorer.
@@ -106,7 +106,7 @@ def build(
     population = generator.people(POPULATION, 0, space)
     sliders, bases = [], []
     for name, subspace in subspaces.items():
-        tell(name)
+        on_search(name)
         subspace = subspace.strongest(directions)
         basis = scaled_to_deviations(torch.nn.functional.normalize(subspace.directions, dim=0), population)
         bases.append(basis)

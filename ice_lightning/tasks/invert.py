@@ -26,7 +26,7 @@ def invert(cfg: DictConfig) -> Result:
     with steps("step", cfg.invert.steps) as progress:
         found = invert_pictures(
             generator, pictures, cfg.space, perceptual(), cfg.invert.steps, cfg.invert.rate,
-            tell=lambda step, loss: progress.at(step + 1, f"distance {loss:.4f}"),
+            on_step=lambda step, loss: progress.at(step + 1, f"distance {loss:.4f}"),
         )  # fmt: skip
     metrics = write_inversion(folder, names, pictures, found, cfg.space, generator.fingerprint)
     message = f"{len(names)} pictures, PSNR {metrics.psnr_mean:.1f} dB: {folder / 'inversion.png'}"
