@@ -43,7 +43,7 @@ def test_angles_are_within_one_space():
 
 @pytest.mark.parametrize("strength", ["x", None, 1j, float("nan"), torch.ones(3)])
 def test_a_strength_is_a_number_or_one_for_each(strength):
-    with pytest.raises(IceError, match=r"strength|strengths"):
+    with pytest.raises(IceError, match=r"^expected (a strength as a number|one strength, or one for each of 2 people)"):
         S.edit(torch.zeros(2, 9), strength=strength)
 
 
