@@ -37,6 +37,22 @@ class OfSpaces(Protocol):
 
 
 @dataclass(frozen=True)
+class Charges:
+    """What a search has learnt of the terms that its criterion suppresses, for the searches of single people.
+
+    Attributes:
+        charged: (p, m) of the m coordinates that may move: charged^T charged is about what all terms charge.
+        charges: by name of the term, 1 / (ratio * largest eigenvalue); 0 for one without energy.
+        deviations: by name of the term, and of the activated ones together under "": how far features are moved by a
+            step that is a deviation long in every coordinate, to first order.
+    """
+
+    charged: Tensor
+    charges: dict[str, float]
+    deviations: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Subspace:
     """Directions of one latent space that change one named thing.
 
@@ -47,6 +63,7 @@ class Subspace:
         eigenvalues: (k,), descending: squared feature change per squared unit of that length.
         space: z, w, w+ or s.
         provenance: criterion, generator and its SHA-256, seed, versions: JSON.
+        charges: what finds single people's own directions; None where directions come from elsewhere.
 
     Raises:
         IceError: unless there is at least one direction, each with its eigenvalue, of finite numbers that aren't all 0.
@@ -56,6 +73,7 @@ class Subspace:
     eigenvalues: Tensor
     space: str
     provenance: dict[str, Any] = field(default_factory=dict)
+    charges: Charges | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what has no directions."""
@@ -157,6 +175,9 @@ class Subspace:
         path = Path(path)
         tensors = {"directions": self.directions.contiguous(), "eigenvalues": self.eigenvalues.contiguous()}
         header = {"space": self.space, "provenance": json.dumps(self.provenance, sort_keys=True)}
+        if self.charges is not None:
+            tensors["charged"] = self.charges.charged.half().contiguous()  # a preconditioner, for which ten bits do
+            header["charges"] = json.dumps([self.charges.charges, self.charges.deviations])
         with atomic_write(path) as part:
             save_file(tensors, part, metadata=header)
         return path
@@ -211,11 +232,11 @@ def load_subspace(path: str | PathLike[str]) -> Subspace:
             provenance = json.loads(header["provenance"])
             if isinstance(provenance, dict) and isinstance(provenance.get("config"), dict):
                 provenance["config"] = renamed(provenance["config"])
+            charges = None
+            if "charges" in header:
+                charges = Charges(file.get_tensor("charged").float(), *json.loads(header["charges"]))
             return Subspace(
-                file.get_tensor("directions"),
-                file.get_tensor("eigenvalues"),
-                header["space"],
-                provenance,
+                file.get_tensor("directions"), file.get_tensor("eigenvalues"), header["space"], provenance, charges
             )
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, NotImplementedError) as error:
         raise problem(f"a whole subspace file at {path}", str(error), "run the discovery again", Unreadable) from error

@@ -13,7 +13,9 @@ FLOORS = """
 run api
 tasks explore
 reports
-discovery explanation faces classifiers
+explanation
+edits
+discovery faces classifiers
 solvers checkpoints latents traversal counterfactuals
 population criterions jacobians inversion
 modules

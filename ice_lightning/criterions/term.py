@@ -140,6 +140,11 @@ class Criterion:
     activate_ratio: float = 1e-2
     rank: int | None = None
 
+    @property
+    def terms(self) -> list[Term]:
+        """Of all features, those of the activated ones first."""
+        return [each.term for each in self.activate.values()] + [each.term for each in self.suppress.values()]
+
     def __post_init__(self) -> None:
         """Refuse what could not give a subspace."""
         at_least("activated terms", len(self.activate), 1)

@@ -11,12 +11,14 @@ import torch
 
 from ice_lightning.checks import Unreadable, problem
 from ice_lightning.criterions import Criterion
+from ice_lightning.discovery.local import charges_of
 from ice_lightning.discovery.module import Discovery
 from ice_lightning.discovery.provenance import provenance
 from ice_lightning.latents import LatentDataModule
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.solvers import BlockKrylov, FullJacobian
+from ice_lightning.solvers.local import Average
 from ice_lightning.subspace import Subspace
 
 
@@ -91,4 +93,5 @@ def subspace_of(module: Discovery, config: Mapping[str, Any]) -> Subspace:
     Returns:
         Directions (n, k) and eigenvalues (k,), with what made them.
     """
-    return Subspace(module.result.vectors, module.result.values, module.space, provenance(module, config))
+    made, charges = provenance(module, config), charges_of(Average.of(module.solution), module.criterion)
+    return Subspace(module.result.vectors, module.result.values, module.space, made, charges)

@@ -15,6 +15,7 @@ from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.parallel import Batch
 from ice_lightning.population import GEOMETRIES, Geometry, geometry, layer_covariances
+from ice_lightning.solvers.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,11 @@ class MovingCoordinates:
         layers = [next(moving) if moves else kept for (_, moves), kept in zip(self.layers, still, strict=True)]
         return self.drawer.draw([layer.to(like.dtype) for layer in layers], self.space).to(v.dtype)
 
+    def coordinates_of(self, directions: Tensor) -> Tensor:
+        """The coordinates (k, d) that directions (n, d) of the latent move."""
+        inside = directions if self.geometry is None else self.geometry.coordinates(directions.T).T
+        return inside[self.index.to(directions.device)]
+
     def directions(self, V: Tensor) -> Tensor:
         """Directions (n, d) of the latent, from those of the coordinates (k, d)."""
         wide = V.new_zeros(self.drawer.dim(self.space), V.shape[1]).index_copy(0, self.index.cpu(), V)
@@ -140,8 +146,6 @@ def analyse(generator: AnyGenerator, space: str, faces: Faces, criterion: Criter
         criterion: of which every activated term has to find what it looks at, and every term finite features.
         u: (1, n).
     """
-    terms = [each.term for each in criterion.activate.values()]
-    terms += [each.term for each in criterion.suppress.values()]
     with torch.no_grad():
         image = generator(u, space)
         if not bool(image.isfinite().all()):
@@ -150,7 +154,28 @@ def analyse(generator: AnyGenerator, space: str, faces: Faces, criterion: Criter
         for each in criterion.activate.values():
             if bool(each.term.empty(analysis)):
                 return LeftOut(each.term.label)
-        for term in terms:
+        for term in criterion.terms:
             if not bool(term(image, analysis).isfinite().all()):
                 return LeftOut(f"finite {term.label}")
     return analysis._replace(parse=analysis.parse.to(torch.uint8))  # bytes: it is kept for every person
+
+
+def problem_of(criterion: Criterion, n: int, people: int) -> Problem:
+    """A criterion as a search sees it.
+
+    Args:
+        criterion: to be searched.
+        n: coordinates that may move.
+        people: how many there are.
+    """
+    return Problem(
+        n=n,
+        weights=tuple(each.weight for each in criterion.activate.values()),
+        ratios={name: each.ratio for name, each in criterion.suppress.items()},
+        projection=criterion.projection,
+        late=criterion.late,
+        activate_ratio=criterion.activate_ratio,
+        rank=criterion.rank,
+        sizes=tuple(term.features for term in criterion.terms),
+        people=people,
+    )

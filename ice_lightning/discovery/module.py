@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ice_lightning.checks import one_of, problem
 from ice_lightning.criterions import Analysis, Criterion
 from ice_lightning.discovery.evaluate import Accumulator, evaluate, used_terms, wanted_energy
-from ice_lightning.discovery.features import LeftOut, MovingCoordinates, PersonFeatures, analyse
+from ice_lightning.discovery.features import LeftOut, MovingCoordinates, PersonFeatures, analyse, problem_of
 from ice_lightning.discovery.metrics import DiscoveryMetrics, explained_energy, leakage
 from ice_lightning.jacobians.linearize import ROUNDING, check_repeatable, graph_bytes
 from ice_lightning.latents import PADDING
@@ -29,7 +29,7 @@ from ice_lightning.parallel import Batch, as_bytes, choose_parallelism, map_thre
 from ice_lightning.renamed import renamed
 from ice_lightning.solvers.exact import FullJacobian
 from ice_lightning.solvers.krylov import BlockKrylov
-from ice_lightning.solvers.problem import VERSION, Problem, Reply, together
+from ice_lightning.solvers.problem import VERSION, Reply, together
 from ice_lightning.solvers.projection import ProjectedResult
 from ice_lightning.solvers.result import Solution
 from ice_lightning.solvers.stability import GROUPS
@@ -118,20 +118,8 @@ class Discovery(pl.LightningModule):
         self.solver, self.space, self.precision = solver, space, precision
         self.settings = dict(settings or {})
         self.coordinates = MovingCoordinates.of(generator, self.drawer, space, layers, metric)
-        wanted, unwanted = criterion.activate.values(), criterion.suppress.values()
-        terms = [each.term for each in wanted] + [each.term for each in unwanted]
-        self.terms = nn.ModuleList(terms)
-        self.problem = Problem(
-            n=len(self.coordinates.index),
-            weights=tuple(each.weight for each in wanted),
-            ratios={name: each.ratio for name, each in criterion.suppress.items()},
-            projection=criterion.projection,
-            late=criterion.late,
-            activate_ratio=criterion.activate_ratio,
-            rank=criterion.rank,
-            sizes=tuple(term.features for term in terms),
-            people=people,
-        )
+        self.terms = nn.ModuleList(criterion.terms)
+        self.problem = problem_of(criterion, len(self.coordinates.index), people)
         self.strict_loading = False
         self.unused = nn.Parameter(torch.zeros(()))  # DistributedDataParallel refuses a module that trains nothing
         self.state: Any = solver.init(self.problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from functools import cached_property
 
 import torch
@@ -90,6 +91,19 @@ class Jacobian:
             return x.reshape(-1, self.shape[1]).T
 
         return self.batch.over(backward, torch.cat([Y[i] for i in some]))
+
+    def of(self, some: list[int]) -> Jacobian:
+        """The Jacobian of some of the parts, by number, over the same forward pass."""
+        if some == list(range(len(self.parts))):
+            return self
+        part = copy(self)
+        part.f = lambda u: [x for i, x in enumerate(self.f(u)) if i in some]
+        part.parts = [self.parts[i] for i in some]
+        part.sizes = [self.sizes[i] for i in some]
+        part.varied = [i for i, each in enumerate(part.parts) if each.requires_grad]
+        part.shape = sum(part.sizes), self.shape[1]
+        part.__dict__.pop("_transposed", None)
+        return part
 
     def split(self, Y: Tensor) -> list[Tensor]:
         """Y (m, k) by parts, (m_i, k) each."""

@@ -46,6 +46,9 @@ from ice_lightning.solvers.result import (
     Stop,
     Stopped,
     TooManyProducts,
+    charged_rows,
+    charges_of,
+    deviations_of,
     project_factors,
     solution,
     with_split_half_stability,
@@ -253,6 +256,9 @@ def closed(problem: Problem, limits: Limits, state: Closing, replies: list[Reply
         rest_error=trace_error(beyond, problem.weights, random),
         pairs=V if problem.projection == "early" else checked.X,
         removed=checked.cut.every,
+        charges=(charges := charges_of(problem, ritz.factors)),
+        charged=charged_rows(charges, R),
+        deviations=deviations_of(problem, R),
     )
     rank = V.shape[1]
     return with_split_half_stability(end, span.groups, lambda half: subspace_of(problem, join(half), span.D, rank))

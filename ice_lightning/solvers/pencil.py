@@ -12,13 +12,10 @@ from ice_lightning.jacobians.operators import remove
 from ice_lightning.solvers.accuracy import first_bar, trace_error
 from ice_lightning.solvers.groups import EnergyEstimate, Group, join
 from ice_lightning.solvers.inner_product import InnerProduct, ritz_pairs
-from ice_lightning.solvers.largest import LargestEigenvalue, Tip
-from ice_lightning.solvers.problem import Problem, Reply, Weights
+from ice_lightning.solvers.largest import Tip
+from ice_lightning.solvers.problem import WANTED, Problem, Reply, Weights
 from ice_lightning.solvers.result import Solution, with_split_half_stability
 from ice_lightning.solvers.stability import FIRST, GROUPS
-
-WANTED = -1
-"""The number of the activated terms with many features, which are estimated together."""
 
 STEPS = 4
 """So many blocks of residuals bring the subspace of all people to that of a half, where whole Jacobians are known."""
@@ -247,10 +244,8 @@ def whole_stability(problem: Problem, end: Solution, replies: list[Reply]) -> So
         replies: of disjoint groups of people.
     """
     exact = problem._replace(sizes=tuple(0 for _ in problem.sizes))
-    largest = [LargestEigenvalue.of(R).value() for R in end.factors]
-    charges = {i: 1 / (ratio * largest[i]) for i, ratio in problem.suppressed.items() if largest[i] > 0}
     groups = [
-        known(exact, charges, reply.people, {**dict(enumerate(reply.rows)), WANTED: reply.rows[0][:0]})
+        known(exact, end.charges, reply.people, {**dict(enumerate(reply.rows)), WANTED: reply.rows[0][:0]})
         for reply in replies
     ]
     B = InnerProduct(join(groups).energies[1].estimate())

@@ -22,6 +22,9 @@ WHOLE = 6000
 SMALL_TERM = 48
 """Up to so many features a term is asked for row by row."""
 
+WANTED = -1
+"""The number of activated terms, where they are taken together."""
+
 VERSION = 3
 """Of what searches ask for and of their states: a checkpoint of another one is of no use to go on from."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ice_lightning.jacobians.operators import Dense, Sum
-from ice_lightning.solvers.dense import DenseSVD
+from ice_lightning.solvers.dense import DenseSVD, thin_factor
 from ice_lightning.solvers.groups import Group
 from ice_lightning.solvers.inner_product import InnerProduct
-from ice_lightning.solvers.problem import Cost, Problem
+from ice_lightning.solvers.largest import LargestEigenvalue
+from ice_lightning.solvers.problem import WANTED, Cost, Problem
 from ice_lightning.solvers.projection import ProjectedResult, SuppressedSpectrum, fix_signs, project
 from ice_lightning.solvers.stability import Stability, stability
 
@@ -76,6 +77,10 @@ class Solution:
         stopped: why the search ended.
         norm: under `soft`, that of its residuals; the pencil's, as far as the search knows it.
         stability: between halves of the people, None where they are few.
+        charges: of the suppressed terms with any energy, by number: 1 / (ratio * largest eigenvalue).
+        charged: (r, n), a factor of the suppressed energies by these charges, or of an estimate of them.
+        deviations: by number of the suppressed term, and by WANTED for the activated ones together: the root of the
+            trace of the energy, or of an estimate of it.
     """
 
     result: ProjectedResult
@@ -90,6 +95,9 @@ class Solution:
     stopped: Stopped = SETTLED
     norm: InnerProduct | None = None
     stability: Stability | None = None
+    charges: Mapping[int, float] = field(default_factory=dict)
+    charged: Tensor | None = None
+    deviations: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def stopped_early(self) -> str:
@@ -148,9 +156,52 @@ def solution(problem: Problem, factors: list[Tensor], Q: Tensor | None, cost: Co
     rest = sum(
         float(R.square().sum() - (R @ basis).square().sum()) * w for R, w in zip(factors, problem.weights, strict=False)
     )
-    return Solution(
-        result, factors, coefficients, max(0.0, rest), 0.0, vectors, vectors[:, :0], **({"cost": cost} | facts)
-    )
+    charges = charges_of(problem, factors)
+    known: dict[str, Any] = {"cost": cost, "charges": charges, "deviations": deviations_of(problem, factors)}
+    known["charged"] = None if Q is not None else charged_rows(charges, factors)
+    return Solution(result, factors, coefficients, max(0.0, rest), 0.0, vectors, vectors[:, :0], **(known | facts))
+
+
+def charges_of(problem: Problem, factors: Sequence[Tensor]) -> dict[int, float]:
+    """What a unit of each suppressed term's energy is charged, by its ratio and its largest eigenvalue.
+
+    Args:
+        problem: whose terms.
+        factors: (r_i, d) of all terms.
+
+    Returns:
+        By number, of terms with any energy.
+    """
+    largest = {i: LargestEigenvalue.of(factors[i]).value() for i in problem.suppressed}
+    return {i: 1 / (ratio * largest[i]) for i, ratio in problem.suppressed.items() if largest[i] > 0}
+
+
+def deviations_of(problem: Problem, factors: Sequence[Tensor]) -> dict[int, float]:
+    """How far features are moved by a random step that is a deviation long in every coordinate, to first order.
+
+    Args:
+        problem: whose terms.
+        factors: (r_i, n) of all terms, or estimates.
+
+    Returns:
+        By number of the suppressed term, and by WANTED for the activated ones together.
+    """
+    traces = [float(R.square().sum()) for R in factors]
+    wanted = sum(weight * traces[i] for i, weight in problem.activated.items())
+    return {WANTED: wanted**0.5} | {i: traces[i] ** 0.5 for i in problem.suppressed}
+
+
+def charged_rows(charges: Mapping[int, float], factors: Sequence[Tensor]) -> Tensor:
+    """A factor of what suppressed terms are charged together.
+
+    Args:
+        charges: by number of the term.
+        factors: (r_i, n) of all terms, or estimates.
+
+    Returns:
+        (r, n).
+    """
+    return thin_factor([factors[0][:0], *(factors[i] * charge**0.5 for i, charge in charges.items())])
 
 
 def with_split_half_stability(

@@ -38,7 +38,17 @@ from ice_lightning.solvers.pencil import (
     wanted_many,
 )
 from ice_lightning.solvers.probes import Watch, next_block
-from ice_lightning.solvers.problem import Cost, FactorQuery, Limits, Problem, ProductQuery, Query, Reply, together
+from ice_lightning.solvers.problem import (
+    WANTED,
+    Cost,
+    FactorQuery,
+    Limits,
+    Problem,
+    ProductQuery,
+    Query,
+    Reply,
+    together,
+)
 from ice_lightning.solvers.result import (
     SETTLED,
     Solution,
@@ -276,6 +286,7 @@ def closed(problem: Problem, limits: Limits, state: Closing, replies: list[Reply
     """After `Closing`: the pencil in the small span, its true residual, and what halves of the people would give."""
     span, E, last, cost = state.span, state.E, together(replies), state.span.cost.after(replies)
     pencil, B, asked = span.pencil, span.pencil.norm, len(energies(problem, span.pencil))
+    split = len(problem.weights)
     end = solution(problem, [root(H) for H in last.grams], E, cost)
     final = known(problem, pencil.charges, 1, by_term(problem, pencil.sketch)).extended(last.products[:asked])
     size = relative_residuals(final, E, end.coefficients, end.result.values, B)
@@ -290,6 +301,10 @@ def closed(problem: Problem, limits: Limits, state: Closing, replies: list[Reply
     rows = problem.sketch_rows(limits.rows) * problem.people
     rest, error = energy_beyond(A_end, both, A_both, end.result.vectors, rows)
     end = replace(end, residual=residual, stopped=stopped, rest=rest, rest_error=error, norm=B)
+    sketch = by_term(problem, pencil.sketch)
+    wanted = torch.cat([sketch[WANTED], *(R * problem.weights[i] ** 0.5 for i, R in sketch.items() if 0 <= i < split)])
+    deviations = {WANTED: float(wanted.norm())} | {i: float(sketch[i].norm()) for i in problem.suppressed}
+    end = replace(end, charges=pencil.charges, charged=B.M, deviations=deviations)
     groups = [group.extended(reply.products[asked:]) for group, reply in zip(span.groups, replies, strict=True)]
     D, rank = torch.cat([span.D, state.apart], 1), end.result.vectors.shape[1]
     return with_split_half_stability(end, groups, lambda half: subspace_of(join(half), D, B, rank))

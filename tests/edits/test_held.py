@@ -1,0 +1,119 @@
+"""Held moves on features that are known by heart: an activated x_0, and a suppressed x_1 + bend * x_0^2."""
+
+import pytest
+import torch
+from torch import nn
+
+from ice_lightning.criterions import Activate, Analysis, Criterion, Suppress, Term
+from ice_lightning.discovery.features import MovingCoordinates, PersonFeatures, problem_of
+from ice_lightning.discovery.local import LocalProblem, answering
+from ice_lightning.edits.held import conjugate_gradients, hold
+from ice_lightning.solvers.inner_product import InnerProduct
+from ice_lightning.solvers.local import Average, search
+from ice_lightning.solvers.problem import WANTED
+
+CHARGE, N = 50.0, 5
+
+
+class Drawer(nn.Module):
+    """Latents are their own image."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros((), dtype=torch.float64))
+
+    def forward(self, v, space):
+        return v[:, None, None, :]
+
+    def dim(self, space):
+        return N
+
+
+class Seen(Term):
+    """Features by a formula of the latent."""
+
+    def __init__(self, formula, label="seen"):
+        super().__init__()
+        self.formula, self.label = formula, label
+
+    def forward(self, image, analysis):
+        return self.formula(image[:, 0, 0])
+
+
+def made(wanted, kept):
+    """The problem of one person at 0, their features, and the directions of their own."""
+    criterion = Criterion(
+        "x0", "the first coordinate", {"first": Activate(Seen(wanted))},
+        {name: Suppress(Seen(formula), 1e-2) for name, formula in kept.items()}, projection="soft",
+    )  # fmt: skip
+    coordinates = MovingCoordinates(Drawer(), "w", torch.arange(N), ((N, True),), None)
+    problem = problem_of(criterion, N, 1)
+    charges = dict.fromkeys(problem.suppressed, CHARGE)
+    X = torch.eye(N, dtype=torch.float64)[:, :1]
+    average = Average(X, charges, X[:, :0].T, dict.fromkeys(charges, 1.0) | {WANTED: 1.0})
+    local = LocalProblem(None, None, criterion, coordinates, problem, average)
+    analysis = Analysis(torch.zeros(1, 1, N, dtype=torch.long), torch.zeros(1, 68, 2))
+    features = PersonFeatures(coordinates, criterion.terms, analysis, torch.zeros(1, N, dtype=torch.float64))
+    return local, features, search(problem, average, answering(features, problem), 1)
+
+
+def bent(bend):
+    return {"bent": lambda x: x[:, 1:2] + bend * x[:, :1].square()}
+
+
+def test_where_everything_is_linear_the_straight_move_is_held_and_costs_nothing():
+    local, features, found = made(lambda x: x[:, :1], bent(0.0))
+    path = hold(local, features, found, 0, [0.5, 1.0, 2.0])
+    assert [move.products for move in path.moves] == [0, 0, 0]
+    assert path.held_up_to == 2.0
+    for move in path.moves:
+        assert torch.allclose(move.x, move.asked * torch.eye(N, dtype=torch.float64)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_bent_path_is_the_one_worked_out_by_hand(sign):
+    # x_1 minimises x_1^2 + c (x_1 + t^2)^2.
+    local, features, found = made(lambda x: x[:, :1], bent(1.0))
+    path = hold(local, features, found, 0, [sign * t for t in (0.5, 1.0, 2.0)])
+    for move in path.moves:
+        assert move.reached == pytest.approx(1, abs=0.06)
+        first = float(move.x[0])
+        assert float(move.x[1]) == pytest.approx(-CHARGE * first**2 / (1 + CHARGE), rel=0.05)
+        assert float(move.charged.sum()) == pytest.approx(CHARGE * float(move.x[1] + first**2) ** 2, rel=1e-3)
+    assert path.moves[-1].products > 0
+    assert path.held_up_to == sign * 2.0
+
+
+def test_it_says_how_far_someone_gets_and_what_is_in_the_way():
+    # x_0 moves what is kept as soon as it is beyond 1, and nothing else can make up for it.
+    kept = {"wall": lambda x: 30 * (x[:, :1] - 1).clamp_min(0), "free": lambda x: x[:, 2:3]}
+    local, features, found = made(lambda x: x[:, :1], kept)
+    path = hold(local, features, found, 0, [0.9, 2.0])
+    assert path.moves[0].held
+    assert path.moves[0].reached == pytest.approx(1, abs=0.06)
+    assert not path.moves[1].held
+    assert path.moves[1].reached < 0.9
+    assert path.held_up_to == 0.9
+    assert path.stopped_by == "wall"
+
+
+def test_between_strengths_a_path_is_straight():
+    local, features, found = made(lambda x: x[:, :1], bent(1.0))
+    path = hold(local, features, found, 0, [1.0, 2.0])
+    one, two = (move.x for move in path.moves)
+    assert torch.allclose(path.at(0.5), one / 2)
+    assert torch.allclose(path.at(1.5), (one + two) / 2)
+    assert torch.allclose(path.at(2.0), two)
+
+
+def test_conjugate_gradients_solve_what_a_matrix_does():
+    draw = torch.Generator().manual_seed(0)
+    M = torch.randn(3, 12, generator=draw, dtype=torch.float64)
+    H = torch.eye(12, dtype=torch.float64) + 100 * M.T @ M
+    b = torch.randn(12, generator=draw, dtype=torch.float64)
+    plain, _ = conjugate_gradients(lambda p: H @ p, b, InnerProduct(M[:0]))
+    known, products = conjugate_gradients(lambda p: H @ p, b, InnerProduct(10 * M))
+    true = torch.linalg.solve(H, b)
+    assert torch.allclose(known, true)
+    assert products == 1, "with the exact preconditioner"
+    assert (H @ plain - b).norm() < 0.5 * b.norm()
