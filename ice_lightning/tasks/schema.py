@@ -138,6 +138,8 @@ TABLE: dict[str, Kind] = {
     "generator.label": optional(whole(0)),
     "space": TEXT,  # the generator says which it has
     "geometry": choice("population", "euclidean"),
+    "local": SWITCH,
+    "held": SWITCH,
     "criterion.name": TEXT,
     "criterion.description": TEXT,
     "criterion.projection": choice("early", "late", "soft", "mixed"),
