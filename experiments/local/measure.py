@@ -1,0 +1,315 @@
+"""Do named edits hold for a person? Average, own and held directions of every preset, judged by other networks.
+
+python experiments/local/measure.py average straight held table
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent / "zoo")]
+from individuals import PRESETS, Individuals, come_along, judge, true_moves
+
+from ice_lightning import discover, load_generator, load_subspace
+from ice_lightning.discovery.local import LocalDirections, LocalProblem, find_local
+from ice_lightning.edits import Path as HeldPath
+from ice_lightning.edits import hold
+from ice_lightning.faces.embedded import embedded_faces
+from ice_lightning.files import write_json
+from ice_lightning.parallel import map_threads
+from ice_lightning.population import geometry, layer_covariances
+from ice_lightning.subspace import FILE, Subspace
+from ice_lightning.synthetic import FACTORS
+from ice_lightning.tasks.build import composed, criterion_of, layers_of
+
+SEARCHED = 8
+"""People of the average."""
+STRENGTHS = (0.5, 1.5)
+"""How far the own reading is moved, in its standard deviations."""
+FARTHEST = 6.0
+"""Nobody goes farther, in population deviations."""
+NEAR = 0.05
+"""An own reading within this share of what is wanted is there."""
+FIRST = ("hair_color", "skin_color", "lip_color", "mouth_shape", "eye_shape", "background", "pose", "identity")
+"""One preset of each kind, which are measured in full."""
+DIRECTIONS = 3
+STAGES = (0.5, 1.0, 2.0, 3.0, 4.0)
+"""Strengths of a held path, by what the straight move took for STRENGTHS[0]."""
+
+
+def problem_of(name: str, subspace: Subspace, people: Individuals) -> LocalProblem:
+    """What single people's searches begin with."""
+    G, faces = people.G, embedded_faces()
+    cfg = composed(criterion=name)
+    cfg.space = subspace.space
+    return LocalProblem.of(G, faces, criterion_of(subspace, faces, G.resolution), subspace, layers_of(cfg, G))
+
+
+class Measured:
+    """Judges moves of people by a preset's readings.
+
+    Args:
+        people: who is moved.
+        name: of the preset.
+        truth: what each factor moves, see `true_moves`.
+    """
+
+    def __init__(self, people: Individuals, name: str, truth: dict[str, dict[str, float]]) -> None:
+        self.people, self.own = people, PRESETS[name].own
+        self.along = come_along(self.own, PRESETS[name].factors, truth)
+        G = people.G
+        self.metric = geometry(layer_covariances(G, people.space))
+
+    def at(self, v: Tensor) -> dict[str, Tensor]:
+        """Readings of latents (N, n) of the first N people: own, other, and how far away they are."""
+        image, rows = self.people.draw(v), torch.arange(len(v))
+        judged = judge(self.people.moved_each(image, rows), self.own, self.along)
+        far = self.metric.to(v).length(v - self.people.u[: len(v)])
+        return {"own": judged.own.nan_to_num(0), "other": judged.other.nan_to_num(0), "far": far,
+                "worst": judged.worst, "target": judged.target}  # fmt: skip
+
+    def reach(self, place: Callable[[Tensor], Tensor], target: float, t: Tensor, most: Tensor) -> dict[str, Any]:
+        """Move people until their own reading has moved by `target`.
+
+        Args:
+            place: strengths (N,) -> latents (N, n).
+            target: in sigmas.
+            t: (N,), the first strengths, at least 0.
+            most: (N,), the largest ones.
+
+        Returns:
+            For everyone the strength, whether they are there, own and other, how far away they are, and what moved.
+        """
+        best: dict[str, Any] = {}
+        low, high = torch.zeros_like(t), most.clone()
+        for _ in range(9):
+            t = t.minimum(most)
+            found = {"strength": t.clone()} | self.at(place(t))
+            gap = (found["own"] - target).abs()
+            closer = gap < best["gap"] if best else torch.ones_like(gap, dtype=torch.bool)
+            for key, column in (found | {"gap": gap}).items():
+                if not best or key not in best:
+                    best[key] = column
+                elif isinstance(column, Tensor):
+                    best[key] = torch.where(closer, column, best[key])
+                else:
+                    best[key] = [new if yes else old for new, old, yes in zip(column, best[key], closer, strict=True)]
+            if bool(((best["gap"] <= NEAR * target) | ((best["strength"] >= most) & (best["own"] < target))).all()):
+                break
+            beyond = found["own"] >= target
+            low, high = torch.where(beyond, low, t.maximum(low)), torch.where(beyond, t.minimum(high), high)
+            guess = t * (target / found["own"].clamp_min(1e-3)).clamp(0.3, 3)
+            t = torch.where((guess > low) & (guess < high), guess, (low + high) / 2)
+        best["there"] = best["own"] >= (1 - NEAR) * target
+        del best["gap"]
+        return best
+
+    def signed(self, v: Tensor) -> dict[str, Tensor]:
+        """Changes (N, d) of the own readings of latents (N, n), with their signs, in sigmas."""
+        people = self.people
+        now = people.read(people.draw(v))
+        return {name: (now[name] - people.base[name]) / people.sigma[name] for name in self.own if name in now}
+
+
+def summary(found: dict[str, Any], target: float) -> dict[str, float]:
+    """Means over people; who isn't there counts as if the other had moved in proportion, and at least as far."""
+    own, other = found["own"], found["other"]
+    other = torch.where(found["there"], other, (other * target / own.clamp_min(0.05 * target)).clamp_min(target))
+    own = torch.where(found["there"], own, torch.full_like(own, target))
+    return {
+        "ratio": float(own.mean() / other.mean().clamp_min(1e-9)),
+        "median": float((own / other.clamp_min(1e-9)).median()),
+        "there": float(found["there"].float().mean()),
+        "other": float(other.mean()),
+        "far": float(found["far"].median()),
+    }
+
+
+def rounded(value: Any) -> Any:
+    """Numbers of a row, short."""
+    if isinstance(value, Tensor):
+        return [round(float(each), 4) for each in value]
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    return value
+
+
+def same_way(measured: Measured, latents: list[Tensor]) -> float:
+    """Share of people whose own reading, the one that moves most on average, moves the way of most people.
+
+    Args:
+        measured: reads.
+        latents: (N, n), after a move to either side.
+    """
+    shares = []
+    for v in latents:
+        changes = measured.signed(v)
+        name = max(changes, key=lambda key: float(changes[key].nanmean(0).norm()))
+        mean = changes[name].nanmean(0)
+        along = (changes[name] * mean).sum(1)
+        shares.append(float((along[along.isfinite()] > 0).float().mean()))
+    return sum(shares) / len(shares)
+
+
+def straight(measured: Measured, V: Tensor, local: LocalDirections | None, directions: int) -> dict[str, Any]:
+    """Straight moves along directions, either way, at every strength.
+
+    Args:
+        measured: judges.
+        V: (N, n, k).
+        local: whose directions these are; None for the average's.
+        directions: how many of them.
+    """
+    u, rows = measured.people.u, {}
+    unit = [measured.metric.to(u).length(V[:, :, k]).clamp_min(1e-9) for k in range(V.shape[2])]
+    for k in range(min(directions, V.shape[2])):
+        row: dict[str, Any] = {}
+        ends = []
+        for side, sign in (("plus", 1.0), ("minus", -1.0)):
+            t = 0.5 / unit[k]
+            for target in STRENGTHS:
+
+                def place(t: Tensor, sign: float = sign, k: int = k) -> Tensor:
+                    return u + sign * t[:, None] * V[:, :, k]
+
+                found = measured.reach(place, target, t, FARTHEST / unit[k])
+                row[f"{side} {target}"] = summary(found, target) | {"people": rounded(found)}
+                t = found["strength"] * STRENGTHS[1] / STRENGTHS[0]
+                if target == STRENGTHS[0]:
+                    ends.append(place(found["strength"]))
+        row["same way"] = same_way(measured, ends)
+        if local is not None:
+            row["clean"], row["agreement"] = rounded(local.clean[:, k]), rounded(local.agreement[:, k])
+        rows[str(k)] = row
+    return rows
+
+
+def held(measured: Measured, problem: LocalProblem, local: LocalDirections, row: dict[str, Any], count: int) -> Any:
+    """Held moves of the first people along their first direction, read at every strength of one path each way.
+
+    Args:
+        measured: judges.
+        problem: the criterion.
+        local: people's directions.
+        row: of `straight`, of the first direction, which says how far the paths go.
+        count: people.
+    """
+    u, found_rows = measured.people.u, {}
+    for side, sign in (("plus", 1.0), ("minus", -1.0)):
+        first = row[f"{side} {STRENGTHS[0]}"]["people"]["strength"]
+        began = time.perf_counter()
+
+        def path(i: int, sign: float = sign, first: list[float] = first) -> HeldPath | None:
+            features, found = problem.look_at(u[i : i + 1]), local.found[i]
+            if found is None:
+                return None
+            top = FARTHEST / max(first[i], 1e-3)
+            stages = sorted({min(stage, top) for stage in STAGES})
+            return hold(problem, features, found, 0, [sign * first[i] * s for s in stages])  # type: ignore[arg-type]
+
+        paths = map_threads(path, list(range(count)), torch.get_num_threads())
+        seconds = (time.perf_counter() - began) / count
+        most = torch.tensor([abs(p.moves[-1].asked) if p else 0.0 for p in paths])
+        t = torch.tensor(first[:count])
+
+        def place(t: Tensor, sign: float = sign, paths: list[HeldPath | None] = paths) -> Tensor:
+            places = []
+            for i, each in enumerate(paths):
+                x = each.at(sign * float(t[i])) if each else None
+                d = 0 if x is None else problem.coordinates.directions(x[:, None].cpu())[:, 0].to(u)
+                places.append(u[i] + d)
+            return torch.stack(places)
+
+        for target in STRENGTHS:
+            found = measured.reach(place, target, t, most)
+            found_rows[f"{side} {target}"] = summary(found, target) | {"people": rounded(found)}
+            t = found["strength"] * STRENGTHS[1] / STRENGTHS[0]
+        found_rows[f"{side} paths"] = {
+            "seconds": round(seconds, 1),
+            "held up to": [round(p.held_up_to, 3) if p else 0.0 for p in paths],
+            "stopped by": [p.stopped_by if p else "no direction" for p in paths],
+            "products": [sum(m.products for m in p.moves) if p else 0 for p in paths],
+        }
+    return found_rows
+
+
+def main() -> None:
+    """Every stage that is asked for, each of them going on where it was."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stages", nargs="+", choices=["average", "straight", "held"])
+    parser.add_argument("--presets", nargs="*", default=list(FIRST))
+    parser.add_argument("--geometry", default="population", choices=["population", "euclidean"])
+    parser.add_argument("--people", type=int, default=64)
+    parser.add_argument("--held", type=int, default=16, help="people whose moves are held")
+    parser.add_argument("--seed", type=int, default=3_000_000)
+    parser.add_argument("--work", type=Path, default=Path("outputs/local"))
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    args = parser.parse_args()
+    work = args.work / args.geometry
+    people, truth = None, None
+    for name in args.presets:
+        if "average" in args.stages and not (work / name / FILE).exists():
+            began = time.perf_counter()
+            G = people.G if people else load_generator("embedded")
+            discover(G, name, SEARCHED, geometry=args.geometry).save(work / name / FILE)
+            print(f"{name}: average in {time.perf_counter() - began:.0f} s", flush=True)
+        if not {"straight", "held"} & set(args.stages):
+            continue
+        if people is None:
+            people = Individuals(args.people, args.seed)
+            truth = true_moves(people, FACTORS)
+        measured, subspace = Measured(people, name, truth), load_subspace(work / name)  # type: ignore[arg-type]
+        problem = problem_of(name, subspace, people)
+        file = args.out / args.geometry / f"{name}.json"
+        results = json.loads(file.read_text()) if file.exists() else {}
+        if set(args.stages) - {"average"} <= set(results):
+            continue
+        began = time.perf_counter()
+        local = find_local(problem, people.u, DIRECTIONS)
+        seconds = (time.perf_counter() - began) / len(people.u)
+        if "straight" in args.stages and "straight" not in results:
+            average = subspace.directions.T[None].transpose(1, 2).expand(len(people.u), -1, -1)
+            results["search"] = {
+                "seconds": round(seconds, 2),
+                "products": rounded(local.products.float()),
+                "residual": rounded(local.residual),
+                "own": int(local.own.sum()),
+                "of": len(people.u),
+                "threads": torch.get_num_threads(),
+                "average rank": subspace.directions.shape[1],
+            }
+            results["straight"] = {
+                "average": straight(measured, average[:, :, :DIRECTIONS], None, DIRECTIONS),
+                "local": straight(measured, local.directions, local, DIRECTIONS),
+            }
+            write_json(file, results, indent=None)
+            report(name, results["straight"])
+        if "held" in args.stages and "held" not in results:
+            results["held"] = held(measured, problem, local, results["straight"]["local"]["0"], args.held)
+            write_json(file, results, indent=None)
+            report(name, {"held": {"0": results["held"]}})
+
+
+def report(name: str, rows: dict[str, Any]) -> None:
+    """Print the ratios of a preset."""
+    for kind, directions in rows.items():
+        for k, row in directions.items():
+            line = [f"{side} {t}: {row[f'{side} {t}']['ratio']:.1f} ({row[f'{side} {t}']['there']:.0%})"
+                    for side in ("plus", "minus") for t in STRENGTHS]  # fmt: skip
+            print(name, kind, k, *line, f"same way {row.get('same way', 0):.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
