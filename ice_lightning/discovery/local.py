@@ -104,7 +104,7 @@ def average_of(subspace: Subspace, criterion: Criterion, coordinates: MovingCoor
     kept = subspace.charges
     if kept is None:
         raise problem("a subspace with what its search has left for single people", "one without", fix, Mismatch)
-    if list(kept.charges) != list(criterion.suppress) or kept.charged.shape[1] != len(coordinates.index):
+    if set(kept.charges) != set(criterion.suppress) or kept.charged.shape[1] != len(coordinates.index):
         got = f"one of {', '.join(kept.charges) or 'none'} and {kept.charged.shape[1]} coordinates"
         terms = ", ".join(criterion.suppress) or "none"
         raise problem(f"a subspace of these suppressed terms: {terms}", got, fix, Mismatch)

@@ -1,24 +1,20 @@
 """Do named edits hold for a person? Average, own and held directions of every preset, judged by other networks.
 
-python experiments/local/measure.py average straight held table
+python experiments/local/study.py average straight held table
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / "zoo")]
 from individuals import PRESETS, Individuals, come_along, judge, true_moves
+from torch import Tensor
 
 from ice_lightning import discover, load_generator, load_subspace
 from ice_lightning.discovery.local import LocalDirections, LocalProblem, find_local
@@ -26,12 +22,14 @@ from ice_lightning.edits import Path as HeldPath
 from ice_lightning.edits import hold
 from ice_lightning.faces.embedded import embedded_faces
 from ice_lightning.files import write_json
+from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.parallel import map_threads
 from ice_lightning.population import geometry, layer_covariances
 from ice_lightning.subspace import FILE, Subspace
 from ice_lightning.synthetic import FACTORS
 from ice_lightning.tasks.build import composed, criterion_of, layers_of
 
+HERE = Path(__file__).parent
 SEARCHED = 8
 """People of the average."""
 STRENGTHS = (0.5, 1.5)
@@ -47,9 +45,9 @@ STAGES = (0.5, 1.0, 2.0, 3.0, 4.0)
 """Strengths of a held path, by what the straight move took for STRENGTHS[0]."""
 
 
-def problem_of(name: str, subspace: Subspace, people: Individuals) -> LocalProblem:
+def problem_of(name: str, subspace: Subspace, G: AnyGenerator) -> LocalProblem:
     """What single people's searches begin with."""
-    G, faces = people.G, embedded_faces()
+    faces = embedded_faces()
     cfg = composed(criterion=name)
     cfg.space = subspace.space
     return LocalProblem.of(G, faces, criterion_of(subspace, faces, G.resolution), subspace, layers_of(cfg, G))
@@ -271,7 +269,7 @@ def main() -> None:
             people = Individuals(args.people, args.seed)
             truth = true_moves(people, FACTORS)
         measured, subspace = Measured(people, name, truth), load_subspace(work / name)  # type: ignore[arg-type]
-        problem = problem_of(name, subspace, people)
+        problem = problem_of(name, subspace, people.G)
         file = args.out / args.geometry / f"{name}.json"
         results = json.loads(file.read_text()) if file.exists() else {}
         if set(args.stages) - {"average"} <= set(results):
