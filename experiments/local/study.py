@@ -26,7 +26,7 @@ from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.parallel import map_threads
 from ice_lightning.population import geometry, layer_covariances
 from ice_lightning.subspace import FILE, Subspace
-from ice_lightning.synthetic import FACTORS
+from ice_lightning.synthetic import FACTORS, factor_index, factors_from_z, render
 from ice_lightning.tasks.build import composed, criterion_of, layers_of
 
 HERE = Path(__file__).parent
@@ -36,11 +36,13 @@ STRENGTHS = (0.5, 1.5)
 """How far the own reading is moved, in its standard deviations."""
 FARTHEST = 6.0
 """Nobody goes farther, in population deviations."""
+TRIES = 8
+"""Strengths that are tried at most."""
 NEAR = 0.05
 """An own reading within this share of what is wanted is there."""
 FIRST = ("hair_color", "skin_color", "lip_color", "mouth_shape", "eye_shape", "background", "pose", "identity")
 """One preset of each kind, which are measured in full."""
-DIRECTIONS = 3
+DIRECTIONS = 2
 STAGES = (0.5, 1.0, 2.0, 3.0, 4.0)
 """Strengths of a held path, by what the straight move took for STRENGTHS[0]."""
 
@@ -60,27 +62,48 @@ class Measured:
         people: who is moved.
         name: of the preset.
         truth: what each factor moves, see `true_moves`.
+
+    Attributes:
+        ideal: by target and reading (N,), how far the renderer's own edit of each person moves it.
     """
 
     def __init__(self, people: Individuals, name: str, truth: dict[str, dict[str, float]]) -> None:
-        self.people, self.own = people, PRESETS[name].own
+        self.people, self.own, self.truth = people, PRESETS[name].own, truth
+        self.ideal: dict[float, dict[str, Tensor]] = {}
         self.along = come_along(self.own, PRESETS[name].factors, truth)
         G = people.G
         self.metric = geometry(layer_covariances(G, people.space))
 
-    def at(self, v: Tensor) -> dict[str, Tensor]:
-        """Readings of latents (N, n) of the first N people: own, other, and how far away they are."""
-        image, rows = self.people.draw(v), torch.arange(len(v))
-        judged = judge(self.people.moved_each(image, rows), self.own, self.along)
-        far = self.metric.to(v).length(v - self.people.u[: len(v)])
-        return {"own": judged.own.nan_to_num(0), "other": judged.other.nan_to_num(0), "far": far,
-                "worst": judged.worst, "target": judged.target}  # fmt: skip
+    def at(self, v: Tensor, rows: Tensor, target: float) -> dict[str, Any]:
+        """Readings of latents (M, n) of the people `rows`: own, other, how far away they are, and what moved.
 
-    def reach(self, place: Callable[[Tensor], Tensor], target: float, t: Tensor, most: Tensor) -> dict[str, Any]:
+        `other` is beyond what comes along on average, `beyond` as well beyond what does in the renderer's own edit of
+        this person.
+        """
+        moved = self.people.moved_each(self.people.draw(v), rows)
+        far = self.metric.to(v).length(v - self.people.u[rows])
+        return self.judged(moved, rows, target) | {"far": far}
+
+    def judged(self, moved: dict[str, Tensor], rows: Tensor, target: float) -> dict[str, Any]:
+        """The same of readings (M,)."""
+        judged = judge(moved, self.own, self.along)
+        ideal = self.ideal.get(target, {})
+        own = judged.own.nan_to_num(0)
+        rest = [
+            moved[name] - torch.maximum(share * own, ideal[name][rows] * own / target if ideal else 0 * own)
+            for name, share in self.along.items()
+        ]
+        beyond = torch.stack(rest).nan_to_num(0).amax(0).clamp_min(0)
+        return {"own": own, "other": judged.other.nan_to_num(0), "beyond": beyond,
+                "target": judged.target, "worst": judged.worst}  # fmt: skip
+
+    def reach(
+        self, place: Callable[[Tensor, Tensor], Tensor], target: float, t: Tensor, most: Tensor
+    ) -> dict[str, Any]:
         """Move people until their own reading has moved by `target`.
 
         Args:
-            place: strengths (N,) -> latents (N, n).
+            place: strengths (M,) of the people (M,) -> latents (M, n).
             target: in sigmas.
             t: (N,), the first strengths, at least 0.
             most: (N,), the largest ones.
@@ -88,29 +111,31 @@ class Measured:
         Returns:
             For everyone the strength, whether they are there, own and other, how far away they are, and what moved.
         """
-        best: dict[str, Any] = {}
-        low, high = torch.zeros_like(t), most.clone()
-        for _ in range(9):
-            t = t.minimum(most)
-            found = {"strength": t.clone()} | self.at(place(t))
-            gap = (found["own"] - target).abs()
-            closer = gap < best["gap"] if best else torch.ones_like(gap, dtype=torch.bool)
-            for key, column in (found | {"gap": gap}).items():
-                if not best or key not in best:
-                    best[key] = column
-                elif isinstance(column, Tensor):
-                    best[key] = torch.where(closer, column, best[key])
-                else:
-                    best[key] = [new if yes else old for new, old, yes in zip(column, best[key], closer, strict=True)]
-            if bool(((best["gap"] <= NEAR * target) | ((best["strength"] >= most) & (best["own"] < target))).all()):
+        count = len(t)
+        best: dict[str, Any] = {name: torch.zeros(count) for name in ("strength", "own", "other", "beyond", "far")}
+        best |= {"target": [""] * count, "worst": [""] * count}
+        gap, low, high, t = torch.full((count,), torch.inf), torch.zeros(count), most.clone(), t.minimum(most)
+        rows = torch.arange(count)
+        for _ in range(TRIES):
+            found = {"strength": t[rows]} | self.at(place(t[rows], rows), rows, target)
+            own = found["own"]
+            for place_in, i in enumerate(rows.tolist()):
+                if (missed := abs(float(own[place_in]) - target)) < gap[i]:
+                    gap[i] = missed
+                    for name, column in found.items():
+                        best[name][i] = column[place_in]
+            beyond = own >= target
+            low[rows] = torch.where(beyond, low[rows], t[rows].maximum(low[rows]))
+            high[rows] = torch.where(beyond, t[rows].minimum(high[rows]), high[rows])
+            guess = t[rows] * (target / own.clamp_min(1e-3)).clamp(0.3, 3)
+            middle = (low[rows] + high[rows]) / 2
+            inside = (guess > low[rows]) & (guess < high[rows])
+            can = (gap[rows] > NEAR * target) & ((t[rows] < most[rows]) | beyond)
+            t[rows] = torch.where(inside, guess, torch.where(high[rows] >= most[rows], most[rows], middle))
+            rows = rows[can]
+            if not len(rows):
                 break
-            beyond = found["own"] >= target
-            low, high = torch.where(beyond, low, t.maximum(low)), torch.where(beyond, t.minimum(high), high)
-            guess = t * (target / found["own"].clamp_min(1e-3)).clamp(0.3, 3)
-            t = torch.where((guess > low) & (guess < high), guess, (low + high) / 2)
-        best["there"] = best["own"] >= (1 - NEAR) * target
-        del best["gap"]
-        return best
+        return best | {"there": best["own"] >= (1 - NEAR) * target}
 
     def signed(self, v: Tensor) -> dict[str, Tensor]:
         """Changes (N, d) of the own readings of latents (N, n), with their signs, in sigmas."""
@@ -121,16 +146,15 @@ class Measured:
 
 def summary(found: dict[str, Any], target: float) -> dict[str, float]:
     """Means over people; who isn't there counts as if the other had moved in proportion, and at least as far."""
-    own, other = found["own"], found["other"]
-    other = torch.where(found["there"], other, (other * target / own.clamp_min(0.05 * target)).clamp_min(target))
-    own = torch.where(found["there"], own, torch.full_like(own, target))
-    return {
-        "ratio": float(own.mean() / other.mean().clamp_min(1e-9)),
-        "median": float((own / other.clamp_min(1e-9)).median()),
-        "there": float(found["there"].float().mean()),
-        "other": float(other.mean()),
-        "far": float(found["far"].median()),
-    }
+    there, own = found["there"], found["own"]
+    reached = torch.where(there, own, torch.full_like(own, target))
+    row = {"there": float(there.float().mean()), "far": float(found["far"].median())}
+    for name, column in (("", found["other"]), (" beyond", found["beyond"])):
+        lost = (column * target / own.clamp_min(0.05 * target)).clamp_min(target)
+        other = torch.where(there, column, lost)
+        row["ratio" + name] = float(reached.mean() / other.mean().clamp_min(1e-9))
+        row["median" + name] = float((reached / other.clamp_min(1e-9)).median())
+    return row
 
 
 def rounded(value: Any) -> Any:
@@ -161,6 +185,53 @@ def same_way(measured: Measured, latents: list[Tensor]) -> float:
     return sum(shares) / len(shares)
 
 
+class Rendered(Measured):
+    """Judges the renderer's own edits, of its own portraits: the ceiling of every other one."""
+
+    def at(self, v: Tensor, rows: Tensor, target: float) -> dict[str, Any]:
+        """The same of factors (M, F)."""
+        moved = self.people.moved_each(render(v, 128).image, rows, self.people.true_base)
+        self.last = moved
+        return self.judged(moved, rows, target) | {"far": torch.zeros(len(v))}
+
+
+def ideal(people: Individuals, name: str, truth: dict[str, dict[str, float]]) -> tuple[dict[str, Any], Any]:
+    """The renderer's own edits of every factor that a preset's name stands for.
+
+    Args:
+        people: who is moved.
+        name: of the preset.
+        truth: what each factor moves.
+
+    Returns:
+        A summary by factor; by target and reading (N,) the farthest that any of them moves it, either way, of those
+        that reach the target in this person.
+    """
+    measured, factors, rows = Rendered(people, name, truth), factors_from_z(people.z), {}
+    count, everyone = len(factors), torch.arange(len(factors))
+    most = {target: dict.fromkeys(measured.along, torch.zeros(count)) for target in STRENGTHS}
+    for factor in PRESETS[name].factors:
+        row: dict[str, Any] = {}
+        for side, sign in (("plus", 1.0), ("minus", -1.0)):
+            t = torch.full((count,), 0.2)
+            for target in STRENGTHS:
+
+                def place(t: Tensor, rows: Tensor, sign: float = sign, factor: str = factor) -> Tensor:
+                    x = factors[rows].clone()
+                    x[:, factor_index(factor)] += sign * t
+                    return x
+
+                found = measured.reach(place, target, t, torch.full((count,), 2.0))
+                row[f"{side} {target}"] = summary(found, target)
+                t = found["strength"] * STRENGTHS[1] / STRENGTHS[0]
+                measured.at(place(found["strength"], everyone), everyone, target)
+                for reading, farthest in most[target].items():
+                    moved = torch.where(found["there"], measured.last[reading].nan_to_num(0), 0.0)
+                    most[target] = most[target] | {reading: farthest.maximum(moved)}
+        rows[factor] = row
+    return rows, most
+
+
 def straight(measured: Measured, V: Tensor, local: LocalDirections | None, directions: int) -> dict[str, Any]:
     """Straight moves along directions, either way, at every strength.
 
@@ -179,14 +250,14 @@ def straight(measured: Measured, V: Tensor, local: LocalDirections | None, direc
             t = 0.5 / unit[k]
             for target in STRENGTHS:
 
-                def place(t: Tensor, sign: float = sign, k: int = k) -> Tensor:
-                    return u + sign * t[:, None] * V[:, :, k]
+                def place(t: Tensor, rows: Tensor, sign: float = sign, k: int = k) -> Tensor:
+                    return u[rows] + sign * t[:, None] * V[rows, :, k]
 
                 found = measured.reach(place, target, t, FARTHEST / unit[k])
                 row[f"{side} {target}"] = summary(found, target) | {"people": rounded(found)}
                 t = found["strength"] * STRENGTHS[1] / STRENGTHS[0]
                 if target == STRENGTHS[0]:
-                    ends.append(place(found["strength"]))
+                    ends.append(place(found["strength"], torch.arange(len(u))))
         row["same way"] = same_way(measured, ends)
         if local is not None:
             row["clean"], row["agreement"] = rounded(local.clean[:, k]), rounded(local.agreement[:, k])
@@ -222,10 +293,11 @@ def held(measured: Measured, problem: LocalProblem, local: LocalDirections, row:
         most = torch.tensor([abs(p.moves[-1].asked) if p else 0.0 for p in paths])
         t = torch.tensor(first[:count])
 
-        def place(t: Tensor, sign: float = sign, paths: list[HeldPath | None] = paths) -> Tensor:
+        def place(t: Tensor, rows: Tensor, sign: float = sign, paths: list[HeldPath | None] = paths) -> Tensor:
             places = []
-            for i, each in enumerate(paths):
-                x = each.at(sign * float(t[i])) if each else None
+            for i, strength in zip(rows.tolist(), t.tolist(), strict=True):
+                each = paths[i]
+                x = each.at(sign * strength) if each else None
                 d = 0 if x is None else problem.coordinates.directions(x[:, None].cpu())[:, 0].to(u)
                 places.append(u[i] + d)
             return torch.stack(places)
@@ -274,11 +346,17 @@ def main() -> None:
         results = json.loads(file.read_text()) if file.exists() else {}
         if set(args.stages) - {"average"} <= set(results):
             continue
+        if "ideal" not in results:
+            results["ideal"], most = ideal(people, name, truth)  # type: ignore[arg-type]
+            torch.save(most, work / name / "ideal.pt")
+            report(name, {"ideal": results["ideal"]})
+            write_json(file, results, indent=None)
+        measured.ideal = torch.load(work / name / "ideal.pt", weights_only=True)
         began = time.perf_counter()
         local = find_local(problem, people.u, DIRECTIONS)
         seconds = (time.perf_counter() - began) / len(people.u)
         if "straight" in args.stages and "straight" not in results:
-            average = subspace.directions.T[None].transpose(1, 2).expand(len(people.u), -1, -1)
+            average = subspace.directions.to(people.u).expand(len(people.u), -1, -1)
             results["search"] = {
                 "seconds": round(seconds, 2),
                 "products": rounded(local.products.float()),
@@ -301,12 +379,14 @@ def main() -> None:
 
 
 def report(name: str, rows: dict[str, Any]) -> None:
-    """Print the ratios of a preset."""
+    """Print the ratios of a preset, beyond what comes along on average, and in each person's own ideal edit."""
     for kind, directions in rows.items():
         for k, row in directions.items():
-            line = [f"{side} {t}: {row[f'{side} {t}']['ratio']:.1f} ({row[f'{side} {t}']['there']:.0%})"
-                    for side in ("plus", "minus") for t in STRENGTHS]  # fmt: skip
-            print(name, kind, k, *line, f"same way {row.get('same way', 0):.2f}", flush=True)
+            line = [kind, k]
+            for side in (f"{side} {t}" for side in ("plus", "minus") for t in STRENGTHS):
+                cell = row[side]
+                line.append(f"{side}: {cell['ratio']:.1f} / {cell['ratio beyond']:.1f} ({cell['there']:.0%})")
+            print(name, *line, f"same way {row.get('same way', 0):.2f}", flush=True)
 
 
 if __name__ == "__main__":
