@@ -5,8 +5,7 @@
 They share the embedded ones' classes and nothing else. Weights begin at random from another seed, on other people;
 depths, widths and working sizes differ; and of each batch two thirds are renders and one third is what the generator
 draws, where the embedded ones saw it the other way round. Labels, augmentation and losses are those of
-experiments/embedded_zoo/train_faces.py; beside the landmarks' places, the way from one to another counts where sizes are
-read: lids are a few pixels apart, so that a small mean error can go with little sense of how far an eye is open.
+experiments/embedded_zoo/train_faces.py.
 
 The budget is in minutes of one thread's own time, so a busy machine takes longer and changes nothing. The state is
 saved each minute under --work; the same command goes on from there.
@@ -48,16 +47,10 @@ SEED = 47_000_000
 """Of the weights and of the people; the embedded networks' is 0, and their people's 2."""
 SETTINGS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
     "parser": (Parser, {"size": 128, "widths": (16, 32, 56, 80, 112)}),
-    "landmarks": (LandmarkNet, {"size": 80, "widths": (40, 56, 80, 96)}),
+    "landmarks": (LandmarkNet, {"size": 96, "widths": (24, 40, 64, 96)}),
     "identity": (IdentityNet, {"size": 64, "widths": (16, 32, 64, 96), "dim": 48}),
 }
 """The embedded ones': four stages from 24 channels at 128 px, from 32 at 64 px, from 24 at 64 px with 64 outputs."""
-PAIRS = (
-    *((37, 41), (38, 40), (43, 47), (44, 46), (36, 39), (42, 45)),
-    *((61, 67), (62, 66), (63, 65), (50, 61), (51, 62), (57, 66), (58, 67), (48, 54)),
-    *((18, 20), (25, 23)),
-)
-"""Landmarks between which sizes are read: across each eye, the mouth and its lips, and along the brows."""
 DRAWN = 3
 """One in so many pictures is drawn by the generator."""
 
@@ -73,17 +66,15 @@ def interocular(points: Tensor) -> Tensor:
 
 
 def loss_of(nets: nn.ModuleDict, image: Tensor, truth: Portraits) -> Tensor:
-    """Sum of the networks' own losses: cross-entropy and dice; distances of points, and within PAIRS; NT-Xent."""
+    """Sum of the networks' own losses, as the embedded ones had them: cross-entropy and dice, distance, NT-Xent."""
     with torch.autocast("cpu", torch.bfloat16):
         logits = nets["parser"](image)
     logits = logits.float()
     p, one_hot = logits.softmax(1), F.one_hot(truth.parse, len(REGIONS)).permute(0, 3, 1, 2).float()
     inter, total = (p * one_hot).sum((0, 2, 3)), (p + one_hot).sum((0, 2, 3))
     dice = (1 - (2 * inter + 1) / (total + 1))[one_hot.sum((0, 2, 3)) > 0].mean()
-    off = (nets["landmarks"](image) - truth.landmarks) / interocular(truth.landmarks)[..., None]
-    one, other = (off[:, list(ids)] for ids in zip(*PAIRS, strict=True))
-    points = 10 * (off.norm(dim=-1).mean() + (one - other).norm(dim=-1).mean())
-    return F.cross_entropy(logits, truth.parse) + dice + points + identity_loss(nets["identity"](image))
+    distance = (nets["landmarks"](image) - truth.landmarks).norm(dim=-1) / interocular(truth.landmarks)
+    return F.cross_entropy(logits, truth.parse) + dice + 10 * distance.mean() + identity_loss(nets["identity"](image))
 
 
 @torch.no_grad()
