@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ NEAR = 0.05
 """An own reading within this share of what is wanted is there."""
 FIRST = ("hair_color", "skin_color", "lip_color", "mouth_shape", "eye_shape", "background", "pose", "identity")
 """One preset of each kind, which are measured in full."""
+READABLE = 0.5
+"""A reading counts where it is correlated so much with the truth, over other people."""
 DIRECTIONS = 2
 STAGES = (0.5, 1.0, 2.0, 3.0, 4.0)
 """Strengths of a held path, by what the straight move took for STRENGTHS[0]."""
@@ -55,6 +57,23 @@ def problem_of(name: str, subspace: Subspace, G: AnyGenerator) -> LocalProblem:
     return LocalProblem.of(G, faces, criterion_of(subspace, faces, G.resolution), subspace, layers_of(cfg, G))
 
 
+@torch.no_grad()
+def readable(people: int = 128, seed: int = 2_500_000) -> dict[str, float]:
+    """How far a reading of generated pictures tells people apart: its correlation with that of their renders.
+
+    Args:
+        people: how many others; of a vector it is the mean over its coordinates.
+        seed: of the first.
+    """
+    others, found = Individuals(people, seed), {}
+    for name, now in others.base.items():
+        true = others.true_base[name]
+        seen = (now + true).isfinite().all(1)
+        a, b = (each[seen] - each[seen].mean(0) for each in (now, true))
+        found[name] = float(((a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0)).clamp_min(1e-9)).mean())
+    return found
+
+
 class Measured:
     """Judges moves of people by a preset's readings.
 
@@ -62,15 +81,20 @@ class Measured:
         people: who is moved.
         name: of the preset.
         truth: what each factor moves, see `true_moves`.
+        names: of the readings that count.
 
     Attributes:
         ideal: by target and reading (N,), how far the renderer's own edit of each person moves it.
     """
 
-    def __init__(self, people: Individuals, name: str, truth: dict[str, dict[str, float]]) -> None:
-        self.people, self.own, self.truth = people, PRESETS[name].own, truth
+    def __init__(
+        self, people: Individuals, name: str, truth: dict[str, dict[str, float]], names: Collection[str]
+    ) -> None:
+        own = PRESETS[name].own
+        self.people, self.own = people, [each for each in own if each in names] or own
         self.ideal: dict[float, dict[str, Tensor]] = {}
-        self.along = come_along(self.own, PRESETS[name].factors, truth)
+        along = come_along(self.own, PRESETS[name].factors, truth)
+        self.along = {each: share for each, share in along.items() if each in names and each not in own}
         G = people.G
         self.metric = geometry(layer_covariances(G, people.space))
 
@@ -195,19 +219,22 @@ class Rendered(Measured):
         return self.judged(moved, rows, target) | {"far": torch.zeros(len(v))}
 
 
-def ideal(people: Individuals, name: str, truth: dict[str, dict[str, float]]) -> tuple[dict[str, Any], Any]:
+def ideal(
+    people: Individuals, name: str, truth: dict[str, dict[str, float]], names: Collection[str]
+) -> tuple[dict[str, Any], Any]:
     """The renderer's own edits of every factor that a preset's name stands for.
 
     Args:
         people: who is moved.
         name: of the preset.
         truth: what each factor moves.
+        names: of the readings that count.
 
     Returns:
         A summary by factor; by target and reading (N,) the farthest that any of them moves it, either way, of those
         that reach the target in this person.
     """
-    measured, factors, rows = Rendered(people, name, truth), factors_from_z(people.z), {}
+    measured, factors, rows = Rendered(people, name, truth, names), factors_from_z(people.z), {}
     count, everyone = len(factors), torch.arange(len(factors))
     most = {target: dict.fromkeys(measured.along, torch.zeros(count)) for target in STRENGTHS}
     for factor in PRESETS[name].factors:
@@ -328,7 +355,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results")
     args = parser.parse_args()
     work = args.work / args.geometry
-    people, truth = None, None
+    people, truth, names = None, None, list[str]()
     for name in args.presets:
         if "average" in args.stages and not (work / name / FILE).exists():
             began = time.perf_counter()
@@ -340,14 +367,18 @@ def main() -> None:
         if people is None:
             people = Individuals(args.people, args.seed)
             truth = true_moves(people, FACTORS)
-        measured, subspace = Measured(people, name, truth), load_subspace(work / name)  # type: ignore[arg-type]
+            file = args.out / "readable.json"
+            if not file.exists():
+                write_json(file, rounded(readable()))
+            names = [name for name, r in json.loads(file.read_text()).items() if r >= READABLE]
+        measured, subspace = Measured(people, name, truth, names), load_subspace(work / name)  # type: ignore[arg-type]
         problem = problem_of(name, subspace, people.G)
         file = args.out / args.geometry / f"{name}.json"
         results = json.loads(file.read_text()) if file.exists() else {}
         if set(args.stages) - {"average"} <= set(results):
             continue
         if "ideal" not in results:
-            results["ideal"], most = ideal(people, name, truth)  # type: ignore[arg-type]
+            results["ideal"], most = ideal(people, name, truth, names)  # type: ignore[arg-type]
             torch.save(most, work / name / "ideal.pt")
             report(name, {"ideal": results["ideal"]})
             write_json(file, results, indent=None)

@@ -5,8 +5,10 @@
 They share the embedded ones' classes and nothing else. Weights begin at random from another seed, on other people;
 depths, widths and working sizes differ; and of each batch two thirds are renders and one third is what the generator
 draws, where the embedded ones saw it the other way round. Labels, augmentation and losses are those of
-experiments/embedded_zoo/train_faces.py. The budget is in minutes of one thread's own time, so a busy machine takes
-longer and changes nothing. The state is saved each minute under --work; the same command goes on from there.
+experiments/embedded_zoo/train_faces.py.
+
+The budget is in minutes of one thread's own time, so a busy machine takes longer and changes nothing. The state is
+saved each minute under --work; the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -34,8 +36,10 @@ from ice_lightning.modules.parser import Parser
 from ice_lightning.synthetic import Portraits, factors_from_z, render
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "embedded_zoo"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "zoo"))
 from evaluate import SEED as HELD_OUT
 from evaluate import iou
+from readings import shape_of
 from train_faces import augment, draw_people, identity_loss
 
 FOLDER = Path(__file__).parent / "readers"
@@ -74,12 +78,13 @@ def loss_of(nets: nn.ModuleDict, image: Tensor, truth: Portraits) -> Tensor:
 
 
 @torch.no_grad()
-def figures(faces: Faces, image: Tensor, truth: Portraits) -> dict[str, float]:
+def figures(faces: Faces, image: Tensor, truth: Portraits) -> dict[str, Any]:
     """How well networks read pictures (N, 3, H, W) of people, of whom i and i + N / 2 are one person."""
     read = [(*faces.analyse(part), faces.identity(part)) for part in image.split(32)]  # type: ignore[misc]
     parse, points, e = (torch.cat(x) for x in zip(*read, strict=True))
     scores = iou(parse, truth.parse)
     distance = (points - truth.landmarks).norm(dim=-1) / interocular(truth.landmarks)
+    read_shapes, true_shapes = shape_of(points), shape_of(truth.landmarks)
     people, at = len(image), torch.arange(len(image))
     pairs = torch.ones(people, people, dtype=torch.bool).triu(1)
     same = (at[:, None] - at[None]).abs() == people // 2
@@ -87,10 +92,14 @@ def figures(faces: Faces, image: Tensor, truth: Portraits) -> dict[str, float]:
         "parser_mean_iou": round(sum(scores.values()) / len(scores), 4),
         "landmark_error_percent_of_interocular": round(100 * distance.mean().item(), 3),
         "identity_auc": round(binary_auroc((e @ e.T)[pairs], same[pairs].long()).item(), 5),
+        "correlation_with_truth": {
+            name: round(torch.corrcoef(torch.stack([read_shapes[name], true])).tolist()[0][1], 3)
+            for name, true in true_shapes.items()
+        },
     }
 
 
-def held_out(second: Faces, people: int = 512) -> dict[str, dict[str, dict[str, float]]]:
+def held_out(second: Faces, people: int = 512) -> dict[str, dict[str, dict[str, Any]]]:
     """Figures of these and of the embedded networks on the people of experiments/embedded_zoo/evaluate.py."""
     generator = load_generator("embedded")
     z = draw_people(people // 2, torch.Generator().manual_seed(HELD_OUT))
