@@ -5,8 +5,8 @@ pencil is that of `soft`, (A, I + S) with A and S of this person alone, but the 
 to are those of the average: else a region that this person hardly has would be blown up.
 
 The search is a block Davidson method (Davidson 1975): residuals, preconditioned, widen the span in which the pencil is
-solved. The preconditioner is I + S as far as products have shown it (Nystrom, Frangella et al. 2023), plus a little of
-the average where they haven't.
+solved. The preconditioner is I + S as far as products have shown it (Nystrom, Frangella et al. 2023), and the prior where
+they haven't.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ FEW = 8
 """Up to so many features a term's rows are asked for; those of more cost more than the products that need them."""
 TOPS = 8
 """So many of the directions that the average charges most begin the preconditioner."""
-SHARE = 0.02
-"""How much of the average's charges counts where this person's are unknown (experiments/local/preconditioner.py)."""
-CHARGED = 0.1 / SHARE
-"""What the average charges less than this needs no place in the preconditioner."""
+CHARGED = 5.0
+"""What the average charges less than this is left out of what is kept of it."""
+PRIOR = 0.1
+"""Share of what the average charges that a person is charged as well. One person's features move by what their networks
+happen to see there, too, and a search that knows nothing else finds what these don't see: judged by networks that no
+search has used, own mouths without it were worse than average ones (experiments/local)."""
 TOLERANCE = 0.1
 """Largest residual of a pair in the norm of the pencil as far as it is known, relative to the geometric mean of its
 value and the first one: what a pair that is hardly stronger than 0 misses matters less."""
@@ -137,14 +139,16 @@ def search(problem: Problem, average: Average, answer: Callable[[Query], Reply],
     first = answer(Query(rows=tuple(FactorQuery(problem.only({i: 1.0})) for i in small)))
     factors = dict.fromkeys((WANTED, *range(len(problem.sizes))), none.T) | dict(zip(small, first.rows, strict=True))
     group, cost = known(problem, average.charges, 1, factors), Cost().after([first])
-    D, W = none, torch.cat([tops, X, preconditioner(average, none, group).inverse(group.energies[0].exact.T)], 1)
+    A, S = group.energies
+    group = group._replace(energies=(A, S._replace(exact=torch.cat([S.exact, average.M * PRIOR**0.5]))))
+    D, W = none, torch.cat([tops, X, preconditioner(none, group).inverse(group.energies[0].exact.T)], 1)
     for _ in range(BLOCKS):
         V = plain.orthonormal(W, D)
         if not V.shape[1]:
             break
         reply = answer(Query(products=(ProductQuery(V, asked),)))
         D, group, cost = torch.cat([D, V], 1), group.extended(reply.products), cost.after([reply])
-        B = preconditioner(average, D, group)
+        B = preconditioner(D, group)
         values, Y = ritz(group, D, 1e-9, X.shape[1])
         R = residuals(group, D, Y, values)
         W = B.inverse(R)
@@ -160,16 +164,15 @@ def search(problem: Problem, average: Average, answer: Callable[[Query], Reply],
     return Local(V, strengths, changes, float(size.max()), agreement, wanted, B.M, cost.after([reply]))
 
 
-def preconditioner(average: Average, D: Tensor, group: Group) -> InnerProduct:
-    """I + S as far as this person's products show it, and a little of the average.
+def preconditioner(D: Tensor, group: Group) -> InnerProduct:
+    """I + S as far as this person's products show it, with the prior.
 
     Args:
-        average: see there.
         D: (n, d), the directions so far.
         group: what is known of this person.
     """
     S = group.energies[1]
-    return InnerProduct(torch.cat([average.M * SHARE**0.5, S.exact, nystrom(D, S)]))
+    return InnerProduct(torch.cat([S.exact, nystrom(D, S)]))
 
 
 def nystrom(D: Tensor, S: EnergyEstimate) -> Tensor:

@@ -6,7 +6,7 @@ from reference import answer, reply, soft
 
 from ice_lightning.solvers.exact import FullJacobian
 from ice_lightning.solvers.krylov import BlockKrylov
-from ice_lightning.solvers.local import TOLERANCE, Average, search
+from ice_lightning.solvers.local import PRIOR, TOLERANCE, Average, search
 from ice_lightning.solvers.problem import WANTED, Problem
 from ice_lightning.subspace import principal_angles
 
@@ -45,10 +45,11 @@ def averaged(people, asked, solver=None):
     return Average.of(answer(solver, asked._replace(n=10**6 if isinstance(solver, BlockKrylov) else N), people)[0])
 
 
-def dense(person, charges):
-    """Values and vectors of the person's pencil, by scipy."""
+def dense(person, average):
+    """Values and vectors of the person's pencil with the prior, by scipy."""
     A = person[0].T @ person[0]
-    S = [person[i].T @ person[i] * charge for i, charge in charges.items()]
+    S = [person[i].T @ person[i] * charge for i, charge in average.charges.items()]
+    S.append(average.M.T @ average.M * PRIOR)
     # `soft` divides by ratio and largest eigenvalue, which here are the charges already.
     tops = [float(torch.linalg.eigvalsh(each)[-1]) for each in S]
     values, vectors = soft(A.numpy(), [each.numpy() for each in S], [1 / top for top in tops], 1e-12)
@@ -63,7 +64,7 @@ def test_own_directions_are_those_of_the_own_pencil(solver, alike, sizes):
     average = averaged(people, asked, solver)
     for person in people[:3]:
         found = search(asked, average, alone(person), K)
-        values, vectors = dense(person, average.charges)
+        values, vectors = dense(person, average)
         assert found.residual <= TOLERANCE
         assert found.values.sum() >= 0.97 * values[:K].sum()
         assert principal_angles(found.V, vectors[:, :1]).max().rad2deg() < 12
