@@ -5,7 +5,7 @@ pencil is that of `soft`, (A, I + S) with A and S of this person alone, but the 
 to are those of the average: else a region that this person hardly has would be blown up.
 
 The search is a block Davidson method (Davidson 1975): residuals, preconditioned, widen the span in which the pencil is
-solved. The preconditioner is I + S as far as products have shown it (Nystrom, Frangella et al. 2023), and the prior where
+solved. The preconditioner is I + S as far as products have shown it (Nystrom, Frangella et al. 2023), the prior where
 they haven't.
 """
 
