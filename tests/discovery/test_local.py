@@ -101,7 +101,7 @@ def test_a_file_keeps_what_local_searches_need(tmp_path, local, found, people, e
 
 def test_a_subspace_from_elsewhere_is_refused_in_a_sentence(found, local):
     plain = Subspace(found.directions, found.eigenvalues, "w", found.provenance)
-    with pytest.raises(Mismatch, match=r"what its search has left for single people, got one without: find .* local=fa"):
+    with pytest.raises(Mismatch, match=r"what its search has left for single people, got one without: .* local=fa"):
         average_of(plain, criterion(), local.coordinates)
     other = Criterion("skin", "skin", criterion().activate, {}, "soft")
     with pytest.raises(Mismatch, match="these suppressed terms: none, got one of rest and 96 coordinates"):
