@@ -2,24 +2,79 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ice_lightning.checks import at_least, problem
+from ice_lightning.checks import at_least, is_number, problem
 from ice_lightning.discovery.features import LeftOut
 from ice_lightning.discovery.local import LocalDirections, LocalProblem, find_local, parallelism
 from ice_lightning.edits.held import Path, hold
 from ice_lightning.edits.straight import straight
 from ice_lightning.parallel import map_threads
+from ice_lightning.traversal import Walk, visible_strengths, walk
+
+LOG = logging.getLogger("ice_lightning")
 
 STAGES = 4
 """A held move is continued through so many strengths; between them it is straight."""
 CLEAN = 1.0
 """A direction is offered where its activated terms move at least so much more than any suppressed one, each in
 deviations of its features, to first order."""
+
+
+class Reach(NamedTuple):
+    """How far a person is held along a direction, to one side.
+
+    Attributes:
+        held_up_to: the last strength up to which everything is held, with its sign; 0 for nowhere.
+        stopped_by: the suppressed term that is charged most at the first strength that isn't held; "" where all are,
+            or where nothing is known of any.
+    """
+
+    held_up_to: float
+    stopped_by: str
+
+    @classmethod
+    def of(cls, path: Path) -> Reach:
+        """Along a held path."""
+        broken = next((move for move in path.moves if not move.held), None)
+        some = broken is not None and bool(broken.charged.any())
+        return cls(path.held_up_to, path.terms[int(broken.charged.argmax())] if broken is not None and some else "")
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What is known of a person who moves along a direction.
+
+    Attributes:
+        strength: to either side, in lengths of the direction.
+        own: whether the direction is the person's own.
+        why: they have the average's instead; "" where it is their own.
+        agreement: how near the activated change is to that of the average direction, a cosine; None without an own one.
+        clean: activated change per suppressed change to first order, see CLEAN; None without an own one.
+        residual: of the person's search; None where nothing was searched.
+        held_up_to: to the minus and the plus side; None where moves aren't held.
+        stopped_by: the same.
+    """
+
+    strength: float
+    own: bool
+    why: str
+    agreement: float | None
+    clean: float | None
+    residual: float | None
+    held_up_to: tuple[float, float] | None
+    stopped_by: tuple[str, str] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As in metrics.json."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +84,10 @@ class SubspaceAt:
     Attributes:
         problem: the criterion.
         u: people (N, n).
-        local: their directions.
+        local: their directions; `local.own` says who has some, `local.why` why somebody has the average's instead.
         provenance: of the subspace.
         hold: whether moves are held.
+        paths: held moves that were found before, by person, direction and sign.
     """
 
     problem: LocalProblem
@@ -58,7 +114,11 @@ class SubspaceAt:
 
     def held(self) -> SubspaceAt:
         """The same with moves that are held."""
-        return SubspaceAt(self.problem, self.u, self.local, self.provenance, True, self.paths)
+        return replace(self, hold=True)
+
+    def straight(self) -> SubspaceAt:
+        """The same with moves that aren't held."""
+        return replace(self, hold=False)
 
     def edit(self, u: Tensor | None = None, direction: int = 0, strength: float | Tensor = 1.0) -> Tensor:
         """The people moved along one direction.
@@ -75,22 +135,43 @@ class SubspaceAt:
         Raises:
             IceError: for other people, or a direction that there isn't.
         """
-        if u is not None and not torch.equal(u.to(self.u), self.u):
-            raise problem("the people whose directions these are", "others", "ask for theirs with at(u)")
-        k = self.directions.shape[2]
-        if not 0 <= at_least("direction", direction, 0) < k:
-            raise problem(f"a direction from 0 to {k - 1}", direction, "nobody has more")
-        strengths = torch.as_tensor(strength, dtype=self.u.dtype).reshape(-1).expand(len(self.u))
-        if not self.hold:
-            return straight(self.u, self.directions[:, :, direction], strengths)
-        places = [i for i, t in enumerate(strengths.tolist()) if t and self.local.found[i] is not None]
+        if u is not None:
+            self.check_people(u)
+        strengths = self.checked(direction, strength)
         moved = straight(self.u, self.directions[:, :, direction], strengths)
+        if not self.hold:
+            return moved
+        places = [i for i, t in enumerate(strengths.tolist()) if t and self.local.found[i] is not None]
         for i, path in zip(places, self.follow(direction, strengths, places), strict=True):
             x = path.at(float(strengths[i]))
             moved[i] = self.u[i] + self.problem.coordinates.directions(x[:, None].cpu())[:, 0].to(self.u)
         return moved
 
-    def follow(self, direction: int, strengths: Tensor, places: list[int]) -> list[Path]:
+    def check_people(self, u: Tensor) -> None:
+        """Refuse other people than these."""
+        fix = "ask for theirs with at(u)"
+        if not isinstance(u, Tensor) or u.shape != self.u.shape:
+            got = f"a {type(u).__name__}" if not isinstance(u, Tensor) else f"latents of shape {tuple(u.shape)}"
+            raise problem(f"the {len(self.u)} people whose directions these are", got, fix)
+        different = ~torch.isclose(u.to(self.u), self.u, rtol=0, atol=0, equal_nan=True).all(1)
+        if different.any():
+            others = ", ".join(map(str, different.nonzero()[:, 0].tolist()))
+            raise problem("the people whose directions these are", f"somebody else as person {others}", fix)
+
+    def checked(self, direction: int, strength: float | Tensor) -> Tensor:
+        """Strengths (N,); refuses a direction that there isn't, and strengths for other than one or all people."""
+        k = self.directions.shape[2]
+        if not 0 <= at_least("direction", direction, 0) < k:
+            raise problem(f"a direction from 0 to {k - 1}", direction, "nobody has more")
+        if not (is_number(strength) or isinstance(strength, Tensor)):
+            raise problem("a strength as a number or a Tensor (N,)", repr(strength), "1 is the direction's length")
+        strengths = torch.as_tensor(strength, dtype=self.u.dtype).reshape(-1)
+        if len(strengths) not in (1, len(self.u)):
+            got = len(strengths)
+            raise problem(f"one strength, or one for each of {len(self.u)} people", got, "pass a number or (N,)")
+        return strengths.expand(len(self.u))
+
+    def follow(self, direction: int, strengths: Tensor, places: Sequence[int]) -> list[Path]:
         """Held paths of some people that reach their strengths, found before or now, a person per thread on a CPU.
 
         Args:
@@ -104,21 +185,72 @@ class SubspaceAt:
             key = i, direction, 1.0 if t > 0 else -1.0
             known = self.paths.get(key)
             if known is None or abs(known.moves[-1].asked) < abs(t) * (1 - 1e-6):
-                features = self.problem.look_at(self.u[i : i + 1])
-                found = self.local.found[i]
-                assert found is not None and not isinstance(features, LeftOut)
-                steps = [t * (stage + 1) / STAGES for stage in range(STAGES)]
-                known = self.paths[key] = hold(self.problem, features, found, direction, steps, batch)
+                with torch.inference_mode(False), torch.enable_grad():
+                    features = self.problem.look_at(self.u[i : i + 1])
+                    found = self.local.found[i]
+                    assert found is not None and not isinstance(features, LeftOut)
+                    steps = [t * (stage + 1) / STAGES for stage in range(STAGES)]
+                    known = self.paths[key] = hold(self.problem, features, found, direction, steps, batch)
             return known
 
         if not places:
             return []
-        threads, batch = parallelism(self.problem, self.u[:1])
+        threads, batch = parallelism(self.problem, self.u[places[0] : places[0] + 1])
         return map_threads(path, places, threads)
+
+    def reach(self, person: int, direction: int) -> tuple[Reach, Reach]:
+        """How far a person is held to either side, minus and plus, as far as held moves were asked for.
+
+        Args:
+            person: by place.
+            direction: which.
+        """
+        minus, plus = (self.paths.get((person, direction, sign)) for sign in (-1.0, 1.0))
+        return Reach.of(minus) if minus else Reach(0.0, ""), Reach.of(plus) if plus else Reach(0.0, "")
+
+    def moved(self, direction: int, strengths: Tensor) -> tuple[Moved, ...]:
+        """What is known of everyone who was moved along a direction.
+
+        Args:
+            direction: which.
+            strengths: (N,), how far to either side.
+        """
+
+        def known(value: Tensor) -> float | None:
+            return float(value) if value.isfinite() else None
+
+        rows = []
+        for i, (own, why) in enumerate(zip(self.local.own.tolist(), self.local.why, strict=True)):
+            reaches = self.reach(i, direction) if self.hold else None
+            rows.append(Moved(
+                float(strengths[i]), own, why, known(self.local.agreement[i, direction]),
+                known(self.local.clean[i, direction]), known(self.local.residual[i]),
+                None if reaches is None else (reaches[0].held_up_to, reaches[1].held_up_to),
+                None if reaches is None else (reaches[0].stopped_by, reaches[1].stopped_by),
+            ))  # fmt: skip
+        return tuple(rows)
+
+    def walk(self, direction: int = 0, strength: float | Tensor | None = None) -> Walk:
+        """Draw the people to both ends of a direction, see `traversal.walk`.
+
+        Args:
+            direction: 0 is the strongest.
+            strength: at the ends; None for where each person's change is plain to see, by straight moves.
+
+        Returns:
+            Strengths and images.
+
+        Raises:
+            IceError: where the generator draws anything but finite numbers so far away.
+        """
+        generator = self.problem.generator
+        if strength is None:
+            strength = visible_strengths(generator, self.straight(), self.u, direction)
+        return walk(generator, self, self.u, direction, strength)
 
 
 def subspace_at(problem: LocalProblem, u: Tensor, count: int, provenance: dict[str, Any]) -> SubspaceAt:
-    """Search the own directions of people.
+    """Search the own directions of people; who has none is named in a warning.
 
     Args:
         problem: the criterion.
@@ -126,4 +258,9 @@ def subspace_at(problem: LocalProblem, u: Tensor, count: int, provenance: dict[s
         count: directions that are wanted.
         provenance: of the subspace.
     """
-    return SubspaceAt(problem, u, find_local(problem, u, count), provenance)
+    local = find_local(problem, u, count)
+    if missing := Counter(why for why in local.why if why):
+        reasons = ", ".join(f"{many} for want of {why}" for why, many in missing.items())
+        who = f"{sum(missing.values())} of {len(u)} people"
+        LOG.warning(f"{who} have no directions of their own ({reasons}) and move along the average's")
+    return SubspaceAt(problem, u, local, provenance)
