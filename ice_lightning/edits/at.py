@@ -180,23 +180,25 @@ class SubspaceAt:
             places: of the people who move.
         """
 
-        def path(i: int) -> Path:
-            t = float(strengths[i])
-            key = i, direction, 1.0 if t > 0 else -1.0
-            known = self.paths.get(key)
-            if known is None or abs(known.moves[-1].asked) < abs(t) * (1 - 1e-6):
-                with torch.inference_mode(False), torch.enable_grad():
-                    features = self.problem.look_at(self.u[i : i + 1])
-                    found = self.local.found[i]
-                    assert found is not None and not isinstance(features, LeftOut)
-                    steps = [t * (stage + 1) / STAGES for stage in range(STAGES)]
-                    known = self.paths[key] = hold(self.problem, features, found, direction, steps, batch)
-            return known
+        def known(i: int) -> bool:
+            path = self.paths.get((i, direction, sign(i)))
+            return path is not None and abs(path.moves[-1].asked) >= abs(float(strengths[i])) * (1 - 1e-6)
 
-        if not places:
-            return []
-        threads, batch = parallelism(self.problem, self.u[places[0] : places[0] + 1])
-        return map_threads(path, places, threads)
+        def sign(i: int) -> float:
+            return 1.0 if strengths[i] > 0 else -1.0
+
+        def search(i: int) -> None:
+            with torch.inference_mode(False), torch.enable_grad():
+                features = self.problem.look_at(self.u[i : i + 1])
+                found = self.local.found[i]
+                assert found is not None and not isinstance(features, LeftOut)
+                steps = [float(strengths[i]) * (stage + 1) / STAGES for stage in range(STAGES)]
+                self.paths[i, direction, sign(i)] = hold(self.problem, features, found, direction, steps, batch)
+
+        if missing := [i for i in places if not known(i)]:
+            threads, batch = parallelism(self.problem, self.u[missing[0] : missing[0] + 1])
+            map_threads(search, missing, threads)
+        return [self.paths[i, direction, sign(i)] for i in places]
 
     def reach(self, person: int, direction: int) -> tuple[Reach, Reach]:
         """How far a person is held to either side, minus and plus, as far as held moves were asked for.

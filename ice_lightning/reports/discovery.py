@@ -21,7 +21,8 @@ from ice_lightning.discovery.module import Discovery
 from ice_lightning.edits import Moved, SubspaceAt, subspace_at
 from ice_lightning.files import LAST, write_bytes, write_json, write_text
 from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
-from ice_lightning.reports import figures, pages, spectra
+from ice_lightning.reports import figures, pages
+from ice_lightning.reports.energies import people, spectrum
 from ice_lightning.reports.page import source_of
 from ice_lightning.reports.traversal import sheet
 from ice_lightning.subspace import FILE, Subspace
@@ -47,13 +48,13 @@ def spectrum_of(module: Discovery) -> Figure:
     """Eigenvalues of a discovery that has found its subspace, kept ones and others."""
     result, name = module.result, words(module.criterion.name)
     title = f"{name}: {len(result.values)} directions"
-    return spectra.spectrum(result.projected.tolist(), result.unprojected.tolist(), len(result.values), title)
+    return spectrum(result.projected.tolist(), result.unprojected.tolist(), len(result.values), title)
 
 
 def people_of(module: Discovery) -> Figure:
     """Energies of the people of a discovery that has found its subspace, and how far its halves agree."""
     title = f"{words(module.criterion.name)}: who it was found on"
-    return spectra.people(module.energies, module.metrics.odd_people, module.metrics.stability, title)
+    return people(module.energies, module.metrics.odd_people, module.metrics.stability, title)
 
 
 class SaveDiscovery(pl.Callback):

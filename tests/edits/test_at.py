@@ -4,68 +4,11 @@ import logging
 
 import pytest
 import torch
-from torch import nn
+from toys import N, problem_for
 
 from ice_lightning.checks import IceError
-from ice_lightning.criterions import Activate, Analysis, Criterion, Suppress, Term
-from ice_lightning.discovery.features import MovingCoordinates, problem_of
-from ice_lightning.discovery.local import LocalProblem
 from ice_lightning.edits import subspace_at
-from ice_lightning.solvers.local import Average
-from ice_lightning.solvers.problem import WANTED
 from ice_lightning.traversal import visible_strengths
-
-N = 5
-
-
-class Drawer(nn.Module):
-    """Latents are their own image, of three channels."""
-
-    def __init__(self):
-        super().__init__()
-        self.unused = nn.Parameter(torch.zeros((), dtype=torch.float64))
-
-    def forward(self, v, space):
-        return v[:, None, None, :].expand(-1, 3, 1, -1)
-
-    def dim(self, space):
-        return N
-
-
-class Seen(Term):
-    """Features by a formula of the latent; whose x_4 is below -1 hasn't got what it looks at."""
-
-    def __init__(self, formula, label):
-        super().__init__()
-        self.formula, self.label = formula, label
-
-    def forward(self, image, analysis):
-        return self.formula(image[:, 0, 0])
-
-    def empty(self, analysis):
-        return analysis.parse[:, 0, 0] == 1
-
-
-class Faces:
-    """The parse is 1 where somebody has no hair."""
-
-    def analyse(self, image):
-        bald = (image[:, 0, 0, 4] < -1).long()
-        return Analysis(bald[:, None, None].expand(-1, 1, N), torch.zeros(len(image), 68, 2))
-
-
-def problem_for(wanted, kept, first):
-    """A criterion that changes one formula and keeps another, whose average direction is `first`."""
-    criterion = Criterion(
-        "x", "a coordinate", {"hair": Activate(Seen(wanted, "hair"))}, {"rest": Suppress(Seen(kept, "rest"), 1e-2)},
-        projection="soft",
-    )  # fmt: skip
-    coordinates = MovingCoordinates(Drawer(), "w", torch.arange(N), ((N, True),), None)
-    problem = problem_of(criterion, N, 1)
-    X = torch.eye(N, dtype=torch.float64)[:, first : first + 1]
-    deviations = dict.fromkeys(problem.suppressed, 1.0) | {WANTED: 1.0}
-    average = Average(X, dict.fromkeys(problem.suppressed, 1e4), X[:, :0].T, deviations)
-    return LocalProblem(coordinates.drawer, Faces(), criterion, coordinates, problem, average)
 
 
 def sloped(x):

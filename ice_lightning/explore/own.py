@@ -1,0 +1,159 @@
+"""Directions of the person on the screen, searched in the background: own ones first, then held paths along them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ice_lightning.checks import IceError
+from ice_lightning.discovery.local import LocalProblem
+from ice_lightning.edits import SubspaceAt, subspace_at
+
+LOG = logging.getLogger("ice_lightning")
+
+DIRECTIONS = 8
+"""So many are looked for, as everywhere else, whatever the sliders show of them."""
+KEPT = 32
+"""People of whom what was found is kept."""
+AVERAGE, OWN, HELD = "average", "own", "held"
+"""How somebody moves by a slider: along everyone's direction, along their own, or held along that."""
+
+Key = tuple[str, int]
+"""Who: a picture's name, or "" and a seed."""
+
+
+@dataclass(frozen=True)
+class Finder:
+    """How people's own directions of one subspace are found.
+
+    Attributes:
+        make: what finds them; raises IceError where nothing does.
+        ends: of each of the subspace's sliders, how far it goes, in lengths of the direction.
+    """
+
+    make: Callable[[], LocalProblem]
+    ends: tuple[float, ...]
+
+
+@dataclass(eq=False)
+class Known:
+    """What is known of a person.
+
+    Attributes:
+        u: (1, n).
+        at: their own directions, by subspace.
+        todo: finds more at every step; None at its end.
+    """
+
+    u: Tensor
+    at: dict[str, SubspaceAt] = field(default_factory=dict)
+    todo: Iterator[None] | None = None
+
+    def state(self, subspace: str, direction: int, strength: float) -> str:
+        """How they move by a strength: AVERAGE, OWN, HELD, or up to where they are held.
+
+        Args:
+            subspace: by name.
+            direction: which.
+            strength: in lengths of the direction; 0 asks for both sides.
+        """
+        at = self.at.get(subspace)
+        if at is None or not at.local.own[0] or direction >= at.directions.shape[2]:
+            return AVERAGE
+        signs = [1.0 if strength > 0 else -1.0] if strength else [-1.0, 1.0]
+        if any((0, direction, sign) not in at.paths for sign in signs):
+            return OWN
+        reach = at.reach(0, direction)[strength > 0]
+        if abs(strength) <= abs(reach.held_up_to) * (1 + 1e-6):
+            return HELD
+        return "not held" + (f": {reach.stopped_by}" if reach.stopped_by else "")
+
+    def step(self, subspace: str, direction: int, strength: float) -> Tensor | None:
+        """(n,), by which a strength moves them, held where a path is known; None along the average."""
+        state = self.state(subspace, direction, strength)
+        if state == AVERAGE:
+            return None
+        at = self.at[subspace]
+        mover = at.straight() if state == OWN else at.held()
+        return (mover.edit(None, direction, strength) - at.u)[0]
+
+
+def work(finders: dict[str, Finder], known: Known) -> Iterator[None]:
+    """Find a person's own directions of each subspace, then held paths of slider after slider, a step for each.
+
+    Args:
+        finders: by subspace.
+        known: of the person; what is found is added to it.
+    """
+    for name, finder in finders.items():
+        try:
+            problem = finder.make()
+        except IceError as error:
+            LOG.warning(f"{name}: everyone moves along the average's directions: {error}")
+            continue
+        known.at[name] = subspace_at(problem, known.u, DIRECTIONS, {})
+        yield
+    for name, at in known.at.items():
+        for direction, end in enumerate(finders[name].ends):
+            if at.local.own[0] and direction < at.directions.shape[2]:
+                for sign in (1, -1):
+                    at.follow(direction, torch.tensor([sign * end]), [0])
+                    yield
+
+
+class Background:
+    """A thread that finds directions of whoever is on the screen; who was before them waits for their return.
+
+    Args:
+        finders: by subspace.
+    """
+
+    def __init__(self, finders: dict[str, Finder]) -> None:
+        self.finders = finders
+        self.people: OrderedDict[Key, Known] = OrderedDict()
+        self.wake = threading.Condition()
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def of(self, key: Key, u: Tensor) -> Known:
+        """What is known by now of a person, of whom more is found from here on.
+
+        Args:
+            key: who.
+            u: (1, n), their latent.
+        """
+        with self.wake:
+            if key not in self.people:
+                known = self.people[key] = Known(u)
+                known.todo = work(self.finders, known)
+            self.people.move_to_end(key)
+            if len(self.people) > KEPT:
+                self.people.popitem(last=False)
+            self.wake.notify()
+            return self.people[key]
+
+    def newest(self) -> Known | None:
+        """Who is on the screen, where there is something left to find."""
+        known = next(reversed(self.people.values()), None)
+        return known if known is not None and known.todo is not None else None
+
+    def run(self) -> None:
+        """Take one step after the other, each for the newest."""
+        torch.set_num_threads(1)  # of this thread: the others draw
+        while True:
+            with self.wake:
+                self.wake.wait_for(lambda: self.newest() is not None)
+                known = self.newest()
+            assert known is not None and known.todo is not None
+            try:
+                next(known.todo)
+            except StopIteration:
+                known.todo = None
+            except Exception:
+                known.todo = None
+                LOG.exception("no more directions are looked for: the search in the background failed")
