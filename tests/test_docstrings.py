@@ -76,6 +76,7 @@ WITHOUT = {
     "HeldMove": RESULT,
     "Moved": RESULT,
     "Path": RESULT,
+    "Reach": RESULT,
     "SubspaceAt": RESULT,
     "hold": SECONDS,
     "subspace_at": SECONDS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -29,23 +29,27 @@ deviations of its features, to first order."""
 
 
 class Reach(NamedTuple):
-    """How far a person is held along a direction, to one side.
+    """How far a person is held along a direction, to one side, as far as held moves were asked for.
 
     Attributes:
-        held_up_to: the last strength up to which everything is held, with its sign; 0 for nowhere.
-        stopped_by: the suppressed term that is charged most at the first strength that isn't held; "" where all are,
-            or where nothing is known of any.
+        held_up_to: the last strength asked for up to which everything is held, with its sign; 0 for none.
+        not_held_at: the one after it; None where all are held, or none was asked for.
+        stopped_by: the suppressed term that is charged most there; "" where all are held.
     """
 
     held_up_to: float
+    not_held_at: float | None
     stopped_by: str
 
     @classmethod
-    def of(cls, path: Path) -> Reach:
-        """Along a held path."""
+    def of(cls, path: Path | None) -> Reach:
+        """Along a held path, if there is one."""
+        if path is None:
+            return cls(0.0, None, "")
         broken = next((move for move in path.moves if not move.held), None)
-        some = broken is not None and bool(broken.charged.any())
-        return cls(path.held_up_to, path.terms[int(broken.charged.argmax())] if broken is not None and some else "")
+        if broken is None:
+            return cls(path.held_up_to, None, "")
+        return cls(path.held_up_to, broken.asked, path.terms[int(broken.charged.argmax())] if path.terms else "")
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,7 @@ class Moved:
         agreement: how near the activated change is to that of the average direction, a cosine; None without an own one.
         clean: activated change per suppressed change to first order, see CLEAN; None without an own one.
         residual: of the person's search; None where nothing was searched.
-        held_up_to: to the minus and the plus side; None where moves aren't held.
-        stopped_by: the same.
+        reach: to the minus and the plus side; None where moves aren't held, or there is no own direction.
     """
 
     strength: float
@@ -69,12 +72,12 @@ class Moved:
     agreement: float | None
     clean: float | None
     residual: float | None
-    held_up_to: tuple[float, float] | None
-    stopped_by: tuple[str, str] | None
+    reach: tuple[Reach, Reach] | None
 
     def to_json(self) -> dict[str, Any]:
         """As in metrics.json."""
-        return asdict(self)
+        sides = zip(("minus", "plus"), self.reach or (), strict=False)
+        return asdict(self) | {"reach": {side: reach._asdict() for side, reach in sides}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,13 +174,16 @@ class SubspaceAt:
             raise problem(f"one strength, or one for each of {len(self.u)} people", got, "pass a number or (N,)")
         return strengths.expand(len(self.u))
 
-    def follow(self, direction: int, strengths: Tensor, places: Sequence[int]) -> list[Path]:
+    def follow(
+        self, direction: int, strengths: Tensor, places: Sequence[int], between: Callable[[], None] = lambda: None
+    ) -> list[Path]:
         """Held paths of some people that reach their strengths, found before or now, a person per thread on a CPU.
 
         Args:
             direction: which.
             strengths: (N,).
             places: of the people who move.
+            between: is called before each stage of a path; what it raises ends the search.
         """
 
         def known(i: int) -> bool:
@@ -192,7 +198,7 @@ class SubspaceAt:
                 features = self.problem.look_at(self.u[i : i + 1])
                 found = self.local.found[i]
                 assert found is not None and not isinstance(features, LeftOut)
-                steps = [float(strengths[i]) * (stage + 1) / STAGES for stage in range(STAGES)]
+                steps = stages(float(strengths[i]), between)
                 self.paths[i, direction, sign(i)] = hold(self.problem, features, found, direction, steps, batch)
 
         if missing := [i for i in places if not known(i)]:
@@ -207,8 +213,7 @@ class SubspaceAt:
             person: by place.
             direction: which.
         """
-        minus, plus = (self.paths.get((person, direction, sign)) for sign in (-1.0, 1.0))
-        return Reach.of(minus) if minus else Reach(0.0, ""), Reach.of(plus) if plus else Reach(0.0, "")
+        return Reach.of(self.paths.get((person, direction, -1.0))), Reach.of(self.paths.get((person, direction, 1.0)))
 
     def moved(self, direction: int, strengths: Tensor) -> tuple[Moved, ...]:
         """What is known of everyone who was moved along a direction.
@@ -223,12 +228,10 @@ class SubspaceAt:
 
         rows = []
         for i, (own, why) in enumerate(zip(self.local.own.tolist(), self.local.why, strict=True)):
-            reaches = self.reach(i, direction) if self.hold else None
             rows.append(Moved(
                 float(strengths[i]), own, why, known(self.local.agreement[i, direction]),
                 known(self.local.clean[i, direction]), known(self.local.residual[i]),
-                None if reaches is None else (reaches[0].held_up_to, reaches[1].held_up_to),
-                None if reaches is None else (reaches[0].stopped_by, reaches[1].stopped_by),
+                self.reach(i, direction) if self.hold and own else None,
             ))  # fmt: skip
         return tuple(rows)
 
@@ -249,6 +252,22 @@ class SubspaceAt:
         if strength is None:
             strength = visible_strengths(generator, self.straight(), self.u, direction)
         return walk(generator, self, self.u, direction, strength)
+
+
+def stages(strength: float, between: Callable[[], None] = lambda: None) -> Iterator[float]:
+    """Strengths of a path, each after a call.
+
+    Args:
+        strength: at its end.
+        between: is called before each.
+
+    Example:
+        >>> list(stages(2.0))
+        [0.5, 1.0, 1.5, 2.0]
+    """
+    for stage in range(1, STAGES + 1):
+        between()
+        yield strength * stage / STAGES
 
 
 def subspace_at(problem: LocalProblem, u: Tensor, count: int, provenance: dict[str, Any]) -> SubspaceAt:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -84,12 +87,17 @@ class Known:
         return (mover.edit(None, direction, strength) - at.u)[0]
 
 
-def work(finders: dict[str, Finder], known: Known) -> Iterator[None]:
+class Interrupted(Exception):
+    """Something else comes first."""
+
+
+def work(finders: Mapping[str, Finder], known: Known, between: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Find a person's own directions of each subspace, then held paths of slider after slider, a step for each.
 
     Args:
         finders: by subspace.
         known: of the person; what is found is added to it.
+        between: is called within a path; where it raises `Interrupted`, the path is looked for again later.
     """
     for name, finder in finders.items():
         try:
@@ -99,57 +107,69 @@ def work(finders: dict[str, Finder], known: Known) -> Iterator[None]:
             continue
         known.at[name] = subspace_at(problem, known.u, DIRECTIONS, {})
         yield
-    for name, at in known.at.items():
-        for direction, end in enumerate(finders[name].ends):
-            if at.local.own[0] and direction < at.directions.shape[2]:
-                for sign in (1, -1):
-                    at.follow(direction, torch.tensor([sign * end]), [0])
-                    yield
+    for name, direction, end in [(n, i, end) for n in known.at for i, end in enumerate(finders[n].ends)]:
+        at = known.at[name]
+        for strength in (end, -end) if at.local.own[0] and direction < at.directions.shape[2] else ():
+            while known.state(name, direction, strength) == OWN:
+                with suppress(Interrupted):
+                    at.follow(direction, torch.tensor([strength]), [0], between)
+                yield
 
 
 class Background:
-    """A thread that finds directions of whoever is on the screen; who was before them waits for their return.
+    """A thread that finds directions of whoever was moved last, then of those before them.
 
     Args:
         finders: by subspace.
     """
 
-    def __init__(self, finders: dict[str, Finder]) -> None:
+    def __init__(self, finders: Mapping[str, Finder]) -> None:
         self.finders = finders
         self.people: OrderedDict[Key, Known] = OrderedDict()
         self.wake = threading.Condition()
-        threading.Thread(target=self.run, daemon=True).start()
+        self.closed = False
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+        atexit.register(self.close)  # at the interpreter's end a thread within torch would abort the process
 
-    def of(self, key: Key, u: Tensor) -> Known:
-        """What is known by now of a person, of whom more is found from here on.
+    def of(self, key: Key, u: Tensor, first: bool = True) -> Known:
+        """What is known by now of a person.
 
         Args:
             key: who.
             u: (1, n), their latent.
+            first: whether more is found of them before it is of others.
         """
         with self.wake:
             if key not in self.people:
                 known = self.people[key] = Known(u)
-                known.todo = work(self.finders, known)
-            self.people.move_to_end(key)
-            if len(self.people) > KEPT:
-                self.people.popitem(last=False)
+                known.todo = work(self.finders, known, partial(self.check, known))
+                if len(self.people) > KEPT:
+                    self.people.popitem(last=False)
+            if first:
+                self.people.move_to_end(key)
             self.wake.notify()
             return self.people[key]
 
-    def newest(self) -> Known | None:
-        """Who is on the screen, where there is something left to find."""
-        known = next(reversed(self.people.values()), None)
-        return known if known is not None and known.todo is not None else None
+    def unfinished(self) -> Known | None:
+        """Of whom something is to be found."""
+        return next((known for known in reversed(self.people.values()) if known.todo is not None), None)
+
+    def check(self, known: Known) -> None:
+        """Raise Interrupted where somebody else comes first, or all ends."""
+        with self.wake:
+            if self.closed or self.unfinished() is not known:
+                raise Interrupted
 
     def run(self) -> None:
-        """Take one step after the other, each for the newest."""
+        """Take one step after the other."""
         torch.set_num_threads(1)  # of this thread: the others draw
         while True:
             with self.wake:
-                self.wake.wait_for(lambda: self.newest() is not None)
-                known = self.newest()
-            assert known is not None and known.todo is not None
+                self.wake.wait_for(lambda: self.closed or self.unfinished() is not None)
+                known = self.unfinished()
+            if self.closed or known is None or known.todo is None:
+                return
             try:
                 next(known.todo)
             except StopIteration:
@@ -157,3 +177,11 @@ class Background:
             except Exception:
                 known.todo = None
                 LOG.exception("no more directions are looked for: the search in the background failed")
+
+    def close(self) -> None:
+        """End the thread, after a second or a few."""
+        with self.wake:
+            self.closed = True
+            self.wake.notify()
+        self.thread.join()
+        atexit.unregister(self.close)

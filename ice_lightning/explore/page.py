@@ -146,7 +146,7 @@ def shows_user_errors(function: Callable[..., Any]) -> Callable[..., Any]:
 def page(explorer: Explorer) -> gr.Blocks:
     """The page; its endpoint /frame takes a picture's name or "", a seed, and a value for each slider, in order."""
     one_at_a_time = threading.Lock()  # two frames at once take longer than one after the other
-    background = Background(dict(explorer.finders)) if explorer.finders else None
+    background = Background(explorer.finders) if explorer.finders else None
     presets = _presets(explorer)
     zeros = [0.0] * len(explorer.sliders)
 
@@ -172,7 +172,7 @@ def page(explorer: Explorer) -> gr.Blocks:
         if background is None or seed is None:
             return gr.skip(), gr.skip()
         who = check_person(explorer, name, seed)
-        how = state(explorer, moves, background.of(who, person(explorer, *who)))
+        how = state(explorer, moves, background.of(who, person(explorer, *who), first=False))
         if how == seen:
             return gr.skip(), gr.skip()
         before, shown, how = both(name, seed, moves)

@@ -128,9 +128,9 @@ def moved_table(moved: Sequence[Moved]) -> str:
 def moved_text(moved: Moved) -> str:
     """A person's own direction, in words.
 
-    >>> moved_text(Moved(1.2, True, "", 0.98, 5.1, 0.08, None, None))
+    >>> moved_text(Moved(1.2, True, "", 0.98, 5.1, 0.08, None))
     'agreement 0.98; 5.1 times as far; residual 0.08; drawn to ±1.2'
-    >>> moved_text(Moved(1.2, False, "a finite image", None, None, None, None, None))
+    >>> moved_text(Moved(1.2, False, "a finite image", None, None, None, None))
     "the average's direction, for want of a finite image; drawn to ±1.2"
     """
     drawn = f"drawn to ±{moved.strength:.2g}"

@@ -42,7 +42,8 @@ class TraversalMetrics:
 
     def to_json(self) -> dict[str, Any]:
         """As in metrics.json."""
-        return asdict(self)
+        rows = {direction: [each.to_json() for each in moved] for direction, moved in self.people.items()}
+        return asdict(self) | {"people": rows}
 
 
 def sheet(walked: Walk, name: str, direction: int, at: SubspaceAt | None = None) -> Figure:
@@ -78,26 +79,23 @@ def label(moved: Moved, unit: str) -> list[str]:
         unit: of strengths.
 
     Example:
-        >>> label(Moved(1.2, True, "", 0.9, 3.1, 0.1, (-0.6, 1.2), ("shape", "")), "deviations")
-        ['±1.2 deviations', 'not held beyond -0.6:', 'shape']
+        >>> from ice_lightning.edits import Reach
+        >>> sides = Reach(-0.6, -0.9, "shape"), Reach(1.2, None, "")
+        >>> label(Moved(1.2, True, "", 0.9, 3.1, 0.1, sides), "deviations")
+        ['±1.2 deviations', 'held to -0.6, not at -0.9:', 'shape']
     """
     lines = [f"±{moved.strength:.2g} {unit}"]
     if not moved.own:
         return [*lines, "the average's, for want", f"of {moved.why}"]
-    if not clean(moved):
+    if moved.clean is not None and moved.clean < CLEAN:
         lines.append("not clean")
-    if moved.held_up_to is None or moved.stopped_by is None:
+    if moved.reach is None:
         return lines
-    for reached, term, sign in zip(moved.held_up_to, moved.stopped_by, "-+", strict=True):
-        if abs(reached) < moved.strength * (1 - 1e-6):
-            where = f"beyond {reached:+.2g}" if reached else f"to the {'minus' if sign == '-' else 'plus'} side"
-            lines += [f"not held {where}" + (":" if term else ""), *([words(term)] if term else [])]
+    for held_up_to, not_held_at, term in moved.reach:
+        if not_held_at is not None:
+            before = f"held to {held_up_to:+.2g}, not at" if held_up_to else "not held at"
+            lines += [f"{before} {not_held_at:+.2g}" + (":" if term else ""), *filter(None, [words(term)])]
     return lines if len(lines) > 1 else [*lines, "held"]
-
-
-def clean(moved: Moved) -> bool:
-    """Whether a person's direction is clean to first order, so that it is offered as one."""
-    return moved.clean is None or moved.clean >= CLEAN
 
 
 def marks_of(moved: Moved, strengths: Sequence[float]) -> list[str]:
@@ -108,12 +106,14 @@ def marks_of(moved: Moved, strengths: Sequence[float]) -> list[str]:
         strengths: (K,), of the images.
 
     Example:
-        >>> marks_of(Moved(1.0, True, "", 0.9, 3.1, 0.1, (-0.5, 1.0), ("shape", "")), [-1.0, -0.5, 0.0, 1.0])
+        >>> from ice_lightning.edits import Reach
+        >>> sides = Reach(-0.5, -1.0, "shape"), Reach(1.0, None, "")
+        >>> marks_of(Moved(1.0, True, "", 0.9, 3.1, 0.1, sides), [-1.0, -0.5, 0.0, 1.0])
         ['not held', '', '', '']
     """
-    if moved.held_up_to is None:
+    if moved.reach is None:
         return [""] * len(strengths)
-    ends = [abs(moved.held_up_to[int(strength > 0)]) * (1 + 1e-6) for strength in strengths]
+    ends = [abs(moved.reach[strength > 0].held_up_to) * (1 + 1e-6) for strength in strengths]
     return ["not held" if abs(strength) > end else "" for strength, end in zip(strengths, ends, strict=True)]
 
 

@@ -84,7 +84,7 @@ def test_who_cannot_be_searched_moves_along_the_average_and_is_named(caplog):
         assert moved[0].isnan().tolist() == [True] + [False] * 4
     rows = found.held().moved(0, torch.ones(3))
     assert [row.why for row in rows] == list(found.local.why)
-    assert rows[1].agreement is None and rows[2].agreement == pytest.approx(1, abs=1e-3)
+    assert rows[1].agreement is rows[1].reach is None and rows[2].agreement == pytest.approx(1, abs=1e-3)
 
 
 def test_edits_compose():
@@ -110,11 +110,12 @@ def test_it_is_said_how_far_somebody_is_held_and_what_is_in_the_way():
     with torch.no_grad():  # as pictures are drawn
         walked = found.walk(0, 2.0)
     minus, plus = found.reach(0, 0)
-    assert minus == (-2.0, "")
-    assert plus == (1.0, "rest")
+    assert minus == (-2.0, None, "")
+    assert plus == (1.0, 1.5, "rest")
     (row,) = found.moved(0, walked.strengths[:, -1])
-    assert row.held_up_to == (-2.0, 1.0) and row.stopped_by == ("", "rest")
-    assert found.straight().moved(0, walked.strengths[:, -1])[0].held_up_to is None
+    assert row.reach == (minus, plus)
+    assert row.to_json()["reach"]["plus"] == {"held_up_to": 1.0, "not_held_at": 1.5, "stopped_by": "rest"}
+    assert found.straight().moved(0, walked.strengths[:, -1])[0].reach is None
 
 
 def test_a_walk_searches_each_path_once(monkeypatch):
@@ -122,11 +123,11 @@ def test_a_walk_searches_each_path_once(monkeypatch):
 
     asked = []
     hold = module.hold
-    monkeypatch.setattr(module, "hold", lambda *given: asked.append(given[4]) or hold(*given))
+    monkeypatch.setattr(module, "hold", lambda *given: asked.append(hold(*given)) or asked[-1])
     found = at(HAIR, people(0.5, 0.0)).held()
     walked = found.walk(0, torch.tensor([1.0, 2.0]))
     found.edit(strength=torch.tensor([0.3, -0.7]))
-    assert sorted(steps[-1] for steps in asked) == [-2.0, -1.0, 1.0, 2.0]
+    assert sorted(path.moves[-1].asked for path in asked) == [-2.0, -1.0, 1.0, 2.0]
     assert walked.strengths.tolist() == [[-1.0, -0.5, 0.0, 0.5, 1.0], [-2.0, -1.0, 0.0, 1.0, 2.0]]
     assert walked.images.shape == (2, 5, 3, 1, N)
 

@@ -9,7 +9,7 @@ from test_explore import call, free_port
 from toys import N, problem_for
 
 from ice_lightning.explore.model import Explorer, Slider, edit, state
-from ice_lightning.explore.own import AVERAGE, HELD, OWN, Background, Finder, Known, work
+from ice_lightning.explore.own import AVERAGE, HELD, OWN, Background, Finder, Interrupted, Known, work
 
 UNIT, LIMIT = 0.5, 4.0
 
@@ -108,6 +108,34 @@ def test_the_background_finds_everything_of_whoever_is_on_the_screen():
     assert state(explorer, [0, 0], first) == HELD
     slopes = [float(known.at["hair"].directions[0, 1, 0]) for known in (first, second)]
     assert slopes[0] < 0 < slopes[1], "each has their own"
+
+
+def test_somebody_else_comes_first_and_an_interrupted_path_is_taken_again():
+    explorer = shown(PROBLEMS)
+    known, asked = Known(explorer.people["ada"][None]), []
+
+    def between():
+        asked.append(1)
+        if len(asked) == 3:
+            raise Interrupted
+
+    todo = work(explorer.finders, known, between)
+    for _ in range(3):
+        next(todo)
+    assert state(explorer, [1, 0], known) == OWN, "the third step was interrupted"
+    next(todo)
+    assert state(explorer, [1, 0], known) == HELD
+
+
+def test_a_background_ends_when_it_is_closed():
+    """Else the interpreter's end would abort a thread within torch."""
+    explorer = shown(PROBLEMS)
+    background = Background(explorer.finders)
+    known = background.of(("ada", 0), explorer.people["ada"][None])
+    background.close()
+    assert not background.thread.is_alive()
+    with pytest.raises(Interrupted):
+        background.check(known)
 
 
 @pytest.fixture

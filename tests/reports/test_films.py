@@ -127,12 +127,12 @@ def test_people_are_walked_along_directions_of_their_own_and_held(found, small, 
     rows = own["people"]["direction0"]
     assert [row["own"] for row in rows] == [True, True]
     assert own["strengths"]["direction0"] == pytest.approx(sum(row["strength"] for row in rows) / 2)
-    assert rows[0]["held_up_to"] is None
+    assert rows[0]["reach"] == {}
     held = run(compose(*given, "traverse.people=1", "held=true", f"run_dir={tmp_path}/held")).metrics
     (row,) = held["people"]["direction0"]
     assert row["strength"] == pytest.approx(rows[0]["strength"], rel=1e-3), "that of the straight move"
-    for end, term in zip(row["held_up_to"], row["stopped_by"], strict=True):
-        assert (abs(end) == pytest.approx(row["strength"])) == (term == "")
+    for side in row["reach"].values():
+        assert (abs(side["held_up_to"]) == pytest.approx(row["strength"])) == (side["not_held_at"] is None)
 
 
 def test_everyone_is_walked_along_the_average_where_it_is_asked_or_there_is_nothing_else(
