@@ -105,10 +105,11 @@ class Faces:
         return Analysis(bald[:, None, None].expand(-1, 1, N), torch.zeros(len(image), 68, 2))
 
 
-def problem_for(wanted, kept, first):
-    """A criterion that changes one formula and keeps another, whose average direction is `first`."""
+def problem_for(wanted, kept, first, **others):
+    """A criterion that changes one formula and keeps others, whose average direction is the coordinate `first`."""
+    suppress = {name: Suppress(Seen(formula, name), 1e-2) for name, formula in {"rest": kept, **others}.items()}
     criterion = Criterion(
-        "x", "a coordinate", {"hair": Activate(Seen(wanted, "hair"))}, {"rest": Suppress(Seen(kept, "rest"), 1e-2)},
+        "x", "a coordinate", {"hair": Activate(Seen(wanted, "hair"))}, suppress,
         projection="soft",
     )  # fmt: skip
     coordinates = MovingCoordinates(Drawer(), "w", torch.arange(N), ((N, True),), None)

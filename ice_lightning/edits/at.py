@@ -144,11 +144,21 @@ class SubspaceAt:
         moved = straight(self.u, self.directions[:, :, direction], strengths)
         if not self.hold:
             return moved
-        places = [i for i, t in enumerate(strengths.tolist()) if t and self.local.found[i] is not None]
+        places = [i for i, t in enumerate(strengths.tolist()) if t and self.has(i, direction)]
         for i, path in zip(places, self.follow(direction, strengths, places), strict=True):
             x = path.at(float(strengths[i]))
             moved[i] = self.u[i] + self.problem.coordinates.directions(x[:, None].cpu())[:, 0].to(self.u)
         return moved
+
+    def has(self, person: int, direction: int) -> bool:
+        """Whether a person has a direction of their own.
+
+        Args:
+            person: by place.
+            direction: which; whose activated terms have few features has few directions.
+        """
+        found = self.local.found[person]
+        return found is not None and direction < found.V.shape[1]
 
     def check_people(self, u: Tensor) -> None:
         """Refuse other people than these."""
@@ -231,7 +241,7 @@ class SubspaceAt:
             rows.append(Moved(
                 float(strengths[i]), own, why, known(self.local.agreement[i, direction]),
                 known(self.local.clean[i, direction]), known(self.local.residual[i]),
-                self.reach(i, direction) if self.hold and own else None,
+                self.reach(i, direction) if self.hold and self.has(i, direction) else None,
             ))  # fmt: skip
         return tuple(rows)
 

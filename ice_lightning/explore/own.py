@@ -67,7 +67,7 @@ class Known:
             strength: in lengths of the direction; 0 asks for both sides.
         """
         at = self.at.get(subspace)
-        if at is None or not at.local.own[0] or direction >= at.directions.shape[2]:
+        if at is None or not at.has(0, direction):
             return AVERAGE
         signs = [1.0 if strength > 0 else -1.0] if strength else [-1.0, 1.0]
         if any((0, direction, sign) not in at.paths for sign in signs):
@@ -109,7 +109,7 @@ def work(finders: Mapping[str, Finder], known: Known, between: Callable[[], None
         yield
     for name, direction, end in [(n, i, end) for n in known.at for i, end in enumerate(finders[n].ends)]:
         at = known.at[name]
-        for strength in (end, -end) if at.local.own[0] and direction < at.directions.shape[2] else ():
+        for strength in (end, -end):
             while known.state(name, direction, strength) == OWN:
                 with suppress(Interrupted):
                     at.follow(direction, torch.tensor([strength]), [0], between)

@@ -106,8 +106,9 @@ def wall(x):
 
 
 def test_it_is_said_how_far_somebody_is_held_and_what_is_in_the_way():
-    found = at(problem_for(lambda x: x[:, :1], wall, 0), people(0.0)).held()
-    with torch.no_grad():  # as pictures are drawn
+    kept = {"free": lambda x: x[:, 2:3]}
+    found = at(problem_for(lambda x: x[:, :1], wall, 0, **kept), people(0.0)).held()
+    with torch.inference_mode():  # or whatever the caller is in
         walked = found.walk(0, 2.0)
     minus, plus = found.reach(0, 0)
     assert minus == (-2.0, None, "")

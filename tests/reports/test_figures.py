@@ -113,3 +113,17 @@ def test_a_picture_of_people_shows_each_and_the_angles():
     for arguments in others:
         after = pixels(people(*arguments, "skin color"))
         assert (after != before).any()
+
+
+def test_a_mark_is_on_its_image_alone():
+    images = torch.rand(2, 3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = ["±1 deviations\nheld", "±1 deviations\nnot held"]
+    none = [[""] * 3] * 2
+    plain, marked = (
+        pixels(figures.traversal(images, list("abc"), "x", labels, marks))
+        for marks in (none, [none[0], ["", "", "not held"]])
+    )
+    changed = (plain != marked).any(-1)
+    rows, columns = np.where(changed)
+    height, width = changed.shape
+    assert rows.min() > height / 2 and width / 2 < columns.min() and columns.max() < 0.8 * width
