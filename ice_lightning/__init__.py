@@ -8,9 +8,9 @@ from typing import Any
 _HOME = {
     "load_generator": "ice_lightning.checkpoints",
     "load_subspace": "ice_lightning.subspace",
-    **dict.fromkeys(("discover", "explain", "judge", "traverse", "invert"), "ice_lightning.api"),
+    **dict.fromkeys(("at", "discover", "explain", "judge", "traverse", "invert"), "ice_lightning.api"),
 }
-__all__ = ["discover", "explain", "invert", "judge", "load_generator", "load_subspace", "traverse"]
+__all__ = ["at", "discover", "explain", "invert", "judge", "load_generator", "load_subspace", "traverse"]
 
 
 def __getattr__(name: str) -> Any:

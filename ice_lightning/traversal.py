@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from ice_lightning.checks import problem
 from ice_lightning.modules.generator import AnyGenerator
-from ice_lightning.subspace import Subspace
 
 VISIBLE = 0.3
 """RGB distance by which the most changed hundredth of the pixels differs from the original, at full strength."""
@@ -20,15 +19,26 @@ STEPS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 """Shares of the strength at the ends at which a walk is drawn; the original is in the middle."""
 
 
+class Mover(Protocol):
+    """What moves people along directions: a subspace, or one at these very people."""
+
+    @property
+    def space(self) -> str:
+        """Of the latents."""
+
+    def edit(self, u: Tensor, direction: int = 0, strength: float | Tensor = 1.0) -> Tensor:
+        """People (N, n) moved along a direction; a strength for everyone, or (N,)."""
+
+
 class Walk(NamedTuple):
     """People along a direction.
 
     Attributes:
-        strengths: of the steps, in latent units, ascending; 0 is the original.
-        images: (N, len(strengths), 3, H, W) in 0..1.
+        strengths: (N, K) of the steps, in lengths of the direction, ascending; 0 is the original.
+        images: (N, K, 3, H, W) in 0..1.
     """
 
-    strengths: list[float]
+    strengths: Tensor
     images: Tensor
 
 
@@ -53,74 +63,129 @@ def most_changed(image: Tensor, original: Tensor, share: float = 0.01) -> Tensor
     return distance.topk(max(1, round(share * distance.shape[1])), 1).values.mean(1)
 
 
-@torch.no_grad()
 def visible_strength(
-    generator: AnyGenerator, subspace: Subspace, u: Tensor, direction: int = 0, target: float = VISIBLE
+    generator: AnyGenerator, mover: Mover, u: Tensor, direction: int = 0, target: float = VISIBLE
 ) -> float:
-    """The strength at which a change is plain to see, to 3 % of the target.
-
-    Both signs count half each. What is seen grows nearly in proportion to the strength, so a few tries lead there; else
-    a bracket is halved in proportion.
+    """The strength at which a change is plain to see on average over people, to 3 % of the target.
 
     Args:
-        generator: of the subspace.
-        subspace: whose direction it is.
+        generator: of the mover.
+        mover: a subspace, or one at these people.
         u: people (N, n), over whom the distance is averaged.
-        direction: column of the subspace, 0 is the strongest.
-        target: RGB distance of the most changed hundredth of the pixels.
+        direction: 0 is the strongest.
+        target: RGB distance of the most changed hundredth of the pixels; both signs count half each.
 
     Returns:
-        In latent units, above 0; about FARTHEST where nothing is ever seen.
+        In lengths of the direction, above 0; about FARTHEST where nothing is ever seen.
     """
-    original = generator(u, subspace.space).clamp(0, 1)
 
-    def effect(strength: float) -> float:
-        ends = [generator(subspace.edit(u, direction, sign * strength), subspace.space) for sign in (-1, 1)]
-        distances = [most_changed(image.clamp(0, 1), original).mean() for image in ends]
-        return float(torch.stack(distances).mean())
+    def effect(strength: Tensor) -> Tensor:
+        return changes(generator, mover, u, direction, strength.expand(len(u))).mean(0, keepdim=True)
 
-    strength, low, high = 1.0, 1e-4, FARTHEST
+    return float(where_reached(effect, 1, target))
+
+
+def visible_strengths(
+    generator: AnyGenerator, mover: Mover, u: Tensor, direction: int = 0, target: float = VISIBLE
+) -> Tensor:
+    """The strengths at which each person's change is plain to see, to 3 % of the target.
+
+    Args:
+        generator: of the mover.
+        mover: a subspace, or one at these people.
+        u: people (N, n).
+        direction: 0 is the strongest.
+        target: see `visible_strength`.
+
+    Returns:
+        (N,), see `visible_strength`.
+    """
+    return where_reached(lambda strengths: changes(generator, mover, u, direction, strengths), len(u), target)
+
+
+@torch.no_grad()
+def changes(generator: AnyGenerator, mover: Mover, u: Tensor, direction: int, strengths: Tensor) -> Tensor:
+    """By how much each person's image changes along a direction, averaged over both signs.
+
+    Args:
+        generator: of the mover.
+        mover: a subspace, or one at these people.
+        u: people (N, n).
+        direction: 0 is the strongest.
+        strengths: (N,), in lengths of the direction.
+
+    Returns:
+        (N,), see `most_changed`.
+    """
+    original = generator(u, mover.space).clamp(0, 1)
+    ends = [generator(mover.edit(u, direction, sign * strengths), mover.space).clamp(0, 1) for sign in (-1, 1)]
+    return torch.stack([most_changed(image, original) for image in ends]).mean(0)
+
+
+def where_reached(effect: Callable[[Tensor], Tensor], count: int, target: float) -> Tensor:
+    """Where effects that grow with their strength are as large as wanted, to 3 %.
+
+    They grow nearly in proportion, so a few tries lead there; else a bracket is halved in proportion.
+
+    Args:
+        effect: strengths (count,) -> their effects (count,), each by itself.
+        count: how many strengths are looked for.
+        target: of the effects.
+
+    Returns:
+        (count,), above 0; about FARTHEST where the target is out of reach.
+
+    Example:
+        >>> where_reached(lambda strengths: torch.tensor([1.0, 3.0]) * strengths, 2, 6.0).tolist()
+        [6.0, 2.0]
+    """
+    strengths = torch.ones(count, dtype=torch.float64)
+    low, high, done = 1e-4 * strengths, FARTHEST * strengths, torch.zeros(count, dtype=torch.bool)
     for _ in range(30):
-        reached = effect(strength)
-        if abs(reached - target) <= 0.03 * target or high < 1.001 * low:
+        reached = effect(strengths).cpu().double()
+        done |= ((reached - target).abs() <= 0.03 * target) | (high < 1.001 * low)
+        if done.all():
             break
-        low, high = (strength, high) if reached < target else (low, strength)
-        guess = strength * target / max(reached, 0.1 * target)
-        strength = guess if low < guess < high else math.sqrt(low * high)
-    return strength
+        below = reached < target
+        low, high = torch.where(~done & below, strengths, low), torch.where(~done & ~below, strengths, high)
+        guess = strengths * target / reached.clamp_min(0.1 * target)
+        nearer = torch.where((low < guess) & (guess < high), guess, (low * high).sqrt())
+        strengths = torch.where(done, strengths, nearer)
+    return strengths
 
 
 @torch.no_grad()
 def traverse(
-    generator: AnyGenerator, subspace: Subspace, u: Tensor, strengths: list[float], direction: int = 0
+    generator: AnyGenerator, mover: Mover, u: Tensor, strengths: Sequence[float | Tensor], direction: int = 0
 ) -> Tensor:
     """Draw people at several strengths of a direction.
 
     Args:
-        generator: of the subspace.
-        subspace: whose direction it is.
+        generator: of the mover.
+        mover: a subspace, or one at these people.
         u: people (N, n).
-        strengths: in latent units.
-        direction: column of the subspace, 0 is the strongest.
+        strengths: K, in lengths of the direction; each a number or (N,).
+        direction: 0 is the strongest.
 
     Returns:
-        (N, len(strengths), 3, H, W) in 0..1.
+        (N, K, 3, H, W) in 0..1.
     """
-    columns = [generator(subspace.edit(u, direction, s), subspace.space).clamp(0, 1) for s in strengths]
+    columns = [generator(mover.edit(u, direction, s), mover.space).clamp(0, 1) for s in strengths]
     return torch.stack(columns, 1)
 
 
 def walk(
-    generator: AnyGenerator, subspace: Subspace, u: Tensor, direction: int = 0, strength: float | None = None
+    generator: AnyGenerator, mover: Mover, u: Tensor, direction: int = 0, strength: float | Tensor | None = None
 ) -> Walk:
     """Draw people to both ends of a direction, at the steps of STEPS.
 
     Args:
-        generator: of the subspace.
-        subspace: whose direction it is.
+        generator: of the mover.
+        mover: a subspace, or one at these people.
         u: people (N, n).
-        direction: column of the subspace, 0 is the strongest.
-        strength: at the ends, in latent units, above 0; None for where the change is plain to see.
+        direction: 0 is the strongest.
+        strength: at the ends, in lengths of the direction, above 0; a number, (N,), or None for where the change is
+            plain to see on average.
 
     Returns:
         Strengths and images.
@@ -128,10 +193,14 @@ def walk(
     Raises:
         IceError: where the generator draws anything but finite numbers so far away.
     """
-    top = strength or visible_strength(generator, subspace, u, direction)
-    strengths = [top * step for step in STEPS]
-    images = traverse(generator, subspace, u, strengths, direction)
+    if strength is None:
+        strength = visible_strength(generator, mover, u, direction)
+    tops = torch.as_tensor(strength, dtype=torch.float64).reshape(-1).expand(len(u))
+    # Ends first: a mover that has to search its way passes the other steps on it.
+    order = sorted(range(len(STEPS)), key=lambda i: -abs(STEPS[i]))
+    drawn = traverse(generator, mover, u, [STEPS[i] * tops for i in order], direction)
+    images = drawn[:, [order.index(i) for i in range(len(STEPS))]]
     if not images.isfinite().all():
-        got = f"NaN or infinite ones at strengths up to {top:.3g}"
+        got = f"NaN or infinite ones at strengths up to {float(tops.max()):.3g}"
         raise problem("finite pixels along the direction", got, "lower the strength, or look at the latents")
-    return Walk(strengths, images)
+    return Walk(tops[:, None] * torch.tensor(STEPS, dtype=torch.float64), images)

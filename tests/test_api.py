@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from matplotlib.figure import Figure
 
 import ice_lightning
-from ice_lightning import discover, explain, inversion, invert, judge, load_subspace, traverse
+from ice_lightning import at, discover, explain, inversion, invert, judge, load_subspace, traverse
 from ice_lightning.api import arguments
 from ice_lightning.checks import IceError
 from ice_lightning.counterfactuals import Gradient
@@ -47,11 +47,11 @@ def explained(generator, subspace):
 
 
 def test_a_discovery_is_that_of_the_command_line(generator, subspace, compose):
-    given = ("criterion=hair_color", "latents.count=1", "geometry=population")
+    given = ("criterion=hair_color", "latents.count=1", "geometry=population", "local=false")
     theirs = run(compose(*given)).subspace
     torch.testing.assert_close(subspace.directions, theirs.directions)
     ours, other = (dict(each.provenance["config"]) for each in (subspace, theirs))
-    for name in ("run_dir", "trainer"):
+    for name in ("run_dir", "trainer", "local"):
         ours.pop(name), other.pop(name)
     assert ours == other
 
@@ -103,8 +103,37 @@ def test_terms_and_functions_of_ones_own(generator, faces):
         explain(generator, "smiling", S, 2)
 
 
+def test_people_have_directions_of_their_own_also_from_a_file(generator, subspace, tmp_path):
+    assert type(subspace.subspace) is Subspace and subspace.subspace.charges is subspace.charges
+    u = generator.people(1, 5, "s")
+    found = subspace.at(u, directions=2)
+    assert found.directions.shape == (1, 1408, 2) and found.local.own.all() and found.offered[0, 0]
+    assert float(found.local.agreement[0, 0]) > 0.9
+    saved = load_subspace(subspace.save(tmp_path / "subspace.safetensors"))
+    again = at(generator, saved, u.double().requires_grad_(), directions=2)
+    near = torch.nn.functional.cosine_similarity(found.directions, again.directions, dim=1)
+    assert (near > 0.98).all()
+    assert torch.equal(again.u, u) and again.held().hold and not again.hold
+    torch.testing.assert_close(again.edit(u, 0, 2.0) - u, 2 * again.directions[:, :, 0])
+
+
+def test_a_traversal_is_everyones_own_where_the_subspace_knows_enough(generator, subspace, caplog):
+    assert traverse(generator, subspace, 1).get_suptitle() == "hair color: direction 0, everyone's own"
+    assert traverse(generator, subspace, 1, local=False).get_suptitle() == "hair color: direction 0"
+    assert not caplog.messages
+    plain = replace(subspace.subspace, charges=None)
+    assert traverse(generator, plain, 1).get_suptitle() == "hair color: direction 0"
+    (said,) = caplog.messages
+    assert said.startswith("everyone moves along the average's directions: expected a subspace with what its search")
+    for asked in ({"local": True}, {"held": True}):
+        with pytest.raises(IceError, match=r"a subspace with what its search has left .*, got one without: find the"):
+            traverse(generator, plain, 1, **asked)
+    with pytest.raises(IceError, match="local=True where moves are held, got local=False: drop one of them"):
+        traverse(generator, subspace, 1, local=False, held=True)
+
+
 def test_people_are_moved_and_pictures_found(generator, subspace):
-    assert isinstance(traverse(generator, subspace, 1), Figure)
+    assert isinstance(traverse(generator, subspace, 1, local=False), Figure)
     image = generator(generator.people(1, 7, "s"), "s").clamp(0, 1)
     assert invert(generator, image, steps=2).u.shape == (1, 1408)
 
@@ -167,13 +196,17 @@ RIGHT = {
         **{"name": [None, "x", ""], "seed": [0], "directions": [None], "controls": [None], "oracles": [None, {}]},
         **{"faces": [None], "criterion": [None], "alike": [None]},
     },
-    "traverse": {"direction": [0], "strength": [None, 1.5], "seed": [0]},
+    "traverse": {
+        **{"direction": [0], "strength": [None, 1.5], "seed": [0], "local": [None, True], "held": [True]},
+        **{"faces": [None], "criterion": [None]},
+    },
+    "at": {"directions": [None], "held": [True], "faces": [None], "criterion": [None]},
     "invert": {"rate": [1.5]},
 }
 """Of these, what each argument takes."""
 
 
-@pytest.mark.parametrize("call", [discover, explain, judge, traverse, invert], ids=lambda call: call.__name__)
+@pytest.mark.parametrize("call", [discover, explain, judge, traverse, invert, at], ids=lambda call: call.__name__)
 def test_every_argument_of_another_type_or_value_is_a_sentence(call, generator, subspace, explained):
     picture = torch.zeros(1, 3, 128, 128)
     whole = {
@@ -182,6 +215,7 @@ def test_every_argument_of_another_type_or_value_is_a_sentence(call, generator, 
         "judge": {"explanations": [explained]},
         "traverse": {"generator": generator, "subspace": subspace, "people": 1},
         "invert": {"generator": generator, "pictures": picture},
+        "at": {"generator": generator, "subspace": subspace, "u": torch.zeros(1, 1408)},
     }[call.__name__]
     for name in inspect.signature(call).parameters:
         right = RIGHT.get(call.__name__, {}).get(name, [])
@@ -244,20 +278,24 @@ def test_latents_and_pictures_of_another_precision_are_taken(generator, subspace
     """Also such as need a gradient."""
     u, images = generator.people(1, 0, "s"), torch.full((1, 3, 128, 128), 0.5)
     for kind in (torch.float16, torch.float64):
-        assert isinstance(traverse(generator, subspace, u.to(kind).requires_grad_()), Figure)
+        assert isinstance(traverse(generator, subspace, u.to(kind).requires_grad_(), local=False), Figure)
         assert invert(generator, images.to(kind).requires_grad_(), steps=1).u.dtype == torch.float32
 
 
 def test_numbers_of_numpy_are_numbers(generator, subspace):
     one = np.int64(1)
     few = ControlSettings(subspaces=0, weights=False, unrestricted=False)
-    assert isinstance(traverse(generator, subspace, one, direction=np.int32(0), strength=np.float32(1)), Figure)
+    assert isinstance(
+        traverse(generator, subspace, one, direction=np.int32(0), strength=np.float32(1), local=False), Figure
+    )
     found = explain(generator, "smiling_biased", subspace, one, seed=np.uint8(3), directions=one, controls=few)
     assert found.explained.rows.number.tolist() == [0] and found.settings.dimension == 1
 
 
 def test_other_people_are_walked_with_another_seed(generator, subspace):
-    pictures = [traverse(generator, subspace, 1, seed=seed, strength=0.1).axes[2].images[0] for seed in (1, 1, 2)]
+    pictures = [
+        traverse(generator, subspace, 1, seed=seed, strength=0.1, local=False).axes[2].images[0] for seed in (1, 1, 2)
+    ]
     one, again, other = (each.get_array() for each in pictures)
     assert np.array_equal(one, again) and not np.array_equal(one, other)
 
@@ -307,7 +345,7 @@ def test_a_generator_in_double_precision_is_refused(generator, subspace):
 
 def test_what_leads_to_no_picture_is_a_sentence(generator, subspace):
     with pytest.raises(IceError, match=r"finite pixels along the direction, got NaN or infinite ones at .* 1e\+38"):
-        traverse(generator, subspace, 1, strength=1e38)
+        traverse(generator, subspace, 1, strength=1e38, local=False)
     with pytest.raises(IceError, match=r"latents that stay finite, got NaN .*: lower the rate from 1e\+30"):
         invert(generator, torch.zeros(1, 3, 128, 128), steps=3, rate=1e30)
 

@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "ice_lightning"
 FLOORS = """
-run api
-tasks explore
+run api explore
+tasks
 reports
 explanation
 edits

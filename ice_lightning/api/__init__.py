@@ -8,7 +8,8 @@ E = explain(G, "smiling_biased", S, people=8)
 print(judge([E]).sentence)
 """
 
-from ice_lightning.api.calls import discover, explain, invert, judge, traverse
+from ice_lightning.api.calls import discover, explain, invert, judge
+from ice_lightning.api.moves import at, traverse
 from ice_lightning.api.results import Discovered, Explanation, Verdict
 
-__all__ = ["Discovered", "Explanation", "Verdict", "discover", "explain", "invert", "judge", "traverse"]
+__all__ = ["Discovered", "Explanation", "Verdict", "at", "discover", "explain", "invert", "judge", "traverse"]

@@ -34,6 +34,8 @@ KINDS: Mapping[str, Kind] = {
     "progress": SWITCH,
     "name": optional(TEXT),
     "directions": optional(whole(1)),
+    "local": optional(SWITCH),
+    "held": SWITCH,
     "direction": whole(0),
     "strength": optional(above_zero("2")),
     "steps": whole(1),
@@ -109,6 +111,25 @@ def as_subspace(subspace: object, generator: AnyGenerator) -> Subspace:
     made = instance("a Subspace", subspace, Subspace, "take it from discover or load_subspace")
     made.check_generator(generator)
     return made
+
+
+def as_people(u: object, subspace: Subspace, generator: AnyGenerator) -> Tensor:
+    """Latents (N, n) of at least one person, a copy where the generator is.
+
+    Args:
+        u: of any type.
+        subspace: in whose space they have to be.
+        generator: of the subspace.
+
+    Raises:
+        IceError: for something else, or another shape.
+    """
+    n = subspace.directions.shape[0]
+    made = instance(f"latents of people (N, {n}) in a Tensor", u, Tensor, "take them from generator.people")
+    if made.ndim != 2 or made.shape[1] != n or not len(made) or not made.is_floating_point():
+        got = f"{tuple(made.shape)} of {made.dtype}"
+        raise problem(f"latents of people (N, {n}) in {subspace.space}", got, "convert them first")
+    return made.detach().clone().to(next(generator.parameters()))
 
 
 def as_faces(faces: object, generator: AnyGenerator) -> Faces:

@@ -1,4 +1,4 @@
-"""The five calls. Each makes its arguments objects, then calls what the command line calls with those of a file."""
+"""Calls for tasks. Each makes its arguments objects, then calls what the command line calls with those of a file."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from ice_lightning import inversion, traversal
+from ice_lightning import inversion
 from ice_lightning.api.arguments import (
     as_classifier,
     as_faces,
@@ -26,7 +24,7 @@ from ice_lightning.api.arguments import (
     undisturbed,
 )
 from ice_lightning.api.results import Discovered, Explanation, Settings, Verdict
-from ice_lightning.checks import Mismatch, at_least, finite, problem
+from ice_lightning.checks import Mismatch, at_least, problem
 from ice_lightning.counterfactuals.base import CounterfactualMethod
 from ice_lightning.criterions import Criterion
 from ice_lightning.discovery.callbacks import StageProgress
@@ -40,17 +38,13 @@ from ice_lightning.faces.embedded import perceptual
 from ice_lightning.latents import LatentDataModule
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.generator import AnyGenerator
-from ice_lightning.reports import figures
 from ice_lightning.solvers import BlockKrylov, FullJacobian
 from ice_lightning.subspace import Subspace
 from ice_lightning.tasks.build import build, build_criterion, composed, criterion_of, layers_of
 from ice_lightning.tasks.settings import resolved
-from ice_lightning.wording import words
 
 EXPLAINED = 1_000_000
 """Seed of the first person who is explained, whom no search for a subspace has seen; as on the command line."""
-WALKED = 2_000_000
-"""The same of people who are moved along directions."""
 
 
 def discover(
@@ -239,56 +233,6 @@ def judge(explanations: Sequence[Explanation | Explained]) -> Verdict:
     return Verdict(**vars(verdict.judge(rows)))
 
 
-@torch.no_grad()
-def traverse(
-    generator: AnyGenerator,
-    subspace: Subspace,
-    people: int | Tensor = 4,
-    *,
-    direction: int = 0,
-    strength: float | None = None,
-    seed: int = WALKED,
-) -> Figure:
-    """Draw people along a direction, at five strengths.
-
-    Args:
-        generator: of the subspace.
-        subspace: whose direction it is.
-        people: how many, or latents (N, n).
-        direction: 0 is the strongest.
-        strength: at the ends, in latent units, above 0; None for where the change is plain to see.
-        seed: of the first person, where they are drawn.
-
-    Returns:
-        People in rows, the original in the middle, and what changes.
-
-    Raises:
-        IceError: in one sentence.
-
-    Example:
-        >>> from ice_lightning import load_generator, load_subspace
-        >>> from ice_lightning.checkpoints import ASSETS
-        >>> S = load_subspace(ASSETS / "subspaces" / "hair_color.safetensors")
-        >>> traverse(load_generator("embedded"), S, people=1).get_suptitle()
-        'hair color: direction 0'
-    """
-    direction, strength, seed = check(direction=direction, strength=strength, seed=seed)
-    if not isinstance(people, Tensor):
-        fix = "for example people=4"
-        what = "people as a number, or as latents (N, n) in a Tensor"
-        (people,) = check(people=instance(what, people, (int, np.integer), fix))
-    with undisturbed():
-        generator = as_generator(generator)
-        subspace = as_subspace(subspace, generator)
-        if isinstance(people, Tensor):
-            u = _latents(people, subspace).to(next(generator.parameters()))
-        else:
-            u = generator.people(people, seed, subspace.space)
-        strengths, images = traversal.walk(generator, subspace, u, direction, strength)
-    title = words(f"{subspace.provenance.get('criterion', 'subspace')}: direction {direction}")
-    return figures.traversal(images, figures.headings(strengths), title)
-
-
 def invert(
     generator: AnyGenerator, pictures: str | Path | Tensor, *, space: str = "s", steps: int = 200, rate: float = 0.05
 ) -> inversion.Inverted:
@@ -335,16 +279,6 @@ def _method(method: Any) -> CounterfactualMethod:
         raise problem("a method of search", repr(method), fix)
     search: CounterfactualMethod = method
     return search
-
-
-def _latents(u: Tensor, subspace: Subspace) -> Tensor:
-    """Latents (N, n) of at least one person."""
-    n = subspace.directions.shape[0]
-    if u.ndim != 2 or u.shape[1] != n or not len(u) or not u.is_floating_point():
-        got = f"{tuple(u.shape)} of {u.dtype}"
-        raise problem(f"latents of people (N, {n}) in {subspace.space}", got, "convert them first")
-    finite("latents of people", u)
-    return u.clone()
 
 
 def _images(images: Tensor, resolution: int) -> Tensor:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ice_lightning.api.arguments import as_people, check, undisturbed
 from ice_lightning.checks import at_least
 from ice_lightning.counterfactuals.base import CounterfactualMethod
+from ice_lightning.discovery.discover import local_problem
 from ice_lightning.discovery.metrics import DiscoveryMetrics
 from ice_lightning.discovery.module import Discovery
+from ice_lightning.edits import SubspaceAt, subspace_at
 from ice_lightning.explanation.controls import ControlSettings
 from ice_lightning.explanation.module import Explainer
 from ice_lightning.explanation.rows import Explained
@@ -42,6 +45,32 @@ class Discovered(Subspace):
     def metrics(self) -> DiscoveryMetrics:
         """Its numbers, those of metrics.json: explained_energy, leakage, residual, stability, ..."""
         return self.module.metrics
+
+    @property
+    def subspace(self) -> Subspace:
+        """What a file of it holds."""
+        return Subspace(**{each.name: getattr(self, each.name) for each in fields(Subspace)})
+
+    def at(self, u: Tensor, *, directions: int | None = 8, held: bool = False) -> SubspaceAt:
+        """The directions of single people, each their own, in the order and with the signs of the average ones.
+
+        Args:
+            u: people (N, n).
+            directions: at most so many, the strongest; None for all.
+            held: whether moves hold still what is suppressed, see `SubspaceAt.held`.
+
+        Returns:
+            What moves these people, by `edit`.
+
+        Raises:
+            IceError: in one sentence.
+        """
+        directions, held = check(directions=directions, held=held)
+        generator = self.module.generator
+        with undisturbed(generator, self.module.faces):
+            people, count = as_people(u, self, generator), directions or self.directions.shape[1]
+            found = subspace_at(local_problem(self.module, self), people, count, self.provenance)
+        return found.held() if held else found
 
     def spectrum(self) -> Figure:
         """Eigenvalues: the kept ones, those below the ratio, and those before anything was suppressed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from ice_lightning.checks import Unreadable, problem
 from ice_lightning.criterions import Criterion
-from ice_lightning.discovery.local import charges_of
+from ice_lightning.discovery.local import LocalProblem, average_of, charges_of
 from ice_lightning.discovery.module import Discovery
 from ice_lightning.discovery.provenance import provenance
 from ice_lightning.latents import LatentDataModule
@@ -95,3 +96,16 @@ def subspace_of(module: Discovery, config: Mapping[str, Any]) -> Subspace:
     """
     made, charges = provenance(module, config), charges_of(Average.of(module.solution), module.criterion)
     return Subspace(module.result.vectors, module.result.values, module.space, made, charges)
+
+
+def local_problem(module: Discovery, subspace: Subspace) -> LocalProblem:
+    """What finds people's own directions right after a search.
+
+    Args:
+        module: after its search.
+        subspace: that it has found.
+    """
+    coordinates = replace(module.coordinates, drawer=module.generator)
+    average = average_of(subspace, module.criterion, coordinates)
+    problem = module.problem._replace(people=1)
+    return LocalProblem(module.generator, module.faces, module.criterion, coordinates, problem, average)

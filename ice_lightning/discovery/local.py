@@ -23,6 +23,8 @@ from ice_lightning.subspace import Charges, Subspace
 
 MEMORY = 4 * 1024.0**3
 """Bytes that the graphs of products at a time may take."""
+AVERAGE = "find the subspace again, or set local=false to move everyone along its directions"
+"""What to do about a subspace that finds no own directions."""
 UNSETTLED = 0.5
 """A search whose residual is larger than this hasn't found the person's directions; see solvers.local.TOLERANCE."""
 
@@ -89,6 +91,13 @@ def charges_of(average: Average, criterion: Criterion) -> Charges:
     return Charges(average.M, {name: average.charges.get(i, 0.0) for i, name in numbers.items()}, deviations)
 
 
+def check_charges(subspace: Subspace) -> Charges:
+    """What a search over people has left in its subspace; raises IceError where it hasn't."""
+    if subspace.charges is None:
+        raise problem("a subspace with what its search has left for single people", "one without", AVERAGE, Mismatch)
+    return subspace.charges
+
+
 def average_of(subspace: Subspace, criterion: Criterion, coordinates: MovingCoordinates) -> Average:
     """What the search over people has left, from its subspace.
 
@@ -100,14 +109,11 @@ def average_of(subspace: Subspace, criterion: Criterion, coordinates: MovingCoor
     Raises:
         IceError: where the subspace hasn't got it, or of another criterion.
     """
-    fix = "find the subspace again, or set local=false to move everyone along its directions"
-    kept = subspace.charges
-    if kept is None:
-        raise problem("a subspace with what its search has left for single people", "one without", fix, Mismatch)
+    kept = check_charges(subspace)
     if set(kept.charges) != set(criterion.suppress) or kept.charged.shape[1] != len(coordinates.index):
         got = f"one of {', '.join(kept.charges) or 'none'} and {kept.charged.shape[1]} coordinates"
         terms = ", ".join(criterion.suppress) or "none"
-        raise problem(f"a subspace of these suppressed terms: {terms}", got, fix, Mismatch)
+        raise problem(f"a subspace of these suppressed terms: {terms}", got, AVERAGE, Mismatch)
     X = coordinates.coordinates_of(subspace.directions.double())
     numbers = {name: i for i, name in enumerate(criterion.suppress, len(criterion.activate))} | {"": WANTED}
     return Average(

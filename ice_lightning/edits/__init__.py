@@ -1,7 +1,7 @@
 """Moves of people along directions: straight ones, and ones that hold still what a criterion suppresses."""
 
-from ice_lightning.edits.at import SubspaceAt, subspace_at
+from ice_lightning.edits.at import CLEAN, Moved, Reach, SubspaceAt, subspace_at
 from ice_lightning.edits.held import HeldMove, Path, hold
 from ice_lightning.edits.straight import straight
 
-__all__ = ["HeldMove", "Path", "SubspaceAt", "hold", "straight", "subspace_at"]
+__all__ = ["CLEAN", "HeldMove", "Moved", "Path", "Reach", "SubspaceAt", "hold", "straight", "subspace_at"]

@@ -11,7 +11,7 @@ raised until the activated change is there, or the step stalls: that is how far 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -191,7 +191,7 @@ class Held:
 
 
 def hold(
-    local: LocalProblem, features: PersonFeatures, found: Local, direction: int, strengths: Sequence[float],
+    local: LocalProblem, features: PersonFeatures, found: Local, direction: int, strengths: Iterable[float],
     batch: Batch | None = None,
 ) -> Path:  # fmt: skip
     """Move a person along a direction of their own and hold what is suppressed.

@@ -8,20 +8,23 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from getpass import getpass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ice_lightning.checks import Mismatch, NotFound, at_least, problem
+from ice_lightning.checks import IceError, Mismatch, NotFound, at_least, problem
 from ice_lightning.progress import LOG, exit_status
 from ice_lightning.wording import words
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ice_lightning.discovery.local import LocalProblem
     from ice_lightning.explore.model import Explorer
+    from ice_lightning.modules.generator import AnyGenerator
     from ice_lightning.subspace import Subspace
 
 
@@ -166,7 +169,31 @@ def explorer_of(args: argparse.Namespace, files: Sequence[Path]) -> Explorer:
     def searching(name: str) -> None:
         say(f"{name}: looking for where a change is plain to see")
 
-    return build(generator, subspaces, classifiers, people, args.directions, searching)
+    problems = own_problems(subspaces, generator)
+    return build(generator, subspaces, classifiers, people, args.directions, searching, problems)
+
+
+def own_problems(subspaces: Mapping[str, Subspace], generator: AnyGenerator) -> dict[str, Callable[[], LocalProblem]]:
+    """What finds people's own directions, by subspace, each made when it is asked for; prints what hasn't got it.
+
+    Args:
+        subspaces: by name.
+        generator: of all of them.
+    """
+    from ice_lightning.discovery.local import check_charges
+    from ice_lightning.tasks.build import local_problem_of, part_of
+
+    made: dict[str, Callable[[], LocalProblem]] = {}
+    for name, subspace in subspaces.items():
+        try:
+            check_charges(subspace)
+            for part in ("faces", "criterion"):
+                part_of(subspace, part, "find it again with the package's own parts")
+        except IceError as error:
+            say(f"{name}: everyone moves along the average's directions: {error}")
+        else:
+            made[name] = lru_cache(maxsize=1)(partial(local_problem_of, subspace, generator))
+    return made
 
 
 def check_free(port: int) -> None:

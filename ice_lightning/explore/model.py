@@ -16,6 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ice_lightning.checks import one_of, problem
+from ice_lightning.discovery.local import LocalProblem
+from ice_lightning.explore.own import AVERAGE, HELD, OWN, Finder, Known
 from ice_lightning.latents import FILE, SavedLatents
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.population import POPULATION, radius, scaled_to_deviations
@@ -35,12 +37,16 @@ class Slider:
     Attributes:
         name: of the subspace, and the direction's number.
         subspace: its name.
+        direction: its number.
+        unit: one deviation, in lengths of the direction.
         visible: where the change is plain to see.
         limit: farthest either way: `visible`, or the bound of counterfactuals where that is farther, rounded up.
     """
 
     name: str
     subspace: str
+    direction: int
+    unit: float
     visible: float
     limit: float
 
@@ -56,6 +62,7 @@ class Explorer:
         basis: (n, k), a direction for each slider, as long as one standard deviation of the population along it.
         classifiers: by name, image in 0..1 -> (N,) logits.
         people: latents (n,) of inverted pictures, by name.
+        finders: of people's own directions, by subspace; without one they move along the average's.
     """
 
     generator: AnyGenerator
@@ -64,6 +71,7 @@ class Explorer:
     basis: Tensor
     classifiers: Mapping[str, nn.Module]
     people: Mapping[str, Tensor] = field(default_factory=dict)
+    finders: Mapping[str, Finder] = field(default_factory=dict)
 
 
 class Drawn(NamedTuple):
@@ -88,6 +96,7 @@ def build(
     people: Mapping[str, Tensor],
     directions: int = 3,
     on_search: Callable[[str], None] = lambda name: None,
+    problems: Mapping[str, Callable[[], LocalProblem]] | None = None,
 ) -> Explorer:
     """Sliders for the strongest directions of subspaces of one generator and space.
 
@@ -98,6 +107,7 @@ def build(
         people: latents (n,) of inverted pictures, by name.
         directions: how many of each subspace, the strongest.
         on_search: called with the name of the subspace whose visible strengths are looked for, which takes seconds.
+        problems: what finds people's own directions, by name, for those subspaces that have it.
 
     Returns:
         The explorer.
@@ -110,11 +120,17 @@ def build(
         subspace = subspace.strongest(directions)
         basis = scaled_to_deviations(torch.nn.functional.normalize(subspace.directions, dim=0), population)
         bases.append(basis)
-        for i, deviation in enumerate(basis.norm(dim=0).tolist()):
+        units = basis.norm(dim=0) / subspace.directions.to(basis).norm(dim=0)
+        for i, unit in enumerate(units.tolist()):
             strength = visible_strength(generator, subspace, population[:2], i)
-            visible = min(math.ceil(10 * strength / deviation) / 10, FARTHEST)
-            sliders.append(Slider(f"{name} {i}", name, visible, float(max(math.ceil(visible), round(radius(1))))))
-    return Explorer(generator, space, tuple(sliders), torch.cat(bases, 1), classifiers, people)
+            visible = min(math.ceil(10 * strength / unit) / 10, FARTHEST)
+            limit = float(max(math.ceil(visible), round(radius(1))))
+            sliders.append(Slider(f"{name} {i}", name, i, unit, visible, limit))
+    finders = {
+        name: Finder(make, tuple(each.limit * each.unit for each in sliders if each.subspace == name))
+        for name, make in (problems or {}).items()
+    }
+    return Explorer(generator, space, tuple(sliders), torch.cat(bases, 1), classifiers, people, finders)
 
 
 def check_person(explorer: Explorer, name: Any, seed: Any) -> tuple[str, int]:
@@ -155,16 +171,36 @@ def person(explorer: Explorer, name: str, seed: int) -> Tensor:
     return explorer.generator.people(1, seed, explorer.space)
 
 
-def edit(explorer: Explorer, u: Tensor, moves: Sequence[float]) -> Tensor:
+def edit(explorer: Explorer, u: Tensor, moves: Sequence[float], known: Known | None = None) -> Tensor:
     """People moved by all sliders.
 
     Args:
         explorer: what is shown.
-        u: (N, n).
+        u: (N, n); of one person where something is known of them.
         moves: a number for each slider, in standard deviations; beyond its limit the limit counts.
+        known: the person's own directions, as far as they are known.
 
     Returns:
         (N, n).
+
+    Raises:
+        IceError: unless there is a finite number for each slider.
+    """
+    t = torch.tensor(limited(explorer, moves))
+    steps = {i: step for i, step in enumerate(own_steps(explorer, t.tolist(), known)) if step is not None}
+    t[list(steps)] = 0
+    moved = u + t.expand(len(u), -1).to(u) @ explorer.basis.T
+    for step in steps.values():
+        moved = moved + step
+    return moved
+
+
+def limited(explorer: Explorer, moves: Sequence[float]) -> list[float]:
+    """Numbers of all sliders within their limits.
+
+    Args:
+        explorer: what is shown.
+        moves: as they came.
 
     Raises:
         IceError: unless there is a finite number for each slider.
@@ -174,8 +210,49 @@ def edit(explorer: Explorer, u: Tensor, moves: Sequence[float]) -> Tensor:
     if not len(numbers) == len(moves) == len(limits):
         got = f"{len(numbers)} in {len(moves)} values"
         raise problem(f"{len(limits)} finite numbers, one for each slider", got, "reset the sliders")
-    t = torch.tensor([max(-limit, min(limit, move)) for move, limit in zip(moves, limits, strict=True)])
-    return u + t.expand(len(u), -1).to(u) @ explorer.basis.T
+    return [max(-limit, min(limit, move)) for move, limit in zip(moves, limits, strict=True)]
+
+
+def own_steps(explorer: Explorer, t: Sequence[float], known: Known | None) -> list[Tensor | None]:
+    """By how much each slider moves a person along their own direction, (n,); None where it moves along the average's.
+
+    Args:
+        explorer: what is shown.
+        t: a number for each slider, within its limits.
+        known: of the person.
+    """
+    if known is None:
+        return [None] * len(t)
+    return [
+        known.step(slider.subspace, slider.direction, move * slider.unit) if move else None
+        for slider, move in zip(explorer.sliders, t, strict=True)
+    ]
+
+
+def state(explorer: Explorer, moves: Sequence[float], known: Known | None) -> str:
+    """How a person moves by the sliders that aren't at 0, in a word or a few; by all of them where they rest.
+
+    Args:
+        explorer: what is shown.
+        moves: a number for each slider.
+        known: of the person.
+
+    Returns:
+        What holds of the least of them: average, own, not held, or held; "" where nobody has own directions.
+
+    Raises:
+        IceError: unless there is a finite number for each slider.
+    """
+    t = limited(explorer, moves)
+    if not explorer.finders or known is None:
+        return ""
+    asked = [
+        known.state(slider.subspace, slider.direction, move * slider.unit)
+        for slider, move in zip(explorer.sliders, t, strict=True)
+        if move or not any(t)
+    ]
+    order = {AVERAGE: 0, OWN: 1, HELD: 3}
+    return min(asked, key=lambda each: order.get(each, 2))
 
 
 @torch.no_grad()

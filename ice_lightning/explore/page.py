@@ -28,7 +28,9 @@ from ice_lightning.explore.model import (
     encoded,
     person,
     pixels,
+    state,
 )
+from ice_lightning.explore.own import Background
 from ice_lightning.population import POPULATION
 from ice_lightning.reports.figures import difference
 from ice_lightning.wording import percent, words
@@ -59,11 +61,14 @@ input[type=range]::-moz-range-thumb{background:var(--color-accent)!important}
 """
 LEGEND = (
     f"Sliders count standard deviations of {POPULATION} people along each direction. They end where a change is plain "
-    "to see, or at 3."
+    "to see, or at 3. A person moves along the average's directions until their own are found, and then on held paths "
+    "along these, on which what the criterion suppresses stays still."
 )
 THEME = gr.themes.Base(
     primary_hue="orange", spacing_size="sm", radius_size="md", font=["system-ui", "sans-serif"], font_mono=["monospace"]
 ).set(body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_400")  # Gradio's own are too pale
+LOOKS = 1.0
+"""Seconds after which the page asks whether somebody moves in another way by now."""
 NO_PRESET = "none"
 """The preset that leaves all sliders at 0."""
 SAVE = """uri => { const a = document.createElement("a"); a.href = uri; a.download = "edit.zip"; a.click() }"""
@@ -87,13 +92,14 @@ def uri(data: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def view(explorer: Explorer, original: Drawn, shown: Drawn) -> str:
+def view(explorer: Explorer, original: Drawn, shown: Drawn, state: str = "") -> str:
     """Pictures and scores as HTML.
 
     Args:
         explorer: what is shown.
         original: a person.
         shown: the same person, moved.
+        state: how they were moved, which stands on the edit; "" for nothing to say.
 
     Returns:
         Elements of a page, without its head.
@@ -103,10 +109,11 @@ def view(explorer: Explorer, original: Drawn, shown: Drawn) -> str:
         "original": pixels(original.image),
         "difference": difference(shown.image, original.image),
     }
+    mark = f" <b>{html.escape(words(state))}</b>" if state else ""
     figures = "".join(
         f'<figure class="{name}"><img decoding="sync" alt="{name} of the person" '
         f'src="{uri(encoded(image, "JPEG", quality=95, subsampling=0), "image/jpeg")}">'
-        f"<figcaption>{name}</figcaption></figure>"
+        f"<figcaption>{name}{mark if name == 'edit' else ''}</figcaption></figure>"
         for name, image in pictures.items()
     )
     rows = "".join(
@@ -139,6 +146,7 @@ def shows_user_errors(function: Callable[..., Any]) -> Callable[..., Any]:
 def page(explorer: Explorer) -> gr.Blocks:
     """The page; its endpoint /frame takes a picture's name or "", a seed, and a value for each slider, in order."""
     one_at_a_time = threading.Lock()  # two frames at once take longer than one after the other
+    background = Background(explorer.finders) if explorer.finders else None
     presets = _presets(explorer)
     zeros = [0.0] * len(explorer.sliders)
 
@@ -146,14 +154,29 @@ def page(explorer: Explorer) -> gr.Blocks:
     def original(name: str, seed: int) -> Drawn:
         return drawn(explorer, person(explorer, name, seed))
 
-    def both(name: Any, seed: Any, moves: Sequence[Any]) -> tuple[Drawn, Drawn]:
+    def both(name: Any, seed: Any, moves: Sequence[Any]) -> tuple[Drawn, Drawn, str]:
         with one_at_a_time:
-            before = original(*check_person(explorer, name, seed))
-            return before, drawn(explorer, edit(explorer, before.u, moves))
+            before = original(*(who := check_person(explorer, name, seed)))
+            known = background.of(who, before.u) if background else None
+            how = state(explorer, moves, known)
+            return before, drawn(explorer, edit(explorer, before.u, moves, known)), how
 
     @shows_user_errors
     def frame(name: Any, seed: Any, *moves: Any) -> str:
         return view(explorer, *both(name, seed, moves))
+
+    @shows_user_errors
+    def refresh(name: Any, seed: Any, *rest: Any) -> tuple[Any, Any]:
+        """Another frame where somebody moves in another way than `rest[0]` says by now."""
+        seen, *moves = rest
+        if background is None or seed is None:
+            return gr.skip(), gr.skip()
+        who = check_person(explorer, name, seed)
+        how = state(explorer, moves, background.of(who, person(explorer, *who), first=False))
+        if how == seen:
+            return gr.skip(), gr.skip()
+        before, shown, how = both(name, seed, moves)
+        return view(explorer, before, shown, how), how
 
     @shows_user_errors
     def set_all(name: Any, seed: Any, preset: Any) -> list[Any]:
@@ -181,6 +204,7 @@ def page(explorer: Explorer) -> gr.Blocks:
 
     # No preprocessing: Gradio's own follows paths and addresses in what it is sent. Each function checks its values.
     quick: Any = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last", "preprocess": False}
+    undocumented: Any = {**quick, "api_visibility": "undocumented"}
     private: Any = {**quick, "api_visibility": "private"}
     with gr.Blocks(title="ice_lightning explorer", analytics_enabled=False) as blocks, gr.Row():
         with gr.Column(min_width=340, elem_id="side"):
@@ -198,9 +222,10 @@ def page(explorer: Explorer) -> gr.Blocks:
             sliders = _sliders(explorer)
             gr.Markdown(LEGEND)
         link = gr.Textbox(visible="hidden")
+        how = gr.Textbox(visible="hidden")
         choice = [name, seed]
         moving = [name.select, *(slider.input for slider in sliders)]
-        gr.on(moving, frame, [*choice, *sliders], shown, api_name="frame", api_visibility="undocumented", **quick)
+        gr.on(moving, frame, [*choice, *sliders], shown, api_name="frame", **undocumented)
         seed.input(by_seed, [seed, *sliders], [shown, name], **private)
         preset.select(set_all, [*choice, preset], [shown, *sliders], **private)
         reset.click(clear, choice, [shown, preset, *sliders], **private)
@@ -208,6 +233,9 @@ def page(explorer: Explorer) -> gr.Blocks:
         save.click(saved, [*choice, *sliders], link, **private).then(
             None, link, None, js=SAVE, api_visibility="private"
         )
+        if background:
+            tick = gr.Timer(LOOKS).tick
+            tick(refresh, [*choice, how, *sliders], [shown, how], api_name="refresh", **undocumented)
     return blocks
 
 

@@ -11,24 +11,30 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ice_lightning.checks import problem
-from ice_lightning.discovery.discover import subspace_of
+from ice_lightning.discovery.discover import local_problem, subspace_of
 from ice_lightning.discovery.features import LeftOut
 from ice_lightning.discovery.metrics import RunMetrics
 from ice_lightning.discovery.module import Discovery
+from ice_lightning.edits import Moved, SubspaceAt, subspace_at
 from ice_lightning.files import LAST, write_bytes, write_json, write_text
 from ice_lightning.loggers.wandb import PICTURED, TOGETHER, artifact_name, generator_artifact, trackers
 from ice_lightning.reports import figures, pages
+from ice_lightning.reports.energies import people, spectrum
 from ice_lightning.reports.page import source_of
+from ice_lightning.reports.traversal import sheet
 from ice_lightning.subspace import FILE, Subspace
-from ice_lightning.traversal import traverse, walk
+from ice_lightning.traversal import traverse, visible_strength, walk
 from ice_lightning.wording import words
 
 LOG = logging.getLogger("ice_lightning")
 
 HELD_OUT = 1_000_000
 """Added to the seed for people who are shown but not used in the fit."""
+DIRECTIONS = 8
+"""So many directions of their own are looked for, as everywhere else, and the first is shown."""
 
 
 def peak_memory_mb() -> float:
@@ -42,13 +48,13 @@ def spectrum_of(module: Discovery) -> Figure:
     """Eigenvalues of a discovery that has found its subspace, kept ones and others."""
     result, name = module.result, words(module.criterion.name)
     title = f"{name}: {len(result.values)} directions"
-    return figures.spectrum(result.projected.tolist(), result.unprojected.tolist(), len(result.values), title)
+    return spectrum(result.projected.tolist(), result.unprojected.tolist(), len(result.values), title)
 
 
 def people_of(module: Discovery) -> Figure:
     """Energies of the people of a discovery that has found its subspace, and how far its halves agree."""
     title = f"{words(module.criterion.name)}: who it was found on"
-    return figures.people(module.energies, module.metrics.odd_people, module.metrics.stability, title)
+    return people(module.energies, module.metrics.odd_people, module.metrics.stability, title)
 
 
 class SaveDiscovery(pl.Callback):
@@ -56,7 +62,7 @@ class SaveDiscovery(pl.Callback):
 
     Args:
         folder: of the run.
-        config: the resolved settings of the run, for provenance.
+        config: the resolved settings of the run, for provenance; `local` and `held` in it say how people are moved.
         yaml: the same as text, for the page.
         command: that repeats the run, "" where there is none.
         seconds: what took time before the fit, by stage.
@@ -75,8 +81,8 @@ class SaveDiscovery(pl.Callback):
         self.folder, self.config, self.yaml, self.command = folder, config, yaml, command
         self.seconds, self.people = seconds, people
         self.subspace: Subspace
-        self.top = 1.0
         self.metrics: RunMetrics
+        self.moved: tuple[Moved, ...] = ()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write everything, the subspace first: what comes after it can be made again."""
@@ -97,10 +103,11 @@ class SaveDiscovery(pl.Callback):
             pictures = self.pictures(pl_module)
         seconds = {k: round(v, 3) for k, v in (self.seconds | dict(pl_module.seconds)).items()}
         self.metrics = RunMetrics(pl_module.metrics, seconds, round(peak_memory_mb(), 1))
-        write_json(self.folder / "metrics.json", self.metrics.to_json())
+        shown = {"held_out": [each.to_json() for each in self.moved]}
+        write_json(self.folder / "metrics.json", self.metrics.to_json() | shown)
         source = source_of(self.subspace.provenance)
         page = pages.discovery_page(
-            name, pl_module.criterion.description, pictures, self.metrics, self.yaml, source, self.command
+            name, pl_module.criterion.description, pictures, self.metrics, self.yaml, source, self.command, self.moved
         )
         write_text(self.folder / "report.html", page)
         self.track(trainer, pl_module)
@@ -112,15 +119,18 @@ class SaveDiscovery(pl.Callback):
 
     def pictures(self, module: Discovery) -> dict[str, bytes]:
         """Draw and write traversal.png, spectrum.png and people.png; caption -> PNG."""
-        G, space, name = module.generator, module.space, module.criterion.name
+        G, name = module.generator, words(module.criterion.name)
         seed = self.config["latents"]["seed"] + HELD_OUT
         with torch.no_grad():
-            u = G.people(self.people, seed, space)
-        strengths, images = walk(G, self.subspace, u)
-        self.top = strengths[-1]
-        title = f"{words(name)}: direction 0, people the search never saw"
+            u = G.people(self.people, seed, module.space)
+        at = self.own_directions(module, u)
+        if at is None:
+            walked = walk(G, self.subspace, u)
+        else:
+            walked = at.walk()
+            self.moved = at.moved(0, walked.strengths[:, -1])
         found = {
-            "traversal": figures.traversal(images, figures.headings(strengths), title),
+            "traversal": sheet(walked, f"{name}, people the search never saw", 0, at),
             "spectrum": spectrum_of(module),
             "people": people_of(module),
         }
@@ -128,6 +138,14 @@ class SaveDiscovery(pl.Callback):
         for caption, data in drawn.items():
             write_bytes(self.folder / f"{caption}.png", data)
         return drawn
+
+    def own_directions(self, module: Discovery, u: Tensor) -> SubspaceAt | None:
+        """The directions of people (N, n), each their own; None where everyone moves along the average's."""
+        if not self.config.get("local", True):
+            return None
+        with torch.enable_grad():  # Lightning's end of a fit has it off
+            at = subspace_at(local_problem(module, self.subspace), u, DIRECTIONS, self.subspace.provenance)
+        return at.held() if self.config.get("held", False) else at
 
     def track(self, trainer: pl.Trainer, module: Discovery) -> None:
         """Numbers to every logger; pictures, the people and what was made of what to W&B."""
@@ -160,7 +178,8 @@ class SaveDiscovery(pl.Callback):
             for person in range(len(latents))
         ]
         parts = latents[:PICTURED].to(module.device).split(TOGETHER)
-        drawn = [traverse(module.generator, self.subspace, u, [-self.top, 0, self.top]) for u in parts]
+        top = visible_strength(module.generator, self.subspace, parts[0])
+        drawn = [traverse(module.generator, self.subspace, u, [-top, 0, top]) for u in parts]
         for row, images in zip(rows, torch.cat(drawn), strict=False):
             row |= dict(zip(("minus", "original", "plus"), images, strict=True))
         return rows

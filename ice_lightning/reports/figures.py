@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ice_lightning.explanation.verdict import ClassifierVerdict
-from ice_lightning.solvers.stability import Stability
 from ice_lightning.wording import words
 
 STYLE: Any = {
@@ -33,20 +32,23 @@ COLOURS = "magma"
 """Of difference maps, see matplotlib's colormaps."""
 
 
-def traversal(images: Tensor, headings: Sequence[str], title: str, labels: Sequence[str] = ()) -> Figure:
+def traversal(
+    images: Tensor, headings: Sequence[str], title: str, labels: Sequence[str] = (), marks: Sequence[Sequence[str]] = ()
+) -> Figure:
     """People in rows, strengths in columns, the original in the middle, a difference map beside.
 
     Args:
         images: (N, K, 3, H, W) in 0..1; column K // 2 is the original.
         headings: (K,) of the columns.
         title: one line.
-        labels: (N,) of the rows; none where the rows need no name.
+        labels: (N,) of the rows, each of a line or several; none where the rows need no name.
+        marks: (N, K), a word in a dashed frame on each image that needs one, "" on others; none where none does.
 
     Returns:
         A figure.
     """
     n, k = images.shape[:2]
-    margin = max((0.085 * len(label) + 0.15 for label in labels), default=0.0)
+    margin = max((0.085 * len(line) + 0.15 for label in labels for line in label.splitlines()), default=0.0)
     width, height = 1.5 * (k + 1) + 0.9 + margin, 1.5 * n + 0.95
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
@@ -58,6 +60,8 @@ def traversal(images: Tensor, headings: Sequence[str], title: str, labels: Seque
         for row in range(n):
             cells = [figure.add_subplot(grid[row, column]) for column in range(k + 1)]
             shown = _faces(cells, images[row])
+            for axes, mark in zip(cells, marks[row] if marks else (), strict=False):
+                _mark(axes, mark)
             if row == 0:
                 for axes, heading in zip(cells, [*headings, "difference"], strict=True):
                     axes.set_title(heading, fontsize=11, fontweight="normal")
@@ -198,82 +202,16 @@ def _frame(axes: Any, colour: str | None) -> None:
         spine.set_linewidth(2.5)
 
 
-def spectrum(values: Sequence[float], before: Sequence[float], kept: int, title: str) -> Figure:
-    """Eigenvalues on a log scale, kept ones in colour, those before the projection as a line.
-
-    Args:
-        values: eigenvalues after the projection, descending.
-        before: eigenvalues of the activated terms alone.
-        kept: how many directions the subspace has.
-        title: one line.
-
-    Returns:
-        A figure.
-
-    Example:
-        >>> spectrum([2.0, 1.0], [3.0, 2.0], 1, "hair color").axes[0].get_yscale()
-        'log'
-    """
-    shown = max(12, min(len(before), kept + 8))
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7, 3.6), layout="constrained")
-        axes = figure.subplots()
-        above = [value for value in before[:shown] if value > 0]
-        axes.plot(range(1, len(above) + 1), above, "-o", color=MUTED, ms=3.5, label="activated, nothing suppressed")
-        axes.bar(range(1, kept + 1), values[:kept], color=ACCENT, width=0.7, label=f"kept: {kept}")
-        rest = [value for value in values[kept:shown] if value > 0]
-        axes.bar(range(kept + 1, kept + 1 + len(rest)), rest, color="#fed7aa", width=0.7, label="below the ratio")
-        axes.set_yscale("log")
-        axes.set_ylim(bottom=min(values[:kept]) / 30)
-        axes.set_xlabel("direction")
-        axes.set_ylabel("energy per unit of latent²")
-        axes.set_title(verbatim(title), loc="left")
-        axes.legend(frameon=False)
-        axes.grid(axis="y", alpha=0.25)
-    return figure
-
-
-def people(energies: Mapping[int, float], outliers: Sequence[int], stability: Stability | None, title: str) -> Figure:
-    """Each person's energy, outliers by number; beside it, by how much halves of the people disagree.
-
-    Args:
-        energies: of the activated terms, by person.
-        outliers: numbers of those far from the others.
-        stability: None where people are too few to halve.
-        title: one line.
-
-    Returns:
-        A figure.
-    """
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9, 3.4), layout="constrained")
-        figure.suptitle(verbatim(title), x=0.01, ha="left", fontweight="bold", fontsize=13)
-        left, right = figure.subplots(1, 2)
-        numbers = list(energies)
-        left.plot(numbers, [energies[i] for i in numbers], "o", color=MUTED, ms=5)
-        left.plot(outliers, [energies[i] for i in outliers], "o", color=ACCENT, ms=7)
-        for i in outliers:
-            left.annotate(f"person {i}", (i, energies[i]), xytext=(6, -3), textcoords="offset points", fontsize=9)
-        left.set_ylim(0, 1.12 * max(energies.values(), default=1.0) or 1.0)
-        left.xaxis.get_major_locator().set_params(integer=True)
-        left.set_xlabel("person")
-        left.set_ylabel("activated energy")
-        left.grid(axis="y", alpha=0.25)
-        right.set_ylim(0, 90)
-        right.set_yticks(range(0, 91, 15), [f"{angle}°" for angle in range(0, 91, 15)])
-        right.set_ylabel("principal angle")
-        if stability is None:
-            right.text(
-                0.5, 0.5, "fewer than 8 people:\nnot halved", transform=right.transAxes, ha="center", va="center"
-            )
-            right.set_xticks([])
-        else:
-            angles = stability.angles
-            right.bar(range(1, len(angles) + 1), angles, color=ACCENT, width=0.7)
-            right.set_xticks(range(1, len(angles) + 1))
-            right.set_xlabel(f"first pairs of directions; halves of {stability.people_per_half} people")
-        right.grid(axis="y", alpha=0.25)
-    return figure
+def _mark(axes: Any, mark: str) -> None:
+    """A word in a dashed frame, unless it is ""."""
+    if mark:
+        _frame(axes, ACCENT)
+        for spine in axes.spines.values():
+            spine.set_linestyle((0, (3, 2)))
+        axes.text(
+            0.5, 0.03, verbatim(mark), transform=axes.transAxes, ha="center", va="bottom", fontsize=8, color="white",
+            bbox={"facecolor": ACCENT, "edgecolor": "none", "pad": 1.5},
+        )  # fmt: skip
 
 
 def counterfactuals(

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ice_lightning.discovery.metrics import DiscoveryMetrics, RunMetrics
+from ice_lightning.edits import Moved
 from ice_lightning.explanation.metrics import ExplanationMetrics
 from ice_lightning.explanation.verdict import BUDGET, ClassifierVerdict, SubspaceVerdict
 from ice_lightning.metrics import Proportion
@@ -54,6 +55,11 @@ SHOWN = {
     "people": "How much each person contributes, and by how much halves of the people disagree.",
 }
 """What the pictures of a discovery show."""
+OWN = (
+    "Four people in rows, the original framed in the middle, each along their own strongest direction to both sides, "
+    "to where the change is plain to see; on the right, what changed."
+)
+"""The same of a traversal whose people have directions of their own."""
 
 
 def discovery_page(
@@ -64,6 +70,7 @@ def discovery_page(
     config: str,
     source: Mapping[str, object] | None = None,
     command: str = "",
+    moved: Sequence[Moved] = (),
 ) -> str:
     """The page of a discovery run.
 
@@ -75,11 +82,13 @@ def discovery_page(
         config: YAML that repeats the run.
         source: where it came from, by headings.
         command: that repeats the run.
+        moved: people along directions of their own in the traversal; none where they move along the average's.
 
     Returns:
         HTML.
     """
     found = metrics.found
+    captions = SHOWN | ({"traversal": OWN} if moved else {})
     facts = {
         "directions kept": found.rank,
         "directions cut off": f"{found.suppressed_rank} of {found.coordinates} coordinates that may move",
@@ -94,14 +103,41 @@ def discovery_page(
         "peak memory": f"{metrics.peak_memory_mb:.0f} MB",
     }
     seconds = {stage: f"{value:.1f} s" for stage, value in metrics.seconds.items()}
-    drawn = {key: picture(data, f"{name}: {SHOWN[key]}", SHOWN[key]) for key, data in pictures.items()}
+    drawn = {key: picture(data, f"{name}: {captions[key]}", captions[key]) for key, data in pictures.items()}
     leakage = "The worst direction's share of a suppressed term's largest energy."
     evidence = drawn.get("spectrum", "") + drawn.get("people", "") + table(facts, "What was found")
     evidence += f"<h3>Leakage</h3><p>{leakage}</p>{table(found.leakage, 'Leakage')}"
     evidence += f"<h3>Time</h3>{table(seconds, 'Seconds by stage')}"
     lead = f"{description} {found.rank} directions from {found.people_used} people."
-    sections = [("What it changes", drawn.get("traversal", "")), ("Evidence", evidence)]
+    sections = [("What it changes", drawn.get("traversal", "") + moved_table(moved)), ("Evidence", evidence)]
     return page(words(name), lead, [*sections, provenance(command, config, source or {})])
+
+
+def moved_table(moved: Sequence[Moved]) -> str:
+    """How people's own first directions came out, a line for each; "" for nobody."""
+    if not moved:
+        return ""
+    rows = {f"person {i}, from the top": moved_text(each) for i, each in enumerate(moved)}
+    about = (
+        "How near what a person's own direction changes is to what the average's does (1 is the same), how far what is "
+        "activated moves by what is suppressed, each in deviations, and the residual of the search."
+    )
+    return f"<h3>Their own directions</h3><p>{about}</p>{table(rows, 'Their own directions')}"
+
+
+def moved_text(moved: Moved) -> str:
+    """A person's own direction, in words.
+
+    >>> moved_text(Moved(1.2, True, "", 0.98, 5.1, 0.08, None))
+    'agreement 0.98; 5.1 times as far; residual 0.08; drawn to ±1.2'
+    >>> moved_text(Moved(1.2, False, "a finite image", None, None, None, None))
+    "the average's direction, for want of a finite image; drawn to ±1.2"
+    """
+    drawn = f"drawn to ±{moved.strength:.2g}"
+    if moved.agreement is None or moved.residual is None:
+        return f"the average's direction, for want of {moved.why}; {drawn}"
+    far = "nothing suppressed moves" if moved.clean is None else f"{moved.clean:.2g} times as far"
+    return f"agreement {moved.agreement:.2f}; {far}; residual {moved.residual:.2g}; {drawn}"
 
 
 def comparison_page(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +15,23 @@ from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from ice_lightning.checks import one_of, problem
+from ice_lightning.checks import Mismatch, one_of, problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import nn
 
     from ice_lightning.criterions import Criterion
+    from ice_lightning.discovery.local import LocalProblem
     from ice_lightning.modules.faces import Faces
     from ice_lightning.modules.generator import AnyGenerator
     from ice_lightning.subspace import Subspace
 
 LOG = logging.getLogger("ice_lightning")
+
+OURS = ("ice_lightning.criterions", "ice_lightning.faces")
+"""Packages whose exports are built because a subspace's file names them; what else it names could be any code."""
 
 
 def name_of(classifier: DictConfig) -> str:
@@ -216,6 +223,73 @@ def criterion_of(subspace: Subspace, faces: Faces, resolution: int) -> Criterion
         fix = "pass criterion= to explain, as discover took it"
         raise problem("the criterion of the subspace", "none", fix)
     return build_criterion(DictConfig(dict(config)), faces, resolution)
+
+
+def targets(node: Any) -> Iterator[str]:
+    """What settings would have built, with what lies below.
+
+    >>> list(targets({"a": [{"_target_": "x.Y", "network": {"_target_": "z.net"}}], "b": 1}))
+    ['x.Y', 'z.net']
+    """
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        for each in node.values():
+            yield from targets(each)
+    elif isinstance(node, list):
+        for each in node:
+            yield from targets(each)
+
+
+def part_of(subspace: Subspace, name: str, fix: str) -> DictConfig:
+    """The criterion or face models in a subspace's provenance, of which only the package's own may be built.
+
+    Args:
+        subspace: says what it was found with.
+        name: criterion or faces.
+        fix: what to do where they can't be built.
+
+    Raises:
+        IceError: where there is none, or of anybody's own classes.
+    """
+    node = subspace.provenance.get("config", {}).get(name)
+    named = list(targets(node))
+    if not named:
+        raise problem(f"the {name} of the subspace", "none", fix)
+    ours = {f"{package}.{each}" for package in OURS for each in import_module(package).__all__}
+    if foreign := [each for each in named if each not in ours]:
+        raise problem(f"{name} of the package's own parts in the subspace's file", foreign[0], fix, Mismatch)
+    return DictConfig(node)
+
+
+def local_problem_of(
+    subspace: Subspace, generator: AnyGenerator, faces: Faces | None = None, criterion: Criterion | None = None
+) -> LocalProblem:
+    """What finds people's own directions of a subspace: its criterion, on the layers that its search moved.
+
+    Args:
+        subspace: says what it was found with.
+        generator: that it was found on.
+        faces: the face models; None for those of its provenance.
+        criterion: None for that of its provenance.
+
+    Raises:
+        IceError: where the file has nothing for single people, or names what can't be built from it.
+    """
+    from ice_lightning.discovery.local import LocalProblem, check_charges
+
+    check_charges(subspace)
+    if faces is None:
+        faces = build(part_of(subspace, "faces", "set local=false to move everyone along its directions"))
+    if criterion is None:
+        node = part_of(subspace, "criterion", "pass criterion= as the search took it, or local=false")
+        criterion = build_criterion(node, faces, generator.resolution)
+    config = subspace.provenance.get("config", {})
+    layers = config.get("layers")
+    if layers is None and len(generator.widths(subspace.space)) > 1:
+        layers = config.get("criterion", {}).get("layers")
+    layers = None if layers in (None, "all") else str(layers)
+    return LocalProblem.of(generator, faces, criterion, subspace, layers)
 
 
 def build(node: DictConfig) -> Any:

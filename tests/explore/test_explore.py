@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from contextlib import nullcontext
+from dataclasses import replace
 from urllib.parse import quote
 
 import numpy as np
@@ -22,7 +23,7 @@ from ice_lightning.checks import IceError
 from ice_lightning.classifiers import embedded_classifier
 from ice_lightning.explore import cli as explore
 from ice_lightning.explore.cli import arguments, chosen, explorer_of, main, pictures, subspace_files
-from ice_lightning.explore.model import archive, check_person, drawn, edit, person, pixels
+from ice_lightning.explore.model import archive, build, check_person, drawn, edit, person, pixels
 from ice_lightning.latents import LatentDataModule, read_latents
 from ice_lightning.population import POPULATION
 from ice_lightning.reports.figures import difference
@@ -86,6 +87,17 @@ def test_a_preset_is_where_a_change_is_plain_to_see(explorer, generator):
         sides = [generator(edit(explorer, u, [side * move for move in moves]), "s").clamp(0, 1) for side in (-1, 1)]
         change = torch.stack([most_changed(side, original) for side in sides]).mean()
         assert float(change) == pytest.approx(VISIBLE, rel=0.05)
+
+
+def test_sliders_are_the_same_however_long_directions_are(explorer, generator, run):
+    subspace = load_subspace(run / "1").strongest(1)
+    one, three = (
+        build(generator, {"mouth": replace(subspace, directions=scale * subspace.directions)}, {}, {})
+        for scale in (1, 3)
+    )
+    torch.testing.assert_close(three.basis, one.basis)
+    assert three.sliders[0].visible == pytest.approx(one.sliders[0].visible, abs=0.2)
+    assert three.sliders[0].unit == pytest.approx(one.sliders[0].unit / 3)
 
 
 def test_sliders_end_at_their_limits(explorer):

@@ -8,6 +8,7 @@ from PIL import Image
 
 from ice_lightning.discovery.metrics import RunMetrics
 from ice_lightning.reports import figures, pages
+from ice_lightning.reports.energies import people, spectrum
 from ice_lightning.solvers.stability import Stability
 from ice_lightning.synthetic import factor_index, factors_from_z, render
 
@@ -66,7 +67,7 @@ def test_a_name_is_no_formula(images):
 
 
 def test_a_spectrum_of_one_direction_can_be_drawn():
-    assert pixels(figures.spectrum([0.5], [1.0, 0.1, 0.0], 1, "one direction")).std() > 0
+    assert pixels(spectrum([0.5], [1.0, 0.1, 0.0], 1, "one direction")).std() > 0
 
 
 def test_the_page_is_escaped_and_self_contained():
@@ -107,8 +108,22 @@ def test_the_page_is_escaped_and_self_contained():
 
 def test_a_picture_of_people_shows_each_and_the_angles():
     energies, stability = {0: 1.0, 1: 1.1, 2: 3.0}, Stability((5.0, 20.0), 4)
-    before = pixels(figures.people(energies, [], None, "skin color"))
+    before = pixels(people(energies, [], None, "skin color"))
     others = [({**energies, 1: 2.0}, [], None), (energies, [2], None), (energies, [], stability)]
     for arguments in others:
-        after = pixels(figures.people(*arguments, "skin color"))
+        after = pixels(people(*arguments, "skin color"))
         assert (after != before).any()
+
+
+def test_a_mark_is_on_its_image_alone():
+    images = torch.rand(2, 3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = ["±1 deviations\nheld", "±1 deviations\nnot held"]
+    none = [[""] * 3] * 2
+    plain, marked = (
+        pixels(figures.traversal(images, list("abc"), "x", labels, marks))
+        for marks in (none, [none[0], ["", "", "not held"]])
+    )
+    changed = (plain != marked).any(-1)
+    rows, columns = np.where(changed)
+    height, width = changed.shape
+    assert rows.min() > height / 2 and width / 2 < columns.min() and columns.max() < 0.8 * width

@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from PIL import Image
 
 from ice_lightning.checkpoints.generators import generator_of
 from ice_lightning.checks import IceError
+from ice_lightning.discovery.local import UNSETTLED
 from ice_lightning.reports.films import film, side_by_side, there_and_back, write_gif, write_mp4
 from ice_lightning.run import run
 from ice_lightning.subspace import Subspace, load_subspace
@@ -93,6 +95,72 @@ def test_a_run_leaves_films_and_sheets(tmp_path, compose):
     assert (result.folder / "sheet.png").stat().st_size > 10_000
     with pytest.raises(IceError, match="the run folder of a discovery, got none: set subspace=DIR"):
         run(compose("task=traverse"))
+
+
+@pytest.fixture(scope="module")
+def found(small, tmp_path_factory):
+    """A discovery of smaller portraits, and its run folder."""
+    from hydra import compose, initialize_config_module
+
+    folder = tmp_path_factory.mktemp("found")
+    with initialize_config_module("ice_lightning.conf", version_base="1.3"):
+        given = ["criterion=hair_color", "latents.count=1", "geometry=population", small(64), "logger=none"]
+        return run(compose("config", [*given, f"run_dir={folder}"]))
+
+
+def test_a_discovery_shows_people_along_directions_of_their_own(found):
+    rows = found.metrics["held_out"]
+    assert len(rows) == 4
+    assert all(row["own"] and row["agreement"] > 0.5 and row["residual"] <= UNSETTLED for row in rows)
+    assert len({row["strength"] for row in rows}) == 4, "each to where their own change is plain to see"
+    page = (found.folder / "report.html").read_text()
+    assert "each along their own strongest direction" in page
+    assert page.count(f"agreement {rows[0]['agreement']:.2f}; ") >= 1
+
+
+FEW = ("traverse.directions=1", "traverse.frames=4")
+
+
+def test_people_are_walked_along_directions_of_their_own_and_held(found, small, compose, tmp_path):
+    given = ("task=traverse", f"subspace={found.folder}", *FEW)
+    own = run(compose(*given, "traverse.people=2", f"run_dir={tmp_path}/own")).metrics
+    rows = own["people"]["direction0"]
+    assert [row["own"] for row in rows] == [True, True]
+    assert own["strengths"]["direction0"] == pytest.approx(sum(row["strength"] for row in rows) / 2)
+    assert rows[0]["reach"] == {}
+    held = run(compose(*given, "traverse.people=1", "held=true", f"run_dir={tmp_path}/held")).metrics
+    (row,) = held["people"]["direction0"]
+    assert row["strength"] == pytest.approx(rows[0]["strength"], rel=1e-3), "that of the straight move"
+    for side in row["reach"].values():
+        assert (abs(side["held_up_to"]) == pytest.approx(row["strength"])) == (side["not_held_at"] is None)
+
+
+def test_everyone_is_walked_along_the_average_where_it_is_asked_or_there_is_nothing_else(
+    found, compose, tmp_path, caplog
+):
+    given = ("task=traverse", *FEW, "traverse.people=1", "traverse.strength=1")
+    asked = run(compose(*given, f"subspace={found.folder}", "local=false", f"run_dir={tmp_path}/asked"))
+    assert asked.metrics["people"] == {} and not caplog.messages
+    config = found.subspace.provenance["config"]
+    criterion = {**config["criterion"], "activate": {"x": {"term": {"_target_": "os.abort"}}}}
+    foreign = found.subspace.provenance | {"config": {**config, "criterion": criterion}}
+    files = {
+        "a subspace with what its search has left": replace(found.subspace, charges=None),
+        "criterion of the package's own parts in the subspace's file, got os.abort": replace(
+            found.subspace, provenance=foreign
+        ),
+    }
+    for sentence, subspace in files.items():
+        caplog.clear()
+        subspace.save(tmp_path / "subspace.safetensors")
+        other = run(compose(*given, f"subspace={tmp_path}", f"run_dir={tmp_path}/other"))
+        assert other.metrics["people"] == {}
+        (said,) = caplog.messages
+        assert said.startswith(f"everyone moves along the average's directions: expected {sentence}")
+        with pytest.raises(IceError, match=re.escape(sentence)):
+            run(compose(*given, f"subspace={tmp_path}", "held=true", f"run_dir={tmp_path}/other"))
+    with pytest.raises(IceError, match="local=true where moves are held, got local=false: drop one of them"):
+        run(compose(*given, f"subspace={tmp_path}", "held=true", "local=false"))
 
 
 def test_a_subspace_of_a_generator_that_changed_is_refused():

@@ -37,7 +37,7 @@ QUICK = ("space=w", "latents.count=2", "criterion=paper/skin_color", "criterion.
 @pytest.fixture(scope="module")
 def quick(small):
     """A search among the 48 coordinates of z on the small portraits, for what doesn't depend on either."""
-    return "space=z", *QUICK[1:], small(32), "criterion.rank=2"
+    return "space=z", *QUICK[1:], small(32), "criterion.rank=2", "local=false"
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_the_same_seed_gives_the_same_directions_at_any_chunk_and_number_of_thre
 
 def test_products_find_what_whole_jacobians_find(compose, small, tmp_path):
     """skin_color in the layers from 16 px on, whose 576 coordinates are more than the products that it takes."""
-    settings = ("criterion=skin_color", small(32), "layers=16px-", "latents.count=1", "criterion.rank=2")
+    settings = ("criterion=skin_color", small(32), "layers=16px-", "latents.count=1", "criterion.rank=2", "local=false")
     found = {}
     for solver in ("exact", "krylov"):
         found[solver] = run(compose(*settings, f"solver={solver}", f"run_dir={tmp_path}/{solver}"))
@@ -133,7 +133,7 @@ def test_products_find_what_whole_jacobians_find(compose, small, tmp_path):
 
 
 def test_an_interrupted_run_goes_on_to_the_same_directions(compose, small, tmp_path, monkeypatch):
-    settings = ("criterion=skin_color", small(32), "layers=16px-", "latents.count=1", "criterion.rank=2")
+    settings = ("criterion=skin_color", small(32), "layers=16px-", "latents.count=1", "criterion.rank=2", "local=false")
     once = run(compose(*settings, f"run_dir={tmp_path}/once"))
     assert once.metrics["passes"] > 2
     assert not (tmp_path / "once" / LAST).exists()
