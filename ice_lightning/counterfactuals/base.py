@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ice_lightning.checks import is_number, problem
-from ice_lightning.counterfactuals.bases import Basis, Columns
+from ice_lightning.counterfactuals.bases import Basis, NamedBasis
 
 Score = Callable[[Tensor], Tensor]
 """Latents (M, n) -> (M,), whose sign is the decision; differentiable, each row on its own."""
@@ -44,7 +44,7 @@ class CounterfactualMethod(Protocol):
     def bound(self) -> float | None:
         """How far people may be moved, in population deviations; None where the method's own rule says."""
 
-    def __call__(self, score: Score, u: Tensor, basis: Columns) -> Counterfactuals:
+    def __call__(self, score: Score, u: Tensor, basis: NamedBasis) -> Counterfactuals:
         """Search for people u (N, n) within a basis of k directions."""
 
 
@@ -87,7 +87,7 @@ class SearchState:
         """Scores (M,) of some people at t (M, k) as they are, and with `gradient` their gradients (M, k)."""
         t = t.detach().requires_grad_(gradient)
         with torch.set_grad_enabled(gradient):
-            raw = self.score(self.basis.displace(self.u[rows], t))
+            raw = self.score(self.basis.of(rows).displace(self.u[rows], t))
             g = torch.autograd.grad(raw.sum(), t)[0] if gradient else torch.zeros_like(t)
         self.evaluations[rows] += 1
         return raw.detach(), g.nan_to_num(0, 0, 0)  # without a slope nobody moves on from a broken score

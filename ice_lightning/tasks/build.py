@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ice_lightning.criterions import Criterion
+    from ice_lightning.discovery.local import LocalProblem
     from ice_lightning.modules.faces import Faces
     from ice_lightning.modules.generator import AnyGenerator
     from ice_lightning.subspace import Subspace
@@ -216,6 +217,28 @@ def criterion_of(subspace: Subspace, faces: Faces, resolution: int) -> Criterion
         fix = "pass criterion= to explain, as discover took it"
         raise problem("the criterion of the subspace", "none", fix)
     return build_criterion(DictConfig(dict(config)), faces, resolution)
+
+
+def local_problem_of(subspace: Subspace, generator: AnyGenerator, faces: Faces, criterion: Criterion) -> LocalProblem:
+    """What finds people's own directions of a subspace: its criterion, on the layers that its search moved.
+
+    Args:
+        subspace: says what it was found with.
+        generator: that it was found on.
+        faces: the face models.
+        criterion: of the subspace.
+
+    Raises:
+        IceError: where the subspace has nothing for single people.
+    """
+    from ice_lightning.discovery.local import LocalProblem
+
+    config = subspace.provenance.get("config", {})
+    layers = config.get("layers")
+    if layers is None and len(generator.widths(subspace.space)) > 1:
+        layers = config.get("criterion", {}).get("layers")
+    layers = None if layers in (None, "all") else str(layers)
+    return LocalProblem.of(generator, faces, criterion, subspace, layers)
 
 
 def build(node: DictConfig) -> Any:
