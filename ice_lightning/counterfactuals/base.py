@@ -160,6 +160,25 @@ class SearchState:
         return Counterfactuals(self.best, self.before, self.after, self.flipped, self.evaluations)
 
 
+def decision_changed(before: Tensor, after: Tensor, margin: float) -> Tensor:
+    """Whether scores are on the other side, by a margin; 0 itself is on neither.
+
+    Args:
+        before: (N,), of the original.
+        after: (N,).
+        margin: 0 or more.
+
+    Returns:
+        (N,) bool.
+
+    Example:
+        >>> decision_changed(torch.tensor([1.0, 1.0, -1.0]), torch.tensor([-0.5, torch.nan, 0.1]), margin=0.2).tolist()
+        [True, False, False]
+    """
+    signed = torch.where(before >= 0, after, -after)
+    return signed.isfinite() & (signed <= -margin) & (signed < 0)
+
+
 def check(bound: float | None, margin: float) -> None:
     """Refuse a ball without room, or a margin below 0.
 

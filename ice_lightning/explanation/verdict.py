@@ -13,6 +13,7 @@ import torch
 
 from ice_lightning.checks import Mismatch, NotFound, problem
 from ice_lightning.explanation.outcomes import Outcomes
+from ice_lightning.explanation.own import OwnDirections
 from ice_lightning.explanation.rows import FILE, ROWS, Explained, load_explained
 from ice_lightning.explanation.significance import FEWEST, LEVEL, Significance, compare, holm
 from ice_lightning.metrics import Proportion, Sufficiency, proportion
@@ -37,6 +38,8 @@ class SubspaceVerdict:
         counts: whether it does more than random subspaces.
         why_not: why nothing could count; "" where something could.
         slices: flip rates in parts of the population, where it counts.
+        own: who moves along directions of their own; None where nobody does.
+        held: share of the flips that are held moves; None where none was to be.
     """
 
     criterion: str
@@ -49,6 +52,8 @@ class SubspaceVerdict:
     counts: bool
     why_not: str
     slices: Mapping[str, Proportion]
+    own: OwnDirections | None = None
+    held: Proportion | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -63,6 +68,8 @@ class SubspaceVerdict:
             "random": None if self.significance is None else self.significance.to_json(),
             "controls": {name: each.to_json() for name, each in self.controls.items()},
             "slices": {name: each.to_json() for name, each in self.slices.items()},
+            **({} if self.own is None else {"own_directions": self.own.to_json()}),
+            **({} if self.held is None else {"held": self.held.to_json()}),
         }
 
 
@@ -147,6 +154,8 @@ def _alone(run: Explained, judged: int = 1) -> SubspaceVerdict:
             counts=False,
             why_not=why,
             slices={},
+            own=None if rows.own is None else OwnDirections.of(rows.own.select(known), rows.number[known]),
+            held=None if rows.holding is None else proportion(rows.holding.found[flipped]),
         )
     )
 

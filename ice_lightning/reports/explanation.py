@@ -199,10 +199,10 @@ def rank_zero_people(people: Iterable[int], ranks: int) -> list[int]:
 
 def headline(found: SubspaceVerdict) -> str:
     """What an explanation says, in one sentence."""
-    flips = found.flips
+    flips, own = found.flips, "" if found.own is None else f" {found.own.sentence}"
     return (
         f"Within {found.directions} directions of {words(found.criterion)}, {percent(flips.rate)} % "
-        f"({percent(flips.low)}-{percent(flips.high)} %) of {flips.of} people change sides."
+        f"({percent(flips.low)}-{percent(flips.high)} %) of {flips.of} people change sides.{own}"
     )
 
 

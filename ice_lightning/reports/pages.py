@@ -187,6 +187,13 @@ def explanation_page(
     left_out = f"{len(unknown)} without a finite score: {', '.join(map(str, unknown))}" if unknown else "none"
     rates: dict[str, object] = {"flipped": rate_text(found.flips), "people left out": left_out}
     rates |= against_random(found)
+    if (own := found.own) is not None and own.residual is not None:
+        rates["own directions"] = own.sentence
+        rates["their residual, and agreement with the average's"] = (
+            f"{own.residual:.2g} and {own.agreement:.2f} in the median"
+        )
+    if found.held is not None and found.held.of:
+        rates["flips that are held moves"] = rate_text(found.held)
     rates |= {f"control: {name}": rate_text(each) for name, each in found.controls.items()}
     measured = {
         words(name): f"{number(each.value)} ({each.over}: {each.of})" for name, each in metrics.measured.items()
