@@ -105,7 +105,7 @@ def hold_flips(
         images: of them (N, 3, H, W).
         moves: straight ones.
         ends: (N, n) latents there.
-        bound: nobody goes farther, in population deviations along the straight move.
+        bound: no held move goes farther, in population deviations, unless the straight one did.
         batch: how many products are taken at once.
 
     Returns:
@@ -117,9 +117,19 @@ def hold_flips(
         found, after = own.found[place], moves.after[here]
         if found is None or not bool(moves.flipped[place]):
             return HeldFlips.straight(ends[here], after, False, 0)
-        farthest = bound / max(float(moves.t[place].norm()), 1e-30)
+        effort = max(float(moves.t[place].norm()), 1e-30)
         return hold_flip(
-            local, found, look, U[here], images[here], ends[here], moves.before[here], after, farthest, batch
+            local,
+            found,
+            look,
+            U[here],
+            images[here],
+            ends[here],
+            moves.before[here],
+            after,
+            effort,
+            max(bound, effort),
+            batch,
         )
 
     def several(places: Tensor) -> HeldFlips:
@@ -141,7 +151,8 @@ def hold_flip(
     end: Tensor,
     before: Tensor,
     after: Tensor,
-    farthest: float,
+    effort: float,
+    bound: float,
     batch: Batch | None = None,
 ) -> HeldFlips:
     """Hold the flip of one person.
@@ -155,7 +166,8 @@ def hold_flip(
         end: (1, n), the straight flip.
         before: (1,), score of the person.
         after: (1,), score of the straight flip.
-        farthest: multiple of the straight flip up to which the move may be raised.
+        effort: of the straight flip, in population deviations.
+        bound: no move goes farther.
         batch: how many products are taken at once.
     """
     features = local.look_at(u)
@@ -163,23 +175,27 @@ def hold_flip(
     d = local.coordinates.coordinates_of((end - u).cpu().double().T)[:, 0]
     size = float(d.norm())
     v, path = d / size, None
-    raises = dict.fromkeys(min(each, max(1.0, farthest)) for each in RAISES)
-    for looks, multiple in enumerate(raises, 1):
+    raises = dict.fromkeys(min(each, max(1.0, bound / effort)) for each in RAISES)
+    looks = 0
+    for multiple in raises:
         strengths = [multiple * size] if path else [size * (stage + 1) / STAGES for stage in range(STAGES)]
         path = hold(local, features, found, v, strengths, batch, path)
         if multiple == 1 and all(move.held and not move.products for move in path.moves):
             return HeldFlips.straight(end, after, True, 0)
         step = local.coordinates.directions(path.moves[-1].x[:, None].cpu().double()).T
-        there = u + step.to(u)
+        there, far = u + step.to(u), look.metric.length(step)
+        if float(far) > bound * (1 + 1e-6):
+            break
+        looks += 1
         with torch.no_grad():
             now = look.score(there)
             if bool(decision_changed(before, now, look.margin)):
                 held = torch.tensor([path.moves[-1].held], device=u.device)
                 return HeldFlips(
                     there, now, held, torch.ones_like(held), torch.full_like(held, looks, dtype=torch.long),
-                    look.metric.length(step).to(now), (look.draw(there) - image).square().mean((1, 2, 3)).sqrt(),
+                    far.to(now), (look.draw(there) - image).square().mean((1, 2, 3)).sqrt(),
                 )  # fmt: skip
-    return HeldFlips.straight(end, after, False, len(raises))
+    return HeldFlips.straight(end, after, False, looks)
 
 
 def _joined(parts: list[HeldFlips]) -> HeldFlips:

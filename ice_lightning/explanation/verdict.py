@@ -39,7 +39,7 @@ class SubspaceVerdict:
         why_not: why nothing could count; "" where something could.
         slices: flip rates in parts of the population, where it counts.
         own: who moves along directions of their own; None where nobody does.
-        held: share of the flips that are held moves; None where none was to be.
+        held: share of the flips that are held moves; None where there was none to hold.
     """
 
     criterion: str
@@ -155,7 +155,7 @@ def _alone(run: Explained, judged: int = 1) -> SubspaceVerdict:
             why_not=why,
             slices={},
             own=None if rows.own is None else OwnDirections.of(rows.own.select(known), rows.number[known]),
-            held=None if rows.holding is None else proportion(rows.holding.found[flipped]),
+            held=proportion(rows.holding.found[flipped]) if rows.holding is not None and flipped.any() else None,
         )
     )
 

@@ -192,7 +192,7 @@ def explanation_page(
         rates["their residual, and agreement with the average's"] = (
             f"{own.residual:.2g} and {own.agreement:.2f} in the median"
         )
-    if found.held is not None and found.held.of:
+    if found.held is not None:
         rates["flips that are held moves"] = rate_text(found.held)
     rates |= {f"control: {name}": rate_text(each) for name, each in found.controls.items()}
     measured = {
