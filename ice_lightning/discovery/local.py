@@ -95,7 +95,8 @@ def charges_of(average: Average, criterion: Criterion) -> Charges:
     """
     numbers = dict(enumerate(criterion.suppress, len(criterion.activate)))
     deviations = {name: average.deviations[i] for i, name in numbers.items()} | {"": average.deviations[WANTED]}
-    return Charges(average.M, {name: average.charges.get(i, 0.0) for i, name in numbers.items()}, deviations)
+    charged = average.M.half().float()  # as a file keeps it, so that it leads to the same
+    return Charges(charged, {name: average.charges.get(i, 0.0) for i, name in numbers.items()}, deviations)
 
 
 def average_of(subspace: Subspace, criterion: Criterion, coordinates: MovingCoordinates) -> Average:

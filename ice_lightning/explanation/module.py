@@ -214,7 +214,7 @@ class Explainer(pl.LightningModule):
         everyone = partial(scatter_rows, known=known)
         u, image = U[known], images[known]
         own = self.own_directions(u)
-        basis = self.basis if own is None else bases_of(own, self.basis, self.metric).to(u)
+        basis = self.basis if own is None or not len(u) else bases_of(own, self.basis, self.metric).to(u)
         moves, change = search(self.method, self.score, self.draw, u, basis, image)
         named, step = outcomes_of(moves, change), basis.displace(torch.zeros_like(u), moves.t)
         end, holding = basis.displace(u, moves.t), None

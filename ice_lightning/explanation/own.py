@@ -76,7 +76,9 @@ class OwnSearch:
                 return
 
     def __call__(self, U: Tensor, left: int) -> LocalDirections:
-        """Of people U (N, n), at least one; `left` are still to come with these, for the log."""
+        """Of people U (N, n); `left` are still to come with these, for the log."""
+        if not len(U):
+            return self.nobody(U)
         parts, rest, begin = [], U, time.monotonic()
         if not self.timed:
             self.timed, parts, rest = True, [self.find(U[:1])], U[1:]
@@ -84,6 +86,12 @@ class OwnSearch:
             seconds = (time.monotonic() - begin) * left / min(threads, max(left, 1))
             LOG.info(f"people's own directions take about {seconds:.0f} s for {left} people")
         return joined(parts + ([self.find(rest)] if len(rest) else []))
+
+    def nobody(self, U: Tensor) -> LocalDirections:
+        """Of no people (0, n)."""
+        none, few = torch.zeros(0), torch.zeros(0, self.count)
+        directions = U.new_zeros(0, U.shape[1], self.count)
+        return LocalDirections(directions, few, few, few, none, none.bool(), none.long(), (), ())
 
     def find(self, U: Tensor) -> LocalDirections:
         """Of people U (N, n), each alone, so that it doesn't matter who else is there."""
