@@ -59,10 +59,15 @@ def generator64(small_generator):
 
 @pytest.fixture
 def few_pairs(monkeypatch):
-    """Explanations draw 8 people instead of 64 to learn when the identity network takes two pictures for one person."""
+    """Explanations draw 8 people instead of 64 to learn when the identity network takes two pictures for one person.
+
+    And by how much readings of faces differ.
+    """
+    from ice_lightning.explanation import clean
     from ice_lightning.metrics import verification
 
     monkeypatch.setattr(verification, "PEOPLE", 8)
+    monkeypatch.setattr(clean, "PEOPLE", 8)
 
 
 @pytest.fixture

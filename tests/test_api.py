@@ -165,7 +165,7 @@ RIGHT = {
     "discover": {"seed": [0], "layers": [None, 0], "faces": [None], "progress": [True]},
     "explain": {
         **{"name": [None, "x", ""], "seed": [0], "directions": [None], "controls": [None], "oracles": [None, {}]},
-        **{"faces": [None], "criterion": [None], "alike": [None]},
+        **{"faces": [None], "criterion": [None], "alike": [None], "local": [None, True], "held": [True]},
     },
     "traverse": {"direction": [0], "strength": [None, 1.5], "seed": [0]},
     "invert": {"rate": [1.5]},

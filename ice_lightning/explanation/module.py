@@ -19,8 +19,9 @@ from ice_lightning.checks import one_of, problem
 from ice_lightning.counterfactuals.base import CounterfactualMethod, Counterfactuals, Score
 from ice_lightning.counterfactuals.bases import Basis, EveryCoordinate, named_basis, random_bases, reach
 from ice_lightning.counterfactuals.gradient import Gradient
-from ice_lightning.criterions import Analysis, Criterion
+from ice_lightning.criterions import Criterion
 from ice_lightning.discovery.local import LocalDirections, LocalProblem
+from ice_lightning.explanation.clean import CleanCheck, Flips, where
 from ice_lightning.explanation.controls import COLUMNS, ControlSettings, reinitialised
 from ice_lightning.explanation.holding import HeldFlips, Look, hold_flips
 from ice_lightning.explanation.outcomes import (
@@ -122,6 +123,7 @@ class Explainer(pl.LightningModule):
         self.everything = EveryCoordinate(everywhere)
         self.random = random_bases(everywhere, self.basis.dim, controls.subspaces, controls.seed)
         self.random_done, self.done = dict(random_done or {}), dict(done or {})
+        self.check: CleanCheck | None = None
         self.randomised_classifier: nn.Module | None = None
         self.randomised_scale = (0.0, 1.0)
         measured: dict[str, Metric] = {
@@ -171,6 +173,7 @@ class Explainer(pl.LightningModule):
             for name, oracle in self.oracles.items():
                 scores(f"oracle '{name}'", oracle, images)
         check_explainable(self.classifier, images)
+        self.check = CleanCheck.of(self.draw, self.faces, self.criterion, self.population)
         if self.controls.weights:
             self.randomised_classifier = randomised = reinitialised(self.classifier, self.controls.seed)
             if randomised is not None:
@@ -224,11 +227,22 @@ class Explainer(pl.LightningModule):
             step = torch.where(held.replaced[:, None], held.end - u, step)
             moves = moves._replace(after=held.after, evaluations=moves.evaluations + held.evaluations)
             end = held.end
+        flips: dict[str, Flips] = {"named": (end, named.flipped)}
         weights = unrestricted = None
         if self.randomised_classifier is not None:
-            weights = outcomes_of(*search(self.method, self.randomised_score, self.draw, u, basis, image))
+            found, change = search(self.method, self.randomised_score, self.draw, u, basis, image)
+            weights, flips["weights"] = outcomes_of(found, change), (basis.displace(u, found.t), found.flipped)
         if self.controls.unrestricted:
-            unrestricted = outcomes_of(*self.unrestricted(u, image, moves, step))
+            found, change = self.unrestricted(u, image, moves, step)
+            unrestricted = outcomes_of(found, change)
+            flips["unrestricted"] = self.everything.displace(u, found.t), found.flipped
+        random = self.against_random(numbers, U, images, known) if self.random else None
+        clean = None
+        if self.check is not None:
+            in_random = (
+                [] if random is None else self.random_flips(u, random.map(lambda each: each[known.cpu()].to(u.device)))
+            )
+            clean = self.check.rows(image, flips, in_random).map(everyone)
         return Rows(
             number=torch.tensor(numbers),
             before=everyone(moves.before),
@@ -237,7 +251,8 @@ class Explainer(pl.LightningModule):
             moves=Moves(U, *map(everyone, (moves.t, moves.after, moves.evaluations, end))),
             weights=weights and weights.map(everyone),
             unrestricted=unrestricted and unrestricted.map(everyone),
-            random=self.against_random(numbers, U, images, known) if self.random else None,
+            random=random,
+            clean=clean,
             own=None
             if own is None
             else rows_of(own, self.keep_directions).map(lambda each: everyone(each.to(U.device))),
@@ -307,6 +322,12 @@ class Explainer(pl.LightningModule):
                 getattr(rows, name)[i] = getattr(self.random_done[numbers[i]], name)[0]
         return rows
 
+    def random_flips(self, u: Tensor, found: RandomOutcomes) -> list[Flips]:
+        """Where people u (N, n) flip in each random subspace (N, n), and who does (N,) bool."""
+        assert found.t is not None
+        moves = zip(self.random, found.t.unbind(1), found.flipped.unbind(1), strict=True)
+        return [(basis.displace(u, t), flipped) for basis, t, flipped in moves]
+
     def on_test_epoch_start(self) -> None:
         """Find out when the identity network takes two pictures for the same person, alike on every rank."""
         if self.faces.identity is None:
@@ -338,7 +359,7 @@ class Explainer(pl.LightningModule):
         m["flip_rate"].update(flipped)
         for name in ("image_l1", "image_l2", "image_linf"):
             m[name].update(x, other, flipped)
-        masks, other_masks = self.masks(x), self.masks(other)
+        masks, other_masks = (where(self.faces, self.criterion, each) for each in (x, other))
         if masks is not None and other_masks is not None:
             m["locality"].update(x, other, masks, other_masks, flipped)
         if self.faces.identity is not None:
@@ -359,13 +380,6 @@ class Explainer(pl.LightningModule):
             source, target = metrics.source_and_target(p(x), p(other), index)
             along = metrics.transition(p, x, other, source, target, convention=self.convention)
             m["cout"].update(along, torch.ones_like(along, dtype=torch.bool))
-
-    def masks(self, x: Tensor) -> Tensor | None:
-        """Where in images (N, 3, H, W) the activated terms look, (N, H, W) in 0..1; None where none says."""
-        analysis = Analysis(*self.faces.analyse(x))
-        terms = [each.term for each in self.criterion.activate.values()]
-        masks = [mask for term in terms if (mask := term.where(analysis)) is not None]
-        return torch.stack(masks).amax(0) if masks else None
 
     def on_test_epoch_end(self) -> None:
         """Bring together what every rank has found."""

@@ -115,6 +115,27 @@ class Holding(PerPerson):
     straight: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Clean(PerPerson):
+    """Which flips move nothing beyond what comes along, see `clean`.
+
+    Attributes:
+        named: (N,) bool, in the named subspace.
+        own: (N,) change of what is named at the flip, in deviations; NaN where there is none.
+        excess: (N, R) how far each of `readings.NAMES` moved beyond what comes along, in deviations; NaN likewise.
+        weights: (N,) bool, as in `Rows`; None where that control didn't run.
+        unrestricted: (N,) bool, likewise.
+        random: (N, M) bool, likewise.
+    """
+
+    named: Tensor
+    own: Tensor
+    excess: Tensor
+    weights: Tensor | None
+    unrestricted: Tensor | None
+    random: Tensor | None
+
+
 def outcomes_of(found: Counterfactuals, change: Tensor) -> Outcomes:
     """What is kept of a search.
 

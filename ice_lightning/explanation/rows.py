@@ -18,7 +18,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ice_lightning.checks import IceError, Mismatch, NotFound, Unreadable, problem
-from ice_lightning.explanation.outcomes import Holding, Moves, Outcomes, Own, PerPerson, RandomOutcomes, by_person
+from ice_lightning.explanation.outcomes import (
+    Clean,
+    Holding,
+    Moves,
+    Outcomes,
+    Own,
+    PerPerson,
+    RandomOutcomes,
+    by_person,
+)
 from ice_lightning.files import atomic_write
 from ice_lightning.renamed import renamed
 
@@ -47,6 +56,7 @@ class Rows(PerPerson):
         random: in random subspaces.
         own: whose directions are their own; None where everyone moves along the average's.
         holding: which flips are held; None where none was to be.
+        clean: which flips are clean; None where the criterion doesn't say where it looks, or a file doesn't.
     """
 
     number: Tensor
@@ -59,6 +69,7 @@ class Rows(PerPerson):
     random: RandomOutcomes | None = None
     own: Own | None = None
     holding: Holding | None = None
+    clean: Clean | None = None
 
     def flips_by_effort(self) -> Tensor:
         """Places of those who flip in the named subspace, the least effort first."""
@@ -91,7 +102,7 @@ class Rows(PerPerson):
             return Outcomes(columns[f"{prefix}flipped"], effort, change)
 
         moves, random, named = part(Moves, ""), part(RandomOutcomes, "random_"), outcomes("")
-        own, holding = part(Own, "own_"), part(Holding, "held_")
+        own, holding, clean = part(Own, "own_"), part(Holding, "held_"), part(Clean, "clean_")
         if named is None:
             raise KeyError("flipped")
         return cls(
@@ -101,12 +112,13 @@ class Rows(PerPerson):
             RandomOutcomes(**random) if random["flipped"] is not None else None,  # type: ignore[arg-type]
             Own(**own) if own["found"] is not None else None,  # type: ignore[arg-type]
             Holding(**holding) if holding["found"] is not None else None,  # type: ignore[arg-type]
+            Clean(**clean) if clean["named"] is not None else None,  # type: ignore[arg-type]
         )  # fmt: skip
 
 
 PREFIXES = {
     "named": "", "moves": "", "weights": "weights_", "unrestricted": "unrestricted_", "random": "random_",
-    "own": "own_", "holding": "held_",
+    "own": "own_", "holding": "held_", "clean": "clean_",
 }  # fmt: skip
 """Of the names in the file, for each part of the rows."""
 ON_DISK = {"applied": "tried"}
