@@ -253,9 +253,7 @@ class Explainer(pl.LightningModule):
             unrestricted=unrestricted and unrestricted.map(everyone),
             random=random,
             clean=clean,
-            own=None
-            if own is None
-            else rows_of(own, self.keep_directions).map(lambda each: everyone(each.to(U.device))),
+            own=own and rows_of(own, self.keep_directions).map(lambda each: everyone(each.to(U.device))),
             holding=holding and holding.map(everyone),
         ).map(Tensor.cpu)
 
@@ -383,6 +381,8 @@ class Explainer(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Bring together what every rank has found."""
+        if self.own is not None:
+            self.own.warn()
         measured: dict[str, Any] = dict(self.metrics.items())
         of_this_rank = self.done, Counter({name: int(metric.count) for name, metric in measured.items()})
         ranks: list[Any] = [of_this_rank]

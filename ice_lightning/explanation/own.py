@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -59,12 +60,14 @@ class OwnSearch:
 
     Attributes:
         count: directions of everyone.
+        missing: how many have none of their own, by what is missing.
     """
 
     def __init__(self, local: LocalProblem, count: int) -> None:
         self.local, self.count = local, local.most(count)
         self.batch = Batch()
         self.timed = False
+        self.missing: Counter[str] = Counter()
 
     def prepare(self, people: Tensor) -> None:
         """See how many products are taken at once, on people (P, n) who are the same for every process."""
@@ -85,7 +88,15 @@ class OwnSearch:
             threads = torch.get_num_threads() if U.device.type == "cpu" else 1
             seconds = (time.monotonic() - begin) * left / min(threads, max(left, 1))
             LOG.info(f"people's own directions take about {seconds:.0f} s for {left} people")
-        return joined(parts + ([self.find(rest)] if len(rest) else []))
+        found = joined(parts + ([self.find(rest)] if len(rest) else []))
+        self.missing.update(why for why in found.why if why)
+        return found
+
+    def warn(self) -> None:
+        """Say why some have no directions of their own."""
+        if self.missing:
+            reasons = ", ".join(f"{many} for want of {why}" for why, many in self.missing.items())
+            LOG.warning(f"some people move along the average's directions, having none of their own: {reasons}")
 
     def nobody(self, U: Tensor) -> LocalDirections:
         """Of no people (0, n)."""

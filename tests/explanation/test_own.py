@@ -205,7 +205,7 @@ def test_one_broken_person_is_named_and_nobody_else_differs(compose, settings, s
     assert rows.moves.t[1].isnan().all()
 
 
-def test_who_lacks_what_is_looked_at_moves_along_the_average(small_generator, found, faces, monkeypatch):
+def test_who_lacks_what_is_looked_at_moves_along_the_average(small_generator, found, faces, monkeypatch, caplog):
     """A term that finds nothing in people with odd seeds."""
     criterion = build_criterion(DictConfig(HAIR), faces, 64)
     term, u = criterion.activate["color"].term, small_generator.people(2, 1_000_000, "w")
@@ -218,6 +218,7 @@ def test_who_lacks_what_is_looked_at_moves_along_the_average(small_generator, fo
     monkeypatch.setattr(term, "empty", sometimes)
     given = {"controls": NOTHING, "faces": faces, "criterion": criterion, "held": True}
     E = explain(small_generator, "smiling_biased", found, 2, **given)
+    assert f"having none of their own: 1 for want of {term.label}" in caplog.text
     average = explain(small_generator, "smiling_biased", found, 2, **(given | {"local": False, "held": False}))
     one, other = E.explained.rows, average.explained.rows
     assert one.own.found.tolist() == [True, False]
