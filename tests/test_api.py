@@ -42,8 +42,9 @@ def subspace(generator):
 
 
 @pytest.fixture(scope="module")
-def explained(generator, subspace):
-    return explain(generator, "smiling_biased", subspace, 2, controls=CONTROLS)
+def explained(generator, subspace, few_read):
+    with few_read():
+        return explain(generator, "smiling_biased", subspace, 2, controls=CONTROLS)
 
 
 def test_a_discovery_is_that_of_the_command_line(generator, subspace, compose):

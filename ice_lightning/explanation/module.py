@@ -253,7 +253,7 @@ class Explainer(pl.LightningModule):
             unrestricted=unrestricted and unrestricted.map(everyone),
             random=random,
             clean=clean,
-            own=own and rows_of(own, self.keep_directions).map(lambda each: everyone(each.to(U.device))),
+            own=None if own is None else rows_of(own, self.keep_directions).map(everyone),
             holding=holding and holding.map(everyone),
         ).map(Tensor.cpu)
 

@@ -134,14 +134,15 @@ def bases_of(own: LocalDirections, average: Columns, metric: Geometry) -> Indivi
 
 
 def rows_of(own: LocalDirections, keep: bool) -> Own:
-    """What is kept of people's own directions.
+    """What is kept of people's own directions, where these are.
 
     Args:
         own: of N people.
         keep: the directions as well.
     """
     directions = own.directions.half() if keep else None
-    return Own(own.own, own.residual, own.agreement, directions)
+    rows = Own(own.own, own.residual, own.agreement, directions)
+    return rows.map(lambda column: column.to(own.directions.device))
 
 
 @dataclass(frozen=True)

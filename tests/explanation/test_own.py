@@ -69,9 +69,10 @@ def settings(compose, small, found, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def explained(small_generator, faces, found):
+def explained(small_generator, faces, found, few_read):
     """Held from Python."""
-    return explain(small_generator, "smiling_biased", found, 5, controls=NOTHING, faces=faces, held=True)
+    with few_read():
+        return explain(small_generator, "smiling_biased", found, 5, controls=NOTHING, faces=faces, held=True)
 
 
 @pytest.fixture(scope="module")
