@@ -32,6 +32,8 @@ KINDS: Mapping[str, Kind] = {
     "precision": TABLE["precision"],
     "layers": optional(LAYERS),
     "progress": SWITCH,
+    "local": optional(SWITCH),
+    "held": SWITCH,
     "name": optional(TEXT),
     "directions": optional(whole(1)),
     "local": optional(SWITCH),
