@@ -36,8 +36,6 @@ KINDS: Mapping[str, Kind] = {
     "held": SWITCH,
     "name": optional(TEXT),
     "directions": optional(whole(1)),
-    "local": optional(SWITCH),
-    "held": SWITCH,
     "direction": whole(0),
     "strength": optional(above_zero("2")),
     "steps": whole(1),
