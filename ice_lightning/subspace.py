@@ -174,7 +174,7 @@ class Subspace:
         """Write the file, whole or not at all."""
         path = Path(path)
         tensors = {"directions": self.directions.contiguous(), "eigenvalues": self.eigenvalues.contiguous()}
-        header = {"space": self.space, "provenance": json.dumps(self.provenance, sort_keys=True)}
+        header = {"space": self.space, "provenance": json.dumps(self.provenance)}
         if self.charges is not None:
             tensors["charged"] = self.charges.charged.half().contiguous()  # a preconditioner, for which ten bits do
             header["charges"] = json.dumps([self.charges.charges, self.charges.deviations])

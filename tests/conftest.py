@@ -2,6 +2,7 @@
 
 import copy
 import os
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -57,12 +58,31 @@ def generator64(small_generator):
     return copy.deepcopy(small_generator).double()
 
 
+@pytest.fixture(scope="session")
+def few_read():
+    """-> a context in which explanations learn from 8 people instead of 64 by how much readings of faces differ."""
+    from ice_lightning.explanation import clean
+
+    @contextmanager
+    def context():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(clean, "PEOPLE", 8)
+            yield
+
+    return context
+
+
 @pytest.fixture
-def few_pairs(monkeypatch):
-    """Explanations draw 8 people instead of 64 to learn when the identity network takes two pictures for one person."""
+def few_pairs(monkeypatch, few_read):
+    """Explanations draw 8 people instead of 64 to learn when the identity network takes two pictures for one person.
+
+    And by how much readings of faces differ.
+    """
     from ice_lightning.metrics import verification
 
     monkeypatch.setattr(verification, "PEOPLE", 8)
+    with few_read():
+        yield
 
 
 @pytest.fixture

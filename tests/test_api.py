@@ -42,8 +42,9 @@ def subspace(generator):
 
 
 @pytest.fixture(scope="module")
-def explained(generator, subspace):
-    return explain(generator, "smiling_biased", subspace, 2, controls=CONTROLS)
+def explained(generator, subspace, few_read):
+    with few_read():
+        return explain(generator, "smiling_biased", subspace, 2, controls=CONTROLS)
 
 
 def test_a_discovery_is_that_of_the_command_line(generator, subspace, compose):
@@ -194,7 +195,7 @@ RIGHT = {
     "discover": {"seed": [0], "layers": [None, 0], "faces": [None], "progress": [True]},
     "explain": {
         **{"name": [None, "x", ""], "seed": [0], "directions": [None], "controls": [None], "oracles": [None, {}]},
-        **{"faces": [None], "criterion": [None], "alike": [None]},
+        **{"faces": [None], "criterion": [None], "alike": [None], "local": [None, True], "held": [True]},
     },
     "traverse": {
         **{"direction": [0], "strength": [None, 1.5], "seed": [0], "local": [None, True], "held": [True]},

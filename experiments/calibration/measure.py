@@ -22,9 +22,9 @@ from ice_lightning import load_generator
 from ice_lightning.classifiers import embedded_classifier, load_classifier
 from ice_lightning.counterfactuals.bases import random_bases
 from ice_lightning.counterfactuals.gradient import Gradient
-from ice_lightning.explanation.module import search
 from ice_lightning.explanation.outcomes import only_flips
 from ice_lightning.explanation.rows import load_explained
+from ice_lightning.explanation.search import search
 from ice_lightning.explanation.significance import compare, holm
 from ice_lightning.files import atomic_write, cached, write_json
 from ice_lightning.launch import keep_freed_memory

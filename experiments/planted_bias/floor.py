@@ -17,7 +17,7 @@ from ice_lightning.checkpoints import ASSETS
 from ice_lightning.classifiers import embedded_classifier
 from ice_lightning.counterfactuals.bases import named_basis, random_bases
 from ice_lightning.counterfactuals.gradient import Gradient
-from ice_lightning.explanation.module import search
+from ice_lightning.explanation.search import search
 from ice_lightning.files import write_json
 from ice_lightning.launch import keep_freed_memory
 from ice_lightning.population import geometry, layer_covariances, moving_layers

@@ -24,8 +24,8 @@ from ice_lightning.checkpoints import ASSETS
 from ice_lightning.classifiers import embedded_classifier
 from ice_lightning.counterfactuals.bases import named_basis
 from ice_lightning.counterfactuals.gradient import Gradient
-from ice_lightning.explanation.module import search
 from ice_lightning.explanation.rows import FILE, Explained, load_explained, read_rows, write
+from ice_lightning.explanation.search import search
 from ice_lightning.explanation.verdict import judge, summary
 from ice_lightning.files import write_bytes
 from ice_lightning.launch import keep_freed_memory

@@ -13,16 +13,13 @@ from hydra.utils import instantiate
 from sitters import OUTLINED, shape_of
 from subspaces import DEVICE, HERE, WORK, composed
 
-from ice_lightning.counterfactuals.bases import named_basis
 from ice_lightning.explanation.rows import load_explained
 from ice_lightning.files import write_json
 from ice_lightning.labels import REGIONS
 from ice_lightning.modules.landmark_regions import UNSEEN
-from ice_lightning.population import geometry, layer_covariances, moving_layers
-from ice_lightning.subspace import load_subspace
 from ice_lightning.tasks.build import generator_from
 
-PEOPLE, SEED, DIRECTIONS = 48, 1_000_000, 8
+PEOPLE, SEED = 48, 1_000_000
 READINGS = ("mouth opening", "smile", "lip fullness", "mouth width", "eye opening", "face width")
 
 
@@ -32,13 +29,10 @@ def changed(generator: str, classifier: str, preset: str) -> dict[str, dict[str,
     cfg = composed(generator, preset)
     G, faces = generator_from(cfg).to(DEVICE), instantiate(cfg.faces).to(DEVICE)
     population = G.people(256, SEED, cfg.space)
-    directions = load_subspace(WORK / generator / preset).directions[:, :DIRECTIONS]
     rows = load_explained(WORK / f"explained_{generator}" / classifier / preset).rows
     some = rows.select(rows.named.flipped.nonzero()[:PEOPLE, 0])
-    u, t = some.moves.u.to(population), some.moves.t.to(population)
-    moving = moving_layers(directions, G.widths(cfg.space))
-    basis = named_basis(directions, geometry(layer_covariances(G, cfg.space), moving)).to(u)
-    x, other = (G(v, cfg.space).clamp(0, 1) for v in (u, basis.displace(u, t)))
+    ends = some.moves.u.to(population), some.moves.end.to(population)
+    x, other = (G(v, cfg.space).clamp(0, 1) for v in ends)
     parse, distance = faces.parser(x).argmax(1), (other - x).abs().mean(1)
     masks = {name: parse == REGIONS.index(name) for name in OUTLINED} | {"hair, ears, neck": parse == UNSEEN}
     before, after = (shape_of(faces.landmarks(image)) for image in (x, other))

@@ -33,6 +33,7 @@ from ice_lightning.discovery.discover import subspace_of
 from ice_lightning.explanation import verdict
 from ice_lightning.explanation.controls import ControlSettings
 from ice_lightning.explanation.explain import explain as search_counterfactuals
+from ice_lightning.explanation.own import problem_or_average
 from ice_lightning.explanation.rows import Explained
 from ice_lightning.faces.embedded import perceptual
 from ice_lightning.latents import LatentDataModule
@@ -40,7 +41,7 @@ from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.solvers import BlockKrylov, FullJacobian
 from ice_lightning.subspace import Subspace
-from ice_lightning.tasks.build import build, build_criterion, composed, criterion_of, layers_of
+from ice_lightning.tasks.build import build, build_criterion, composed, criterion_of, layers_of, local_problem_of
 from ice_lightning.tasks.settings import resolved
 
 EXPLAINED = 1_000_000
@@ -133,6 +134,8 @@ def explain(
     faces: Faces | None = None,
     criterion: str | Criterion | None = None,
     alike: Explanation | None = None,
+    local: bool | None = None,
+    held: bool = False,
 ) -> Explanation:
     """Find the smallest moves within a subspace that change a classifier's mind, for every person of a population.
 
@@ -152,6 +155,8 @@ def explain(
         criterion: of the subspace, where it isn't a preset.
         alike: an explanation of the same classifier and people, whose outcomes in random subspaces of the same
             dimension are taken instead of being searched again; refused where it scores otherwise by now.
+        local: whether everyone moves along directions of their own; None where the subspace has what finds them.
+        held: whether what the criterion suppresses is held still at the flips, which takes own directions.
 
     Returns:
         What was found of everyone, in `explained.rows`, and its summary.
@@ -165,6 +170,7 @@ def explain(
         before, after = E.counterfactuals(8)
     """
     people, seed, directions, _ = check(people=people, seed=seed, directions=directions, name=name)
+    check(local=local, held=held)
     if controls is None:
         controls = ControlSettings()
     instance("controls as ControlSettings", controls, ControlSettings, "import it from ice_lightning.explanation")
@@ -181,7 +187,11 @@ def explain(
         elif criterion is None:
             criterion = criterion_of(subspace, faces, generator.resolution)
     subspace = subspace if directions is None else subspace.strongest(directions)
+    whole, found_for = subspace, criterion
+    with undisturbed(generator, faces):
+        own = problem_or_average(lambda: local_problem_of(whole, generator, faces, found_for), local, held)
     space, dimension = subspace.space, subspace.directions.shape[1]
+    dimension = dimension if own is None else own.most(dimension)
     settings = Settings(classifier, generator.fingerprint, space, dimension, people, seed, search, controls)
     if alike is not None and alike.settings != settings:
         what = "an explanation of the same classifier, people, dimension and settings"
@@ -190,16 +200,14 @@ def explain(
         module = search_counterfactuals(
             generator, network, faces, subspace, criterion, search, LatentDataModule(generator, space, people, seed),
             _trainer(generator, [], inference_mode=False), seed=seed, oracles=others, controls=controls,
-            random_done=None if alike is None else alike.module.random_done,
+            random_done=None if alike is None else alike.module.random_done, local=own, held=held,
         )  # fmt: skip
     if alike is not None and not torch.equal(module.rows.before, alike.explained.rows.before):
         got = "other scores of the same people"
         raise problem("the classifier and generator of that explanation", got, "drop alike", Mismatch)
     label = name or (classifier if isinstance(classifier, str) else getattr(classifier, "__name__", None))
-    found_for = subspace.provenance.get("criterion", "subspace")
-    explained = Explained(
-        Path(), label or type(classifier).__name__, found_for, dimension, module.rows, tuple(others)
-    )  # fmt: skip
+    preset = subspace.provenance.get("criterion", "subspace")
+    explained = Explained(Path(), label or type(classifier).__name__, preset, dimension, module.rows, tuple(others))
     return Explanation(explained, module.measured, module, settings)
 
 

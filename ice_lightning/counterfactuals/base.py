@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ice_lightning.checks import is_number, problem
-from ice_lightning.counterfactuals.bases import Basis, Columns
+from ice_lightning.counterfactuals.bases import Basis, NamedBasis
 
 Score = Callable[[Tensor], Tensor]
 """Latents (M, n) -> (M,), whose sign is the decision; differentiable, each row on its own."""
@@ -44,7 +44,7 @@ class CounterfactualMethod(Protocol):
     def bound(self) -> float | None:
         """How far people may be moved, in population deviations; None where the method's own rule says."""
 
-    def __call__(self, score: Score, u: Tensor, basis: Columns) -> Counterfactuals:
+    def __call__(self, score: Score, u: Tensor, basis: NamedBasis) -> Counterfactuals:
         """Search for people u (N, n) within a basis of k directions."""
 
 
@@ -87,7 +87,7 @@ class SearchState:
         """Scores (M,) of some people at t (M, k) as they are, and with `gradient` their gradients (M, k)."""
         t = t.detach().requires_grad_(gradient)
         with torch.set_grad_enabled(gradient):
-            raw = self.score(self.basis.displace(self.u[rows], t))
+            raw = self.score(self.basis.of(rows).displace(self.u[rows], t))
             g = torch.autograd.grad(raw.sum(), t)[0] if gradient else torch.zeros_like(t)
         self.evaluations[rows] += 1
         return raw.detach(), g.nan_to_num(0, 0, 0)  # without a slope nobody moves on from a broken score
@@ -158,6 +158,25 @@ class SearchState:
     def counterfactuals(self) -> Counterfactuals:
         """What the search found."""
         return Counterfactuals(self.best, self.before, self.after, self.flipped, self.evaluations)
+
+
+def decision_changed(before: Tensor, after: Tensor, margin: float) -> Tensor:
+    """Whether scores are on the other side, by a margin; 0 itself is on neither.
+
+    Args:
+        before: (N,), of the original.
+        after: (N,).
+        margin: 0 or more.
+
+    Returns:
+        (N,) bool.
+
+    Example:
+        >>> decision_changed(torch.tensor([1.0, 1.0, -1.0]), torch.tensor([-0.5, torch.nan, 0.1]), margin=0.2).tolist()
+        [True, False, False]
+    """
+    signed = torch.where(before >= 0, after, -after)
+    return signed.isfinite() & (signed <= -margin) & (signed < 0)
 
 
 def check(bound: float | None, margin: float) -> None:

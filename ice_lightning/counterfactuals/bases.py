@@ -7,8 +7,9 @@ direction: the ball has no corners that depend on how the basis was chosen.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,14 +19,33 @@ from ice_lightning.population import Geometry, radius
 
 
 class Basis(Protocol):
-    """A subspace of the latent space, orthonormal in the population metric."""
+    """A subspace of the latent space for each of N people, orthonormal in the population metric."""
 
     @property
     def dim(self) -> int:
         """How many coordinates a move has."""
 
+    def of(self, people: Tensor) -> Basis:
+        """That of some people, by their places (M,)."""
+
     def displace(self, u: Tensor, t: Tensor) -> Tensor:
         """People u (N, n) moved by t (N, k), (N, n)."""
+
+
+class NamedBasis(Basis, Protocol):
+    """One whose directions have names, in an order."""
+
+    def of(self, people: Tensor) -> NamedBasis:
+        """That of some people, by their places (M,)."""
+
+    def along(self, c: Tensor) -> Tensor:
+        """The move (N, k) that goes c (N, k) along each direction, which are of unit length in latent units."""
+
+    def slopes(self, g: Tensor) -> Tensor:
+        """Slopes (N, k) along each direction, from gradients g (N, k) in the coordinates of a move."""
+
+    def axes(self, u: Tensor) -> Tensor:
+        """The moves (k, N, k) of length 1 along each direction, of people u (N, n)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +66,95 @@ class Columns:
         """How many coordinates a move has."""
         return self.columns.shape[1]
 
+    def of(self, people: Tensor) -> Columns:
+        """The same, whoever they are."""
+        return self
+
     def displace(self, u: Tensor, t: Tensor) -> Tensor:
         """People u (N, n) moved by t (N, k), (N, n)."""
         return u + t @ self.columns.T
 
+    def along(self, c: Tensor) -> Tensor:
+        """See NamedBasis."""
+        return c @ self.directions.to(c).T
+
+    def slopes(self, g: Tensor) -> Tensor:
+        """See NamedBasis."""
+        return g @ self.directions.to(g)
+
+    def axes(self, u: Tensor) -> Tensor:
+        """See NamedBasis."""
+        axes = self.directions.to(u)
+        return (axes / axes.norm(dim=0)).T[:, None].expand(-1, len(u), -1)
+
     def to(self, like: Tensor) -> Columns:
         """With the dtype and device of a tensor."""
         return Columns(self.columns.to(like), self.directions.to(like))
+
+
+@dataclass(frozen=True, eq=False)
+class Individual:
+    """A few directions of everyone's own.
+
+    Attributes:
+        people: the basis of each of N people, all of k coordinates, see `padded`.
+    """
+
+    people: tuple[Columns, ...]
+
+    @property
+    def dim(self) -> int:
+        """How many coordinates a move has."""
+        return self.people[0].dim
+
+    def of(self, people: Tensor) -> Individual:
+        """That of some people, by their places (M,), at least one."""
+        return Individual(tuple(self.people[i] for i in people.tolist()))
+
+    def displace(self, u: Tensor, t: Tensor) -> Tensor:
+        """People u (N, n) moved by t (N, k), (N, n)."""
+        return torch.cat([one.displace(*rows) for one, *rows in self._each(u, t)])
+
+    def along(self, c: Tensor) -> Tensor:
+        """See NamedBasis."""
+        return torch.cat([one.along(row) for one, row in self._each(c)])
+
+    def slopes(self, g: Tensor) -> Tensor:
+        """See NamedBasis."""
+        return torch.cat([one.slopes(row) for one, row in self._each(g)])
+
+    def axes(self, u: Tensor) -> Tensor:
+        """See NamedBasis."""
+        return torch.cat([one.axes(row) for one, row in self._each(u)], 1)
+
+    def to(self, like: Tensor) -> Individual:
+        """With the dtype and device of a tensor."""
+        return Individual(tuple(one.to(like) for one in self.people))
+
+    def _each(self, *columns: Tensor) -> Iterator[Any]:
+        """Everyone's basis and rows (1, ...) of each column (N, ...)."""
+        return zip(self.people, *(column.split(1) for column in columns), strict=True)
+
+
+def padded(basis: Columns, dim: int) -> Columns:
+    """A basis with coordinates that move nothing, for someone who has fewer directions than others.
+
+    Args:
+        basis: of k directions.
+        dim: how many coordinates a move has, at least k.
+
+    Returns:
+        Of as many directions, the last ones 0.
+
+    Example:
+        >>> one = padded(Columns(torch.eye(3)[:, :1], 2 * torch.eye(1)), 2)
+        >>> one.displace(torch.zeros(1, 3), torch.ones(1, 2)).tolist(), one.directions.tolist()
+        ([[1.0, 0.0, 0.0]], [[2.0, 0.0], [0.0, 1.0]])
+    """
+    if not (short := dim - basis.dim):
+        return basis
+    columns = torch.nn.functional.pad(basis.columns.T, (0, 0, 0, short)).T
+    return Columns(columns, torch.block_diag(basis.directions, torch.eye(short).to(columns)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +171,10 @@ class EveryCoordinate:
     def dim(self) -> int:
         """How many coordinates a move has."""
         return self.geometry.dim
+
+    def of(self, people: Tensor) -> EveryCoordinate:
+        """The same, whoever they are."""
+        return self
 
     def displace(self, u: Tensor, t: Tensor) -> Tensor:
         """People u (N, n) moved by t (N, n), (N, n)."""

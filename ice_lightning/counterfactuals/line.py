@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ice_lightning.checks import at_least
 from ice_lightning.counterfactuals.base import Counterfactuals, Score, SearchState, check
-from ice_lightning.counterfactuals.bases import Columns
+from ice_lightning.counterfactuals.bases import NamedBasis
 from ice_lightning.population import radius
 
 
@@ -23,6 +23,7 @@ class Line:
         halvings: of each bracket.
 
     Example:
+        >>> from ice_lightning.counterfactuals.bases import Columns
         >>> plane = Columns(torch.eye(2), torch.eye(2))
         >>> found = Line(bound=5.0, halvings=12)(lambda u: 10 - u @ torch.tensor([3.0, 4.0]), torch.zeros(1, 2), plane)
         >>> found.flipped, found.t.round(decimals=1)  # along y, since 10 / 4 is less than 10 / 3
@@ -38,19 +39,18 @@ class Line:
         check(self.bound, self.margin)
         at_least("counterfactual.halvings", self.halvings, 1)
 
-    def __call__(self, score: Score, u: Tensor, basis: Columns) -> Counterfactuals:
+    def __call__(self, score: Score, u: Tensor, basis: NamedBasis) -> Counterfactuals:
         """Search for people u (N, n) within a basis; a direction is searched on the side to which the score falls."""
         state = SearchState(score, u, basis, self.margin)
         everyone = torch.arange(len(u), device=u.device)
-        axes = basis.directions.to(u)
-        for axis in (axes / axes.norm(dim=0)).T:
-            rows, side = everyone, -torch.sign(state.first @ axis)
+        for axis in basis.axes(u):
+            rows, side = everyone, -torch.sign((state.first * axis).sum(1))
             low, high = torch.zeros_like(side), torch.full_like(side, radius(1) if self.bound is None else self.bound)
             # Shorter than the best so far, or not at all.
             high = torch.where(state.flipped, state.best.norm(dim=1), high)
             for step in range(self.halvings):
                 at = high if step == 0 else (low + high) / 2
-                flips = state.flips(state.at((at * side)[:, None] * axis, rows)[0])
+                flips = state.flips(state.at((at * side)[:, None] * axis[rows], rows)[0])
                 if step == 0:
                     rows, side, low, high = rows[flips], side[flips], low[flips], high[flips]
                 else:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ice_lightning.checks import at_least, is_number, problem
 from ice_lightning.counterfactuals.base import Counterfactuals, Score, SearchState, check
-from ice_lightning.counterfactuals.bases import Columns
+from ice_lightning.counterfactuals.bases import NamedBasis
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Paper:
         weight_decay: towards the original.
 
     Example:
+        >>> from ice_lightning.counterfactuals.bases import Columns
         >>> plane = Columns(torch.eye(2), torch.eye(2))
         >>> found = Paper(steps=2, lr=0.5)(lambda u: 10 - u @ torch.tensor([3.0, 4.0]), torch.zeros(1, 2), plane)
         >>> found.t, found.after  # one move: half the gradient, wherever the boundary is
@@ -52,16 +53,16 @@ class Paper:
         if not (is_number(self.weight_decay) and self.weight_decay >= 0):
             raise problem("counterfactual.weight_decay of at least 0", self.weight_decay, "0.001 is usual")
 
-    def __call__(self, score: Score, u: Tensor, basis: Columns) -> Counterfactuals:
+    def __call__(self, score: Score, u: Tensor, basis: NamedBasis) -> Counterfactuals:
         """Search for people u (N, n) within a basis; the last image counts, whatever came before."""
-        state, directions = SearchState(score, u, basis, self.margin), basis.directions.to(u)
+        state = SearchState(score, u, basis, self.margin)
         rows = torch.arange(len(u), device=u.device)
         c, velocity = torch.zeros_like(state.best), torch.zeros_like(state.best)
         for step in range(self.steps - 1):
-            g = state.at(c @ directions.T, rows, gradient=True)[1] if step else state.first
-            velocity = self.momentum * velocity + g @ directions + self.weight_decay * c
+            g = state.at(basis.along(c), rows, gradient=True)[1] if step else state.first
+            velocity = self.momentum * velocity + basis.slopes(g) + self.weight_decay * c
             c = c - self.lr * velocity
-        t = c @ directions.T
+        t = basis.along(c)
         with torch.no_grad():
             after = score(basis.displace(u, t))
         return Counterfactuals(t, state.before, after, state.flips(after * state.sign), state.evaluations + 1)

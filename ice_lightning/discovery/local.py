@@ -70,6 +70,15 @@ class LocalProblem:
         problem = problem_of(criterion, len(coordinates.index), 1)
         return cls(generator, faces, criterion, coordinates, problem, average_of(subspace, criterion, coordinates))
 
+    def most(self, count: int) -> int:
+        """How many of `count` directions people can have of their own: no more than the activated terms have features.
+
+        Nor more than the average has.
+        """
+        sizes = self.problem.sizes[: len(self.problem.weights)]
+        features = [count if size is None else size for size in sizes]
+        return min(count, self.average.X.shape[1], sum(features))
+
     def look_at(self, u: Tensor) -> PersonFeatures | LeftOut:
         """The features of a person (1, n), or what is missing there."""
         analysis = analyse(self.generator, self.coordinates.space, self.faces, self.criterion, u)
@@ -88,7 +97,8 @@ def charges_of(average: Average, criterion: Criterion) -> Charges:
     """
     numbers = dict(enumerate(criterion.suppress, len(criterion.activate)))
     deviations = {name: average.deviations[i] for i, name in numbers.items()} | {"": average.deviations[WANTED]}
-    return Charges(average.M, {name: average.charges.get(i, 0.0) for i, name in numbers.items()}, deviations)
+    charged = average.M.half().float()  # as a file keeps it, so that it leads to the same
+    return Charges(charged, {name: average.charges.get(i, 0.0) for i, name in numbers.items()}, deviations)
 
 
 def check_charges(subspace: Subspace) -> Charges:
@@ -196,26 +206,30 @@ def find_local(local: LocalProblem, U: Tensor, count: int) -> LocalDirections:
     Returns:
         Of everyone, in their order.
     """
-    sizes = local.problem.sizes[: len(local.problem.weights)]
-    count = min(count, local.average.X.shape[1])
-    if None not in sizes:
-        count = min(count, sum(size for size in sizes if size is not None))
     people = list(U.split(1))
     threads, batch = parallelism(local, people[0])
+    return joined(map_threads(lambda u: find_one(local, u, local.most(count), batch), people, threads))
 
-    def find(u: Tensor) -> LocalDirections:
-        features = local.look_at(u)
-        if isinstance(features, LeftOut):
-            return averaged(local, u, count, features.reason)
-        average = replace(local.average, X=local.average.X[:, :count])
-        found = search(local.problem, average, answering(features, local.problem, batch), count)
-        if not found.V.shape[1]:
-            return averaged(local, u, count, "a direction of their own", found)
-        if not found.residual <= UNSETTLED:
-            return averaged(local, u, count, f"a small residual ({found.residual:.2g})", found)
-        return own(local, u, count, found)
 
-    return joined(map_threads(find, people, threads))
+def find_one(local: LocalProblem, u: Tensor, count: int, batch: Batch | None = None) -> LocalDirections:
+    """Search the own directions of one person.
+
+    Args:
+        local: the criterion.
+        u: (1, n), the person.
+        count: directions that are wanted, at most `local.most` of them.
+        batch: how many products are taken at once.
+    """
+    features = local.look_at(u)
+    if isinstance(features, LeftOut):
+        return averaged(local, u, count, features.reason)
+    average = replace(local.average, X=local.average.X[:, :count])
+    found = search(local.problem, average, answering(features, local.problem, batch), count)
+    if not found.V.shape[1]:
+        return averaged(local, u, count, "a direction of their own", found)
+    if not found.residual <= UNSETTLED:
+        return averaged(local, u, count, f"a small residual ({found.residual:.2g})", found)
+    return own(local, u, count, found)
 
 
 def parallelism(local: LocalProblem, u: Tensor) -> tuple[int, Batch]:

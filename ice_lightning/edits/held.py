@@ -191,8 +191,8 @@ class Held:
 
 
 def hold(
-    local: LocalProblem, features: PersonFeatures, found: Local, direction: int, strengths: Iterable[float],
-    batch: Batch | None = None,
+    local: LocalProblem, features: PersonFeatures, found: Local, direction: int | Tensor, strengths: Iterable[float],
+    batch: Batch | None = None, path: Path | None = None,
 ) -> Path:  # fmt: skip
     """Move a person along a direction of their own and hold what is suppressed.
 
@@ -200,20 +200,21 @@ def hold(
         local: the criterion.
         features: of the person.
         found: the person's directions, with what preconditions.
-        direction: which, from 0.
+        direction: which, from 0; or (n,) of length 1, a combination of them.
         strengths: of one sign, ascending in size, in lengths of the direction; each is continued from the one before.
         batch: how many products are taken at once.
+        path: along the same direction, to go on from; its strengths are smaller.
 
     Returns:
-        Where each move ends.
+        Where each move ends, those of the path first.
     """
-    v = found.V[:, direction].to(features.u)
+    v = (found.V[:, direction] if isinstance(direction, int) else direction).to(features.u)
     weights = local.problem.weights
     charges = tuple(local.average.charges.get(i, 0.0) for i in local.problem.suppressed)
     held = Held.of(features, features.jacobian(batch), weights, charges, v)
     wanted, charged = found.wanted.to(v), found.charged.to(v)
-    moves: list[HeldMove] = []
-    x, before = torch.zeros_like(v), 0.0
+    moves = [] if path is None else list(path.moves)
+    x, before = (moves[-1].x, moves[-1].asked) if moves else (torch.zeros_like(v), 0.0)
     for t in strengths:
         start = x + (t - before) * v if not moves else x * (t / before)
         moves.append(move_to(held, start, t, wanted, charged, batch))

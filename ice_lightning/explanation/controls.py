@@ -22,6 +22,8 @@ from ice_lightning.explanation.rows import Rows
 from ice_lightning.files import atomic_write
 
 FILE = "controls.safetensors"
+VERSION = 2
+"""Of what is kept; files of another lie elsewhere."""
 COLUMNS = ("flipped", "change", "t")
 """What is kept of each person, under these names after `random_`."""
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from ice_lightning.counterfactuals.base import CounterfactualMethod
 from ice_lightning.criterions import Criterion
+from ice_lightning.discovery.local import LocalProblem
 from ice_lightning.explanation.controls import ControlSettings
 from ice_lightning.explanation.module import Explainer
 from ice_lightning.explanation.outcomes import RandomOutcomes
@@ -37,6 +38,9 @@ def explain(
     query: str | None = None,
     done: Mapping[int, Rows] | None = None,
     random_done: Mapping[int, RandomOutcomes] | None = None,
+    local: LocalProblem | None = None,
+    held: bool = False,
+    keep_directions: bool = False,
 ) -> Explainer:
     """Search everyone's counterfactual within a subspace, and measure them.
 
@@ -56,6 +60,9 @@ def explain(
         query: the oracle that reads what the classifier is asked for; None where none does.
         done: rows of people who were finished before, by their numbers.
         random_done: the same of outcomes in random subspaces.
+        local: finds people's own directions; None where everyone moves along the subspace's.
+        held: whether flips are held, which takes own directions.
+        keep_directions: whether rows hold people's own directions.
 
     Returns:
         The module, with `rows`, `measured` and `random_done`.
@@ -66,7 +73,7 @@ def explain(
     population = generator.people(POPULATION, seed, subspace.space)
     module = Explainer(
         generator, classifier, faces, subspace, method, layer_covariances(generator, subspace.space), population,
-        criterion, oracles, controls, convention, query, done, random_done,
+        criterion, oracles, controls, convention, query, done, random_done, local, held, keep_directions,
     )  # fmt: skip
     trainer.test(module, datamodule=people, verbose=False)
     return module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,11 +17,15 @@ from torchmetrics import Metric
 from ice_lightning import metrics
 from ice_lightning.checks import one_of, problem
 from ice_lightning.counterfactuals.base import CounterfactualMethod, Counterfactuals, Score
-from ice_lightning.counterfactuals.bases import Basis, EveryCoordinate, named_basis, random_bases
+from ice_lightning.counterfactuals.bases import Basis, EveryCoordinate, named_basis, random_bases, reach
 from ice_lightning.counterfactuals.gradient import Gradient
-from ice_lightning.criterions import Analysis, Criterion
+from ice_lightning.criterions import Criterion
+from ice_lightning.discovery.local import LocalDirections, LocalProblem
+from ice_lightning.explanation.clean import CleanCheck, Flips, where
 from ice_lightning.explanation.controls import COLUMNS, ControlSettings, reinitialised
+from ice_lightning.explanation.holding import HeldFlips, Look, hold_flips
 from ice_lightning.explanation.outcomes import (
+    Holding,
     Moves,
     RandomOutcomes,
     by_person,
@@ -30,8 +34,10 @@ from ice_lightning.explanation.outcomes import (
     outcomes_of,
     scatter_rows,
 )
+from ice_lightning.explanation.own import OwnSearch, bases_of, rows_of
 from ice_lightning.explanation.probe import check_explainable, scores
 from ice_lightning.explanation.rows import Rows
+from ice_lightning.explanation.search import search
 from ice_lightning.latents import PADDING
 from ice_lightning.metrics import verification
 from ice_lightning.modules.classifier import index_of, probabilities
@@ -62,6 +68,9 @@ class Explainer(pl.LightningModule):
         query: the oracle that reads what the classifier is asked for, which is no other attribute.
         done: rows of people who were finished before, by number.
         random_done: what is known of random subspaces, by number of a person.
+        local: finds people's own directions; None where everyone moves along the subspace's.
+        held: whether flips are held, which takes own directions.
+        keep_directions: whether rows hold people's own directions.
 
     Attributes:
         rows: after the test, of everyone in the order of their numbers.
@@ -91,6 +100,9 @@ class Explainer(pl.LightningModule):
         query: str | None = None,
         done: Mapping[int, Rows] | None = None,
         random_done: Mapping[int, RandomOutcomes] | None = None,
+        local: LocalProblem | None = None,
+        held: bool = False,
+        keep_directions: bool = False,
     ) -> None:
         super().__init__()
         self.convention = one_of("metrics.convention", convention, metrics.CONVENTIONS)
@@ -102,11 +114,16 @@ class Explainer(pl.LightningModule):
         self.population: Tensor
         self.register_buffer("population", population, persistent=False)
         moving = moving_layers(subspace.directions, generator.widths(subspace.space))
-        everywhere = geometry(list(covariances))
-        self.basis = named_basis(subspace.directions, geometry(list(covariances), moving))
+        everywhere, self.metric = geometry(list(covariances)), geometry(list(covariances), moving)
+        self.own = None if local is None else OwnSearch(local, subspace.directions.shape[1])
+        self.terms = nn.ModuleList([] if local is None else local.criterion.terms)
+        self.held, self.keep_directions = held, keep_directions
+        average = subspace if self.own is None else subspace.strongest(self.own.count)
+        self.basis = named_basis(average.directions, self.metric)
         self.everything = EveryCoordinate(everywhere)
         self.random = random_bases(everywhere, self.basis.dim, controls.subspaces, controls.seed)
         self.random_done, self.done = dict(random_done or {}), dict(done or {})
+        self.check: CleanCheck | None = None
         self.randomised_classifier: nn.Module | None = None
         self.randomised_scale = (0.0, 1.0)
         measured: dict[str, Metric] = {
@@ -142,19 +159,21 @@ class Explainer(pl.LightningModule):
     def counterfactuals(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Images (N, 3, H, W) of some people and of their counterfactuals."""
         assert rows.moves is not None
-        u, t = rows.moves.u.to(self.device), rows.moves.t.to(self.device)
-        return self.draw(u), self.draw(self.basis.displace(u, t))
+        return self.draw(rows.moves.u.to(self.device)), self.draw(rows.moves.end.to(self.device))
 
     def on_test_start(self) -> None:
         """Probe the classifier, and scale the randomised one, alike on every rank."""
         self.basis, self.everything = self.basis.to(self.population), self.everything.to(self.population)
         self.random = [basis.to(self.population) for basis in self.random]
+        if self.own is not None:
+            self.own.prepare(self.population)
         some = self.population[:16]
         with torch.no_grad():
             images = self.draw(some)
             for name, oracle in self.oracles.items():
                 scores(f"oracle '{name}'", oracle, images)
         check_explainable(self.classifier, images)
+        self.check = CleanCheck.of(self.draw, self.faces, self.criterion, self.population)
         if self.controls.weights:
             self.randomised_classifier = randomised = reinitialised(self.classifier, self.controls.seed)
             if randomised is not None:
@@ -197,30 +216,77 @@ class Explainer(pl.LightningModule):
         known = before.isfinite()
         everyone = partial(scatter_rows, known=known)
         u, image = U[known], images[known]
-        moves, change = search(self.method, self.score, self.draw, u, self.basis, image)
+        own = self.own_directions(u)
+        basis = self.basis if own is None or not len(u) else bases_of(own, self.basis, self.metric).to(u)
+        moves, change = search(self.method, self.score, self.draw, u, basis, image)
+        named, step = outcomes_of(moves, change), basis.displace(torch.zeros_like(u), moves.t)
+        end, holding = basis.displace(u, moves.t), None
+        if self.held and own is not None:
+            held = self.hold(own, u, image, moves, end)
+            holding, named = Holding(held.found, named.effort), held.outcomes(named)
+            step = torch.where(held.replaced[:, None], held.end - u, step)
+            moves = moves._replace(after=held.after, evaluations=moves.evaluations + held.evaluations)
+            end = held.end
+        flips: dict[str, Flips] = {"named": (end, named.flipped)}
         weights = unrestricted = None
         if self.randomised_classifier is not None:
-            weights = outcomes_of(*search(self.method, self.randomised_score, self.draw, u, self.basis, image))
+            found, change = search(self.method, self.randomised_score, self.draw, u, basis, image)
+            weights, flips["weights"] = outcomes_of(found, change), (basis.displace(u, found.t), found.flipped)
         if self.controls.unrestricted:
-            unrestricted = outcomes_of(*self.unrestricted(u, image, moves))
+            found, change = self.unrestricted(u, image, moves, step)
+            unrestricted = outcomes_of(found, change)
+            flips["unrestricted"] = self.everything.displace(u, found.t), found.flipped
+        random = self.against_random(numbers, U, images, known) if self.random else None
+        clean = None
+        if self.check is not None:
+            in_random = (
+                [] if random is None else self.random_flips(u, random.map(lambda each: each[known.cpu()].to(u.device)))
+            )
+            clean = self.check.rows(image, flips, in_random).map(everyone)
         return Rows(
             number=torch.tensor(numbers),
             before=everyone(moves.before),
             oracles=torch.stack(asked, 1) if asked else U.new_zeros(len(U), 0),
-            named=outcomes_of(moves, change).map(everyone),
-            moves=Moves(U, everyone(moves.t), everyone(moves.after), everyone(moves.evaluations)),
+            named=named.map(everyone),
+            moves=Moves(U, *map(everyone, (moves.t, moves.after, moves.evaluations, end))),
             weights=weights and weights.map(everyone),
             unrestricted=unrestricted and unrestricted.map(everyone),
-            random=self.against_random(numbers, U, images, known) if self.random else None,
+            random=random,
+            clean=clean,
+            own=None if own is None else rows_of(own, self.keep_directions).map(everyone),
+            holding=holding and holding.map(everyone),
         ).map(Tensor.cpu)
 
-    def unrestricted(self, u: Tensor, images: Tensor, named: Counterfactuals) -> tuple[Counterfactuals, Tensor]:
-        """Search in all coordinates at once, from the original and from the named flips, of which none is missed."""
+    def own_directions(self, u: Tensor) -> LocalDirections | None:
+        """Of people (N, n); None where everyone moves along the subspace's."""
+        if self.own is None:
+            return None
+        people: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        left = -(-(len(people.latents) - len(self.done)) // self.trainer.world_size)
+        return self.own(u, left)
+
+    def hold(self, own: LocalDirections, u: Tensor, images: Tensor, moves: Counterfactuals, ends: Tensor) -> HeldFlips:
+        """Hold the flips of people u (N, n)."""
+        assert self.own is not None
+        margin, bound = float(getattr(self.method, "margin", 0.0)), reach(self.basis, self.method.bound)
+        look = Look(self.score, self.draw, self.metric, margin)
+        return hold_flips(self.own.local, own, look, u, images, moves, ends, bound, self.own.batch)
+
+    def unrestricted(
+        self, u: Tensor, images: Tensor, named: Counterfactuals, steps: Tensor
+    ) -> tuple[Counterfactuals, Tensor]:
+        """Search in all coordinates at once, from the original and from the named flips, of which none is missed.
+
+        Args:
+            u: people (N, n).
+            images: of them.
+            named: what the named search has found.
+            steps: (N, n) from the people to where that is.
+        """
         # A method that tries each direction would try every coordinate.
         plain = self.method if isinstance(self.method, Gradient) else Gradient()
         farthest = max(radius(self.everything.dim), self.method.bound or 0.0)
-        start = self.everything.geometry.coordinates(self.basis.displace(torch.zeros_like(u), named.t))
-        known = named._replace(t=start)
+        known = named._replace(t=self.everything.geometry.coordinates(steps))
 
         def method(score: Score, u: Tensor, basis: Basis, *columns: Tensor) -> Counterfactuals:
             moves = Counterfactuals(*columns)  # of a method without a ball they may lie farther
@@ -254,6 +320,12 @@ class Explainer(pl.LightningModule):
                 getattr(rows, name)[i] = getattr(self.random_done[numbers[i]], name)[0]
         return rows
 
+    def random_flips(self, u: Tensor, found: RandomOutcomes) -> list[Flips]:
+        """Where people u (N, n) flip in each random subspace (N, n), and who does (N,) bool."""
+        assert found.t is not None
+        moves = zip(self.random, found.t.unbind(1), found.flipped.unbind(1), strict=True)
+        return [(basis.displace(u, t), flipped) for basis, t, flipped in moves]
+
     def on_test_epoch_start(self) -> None:
         """Find out when the identity network takes two pictures for the same person, alike on every rank."""
         if self.faces.identity is None:
@@ -281,11 +353,11 @@ class Explainer(pl.LightningModule):
         flipped = rows.named.flipped
         m: Any = self.metrics
         assert rows.moves is not None
-        x, other = self.draw(U), self.draw(self.basis.displace(U, rows.moves.t.to(U)))
+        x, other = self.draw(U), self.draw(rows.moves.end.to(U))
         m["flip_rate"].update(flipped)
         for name in ("image_l1", "image_l2", "image_linf"):
             m[name].update(x, other, flipped)
-        masks, other_masks = self.masks(x), self.masks(other)
+        masks, other_masks = (where(self.faces, self.criterion, each) for each in (x, other))
         if masks is not None and other_masks is not None:
             m["locality"].update(x, other, masks, other_masks, flipped)
         if self.faces.identity is not None:
@@ -307,15 +379,10 @@ class Explainer(pl.LightningModule):
             along = metrics.transition(p, x, other, source, target, convention=self.convention)
             m["cout"].update(along, torch.ones_like(along, dtype=torch.bool))
 
-    def masks(self, x: Tensor) -> Tensor | None:
-        """Where in images (N, 3, H, W) the activated terms look, (N, H, W) in 0..1; None where none says."""
-        analysis = Analysis(*self.faces.analyse(x))
-        terms = [each.term for each in self.criterion.activate.values()]
-        masks = [mask for term in terms if (mask := term.where(analysis)) is not None]
-        return torch.stack(masks).amax(0) if masks else None
-
     def on_test_epoch_end(self) -> None:
         """Bring together what every rank has found."""
+        if self.own is not None:
+            self.own.warn()
         measured: dict[str, Any] = dict(self.metrics.items())
         of_this_rank = self.done, Counter({name: int(metric.count) for name, metric in measured.items()})
         ranks: list[Any] = [of_this_rank]
@@ -331,41 +398,3 @@ class Explainer(pl.LightningModule):
         self.people, self.unknown, self.measured = len(people), unknown, {}
         for name, metric in measured.items():
             self.measured |= metrics.measurements(name, metric, counts[name])
-
-
-def search(
-    method: Callable[..., Counterfactuals],
-    score: Score,
-    draw: Callable[[Tensor], Tensor],
-    U: Tensor,
-    basis: Basis,
-    images: Tensor,
-    *more: Tensor,
-) -> tuple[Counterfactuals, Tensor]:
-    """What a method finds for people, one by one on a CPU.
-
-    Args:
-        method: of (score, people, basis, more).
-        score: latents -> score, whose sign is the decision.
-        draw: latents -> images (N, 3, H, W).
-        U: people (N, n).
-        basis: where they may go.
-        images: of the people.
-        more: rows for each person that the method takes as well.
-
-    Returns:
-        The moves, and by how much each changes the image (N,), root mean square over pixels.
-    """
-
-    def searched(u: Tensor, image: Tensor, *columns: Tensor) -> tuple[Counterfactuals, Tensor]:
-        moves = method(score, u, basis, *columns)
-        if not isinstance(moves, Counterfactuals):
-            fix = "return ice_lightning.counterfactuals.base.Counterfactuals"
-            raise problem("Counterfactuals from the method of search", f"a {type(moves).__name__}", fix)
-        with torch.no_grad():
-            change = (draw(basis.displace(u, moves.t)) - image).square().mean((1, 2, 3)).sqrt()
-        return moves, change
-
-    parts = one_by_one(searched, U, images, *more)
-    moves = Counterfactuals(*(torch.cat(column) for column in zip(*(part for part, _ in parts), strict=True)))
-    return moves, torch.cat([change for _, change in parts])

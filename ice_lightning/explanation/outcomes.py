@@ -72,15 +72,68 @@ class Moves(PerPerson):
 
     Attributes:
         u: (N, n) latents.
-        t: (N, k) in the basis of the subspace; its length is the effort.
-        after: (N,) score there.
+        t: (N, k) in the basis of the subspace, of the straight move; its length is the effort where that isn't held.
+        after: (N,) score at the end.
         evaluations: (N,) how often each person's image was made.
+        end: (N, n) latents of the counterfactual.
     """
 
     u: Tensor
     t: Tensor
     after: Tensor
     evaluations: Tensor
+    end: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Own(PerPerson):
+    """Whose directions are their own, and how well they were found.
+
+    Attributes:
+        found: (N,) bool; the others move along the average's.
+        residual: (N,) of the search, see `solvers.local.TOLERANCE`; NaN where nothing was searched.
+        agreement: (N, k) cosines between what own and average directions change; NaN without own ones.
+        directions: (N, n, k) in latent units and half precision; None where they weren't kept.
+    """
+
+    found: Tensor
+    residual: Tensor
+    agreement: Tensor
+    directions: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Holding(PerPerson):
+    """Which flips are held moves.
+
+    Attributes:
+        found: (N,) bool.
+        straight: (N,) effort of the straight move that was to be held, in population deviations.
+    """
+
+    found: Tensor
+    straight: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Clean(PerPerson):
+    """Which flips move nothing beyond what comes along, see `clean`.
+
+    Attributes:
+        named: (N,) bool, in the named subspace.
+        own: (N,) change of what is named at the flip, in deviations; NaN where there is none.
+        excess: (N, R) how far each of `readings.NAMES` moved beyond what comes along, in deviations; NaN likewise.
+        weights: (N,) bool, as in `Rows`; None where that control didn't run.
+        unrestricted: (N,) bool, likewise.
+        random: (N, M) bool, likewise.
+    """
+
+    named: Tensor
+    own: Tensor
+    excess: Tensor
+    weights: Tensor | None
+    unrestricted: Tensor | None
+    random: Tensor | None
 
 
 def outcomes_of(found: Counterfactuals, change: Tensor) -> Outcomes:

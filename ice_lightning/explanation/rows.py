@@ -17,8 +17,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ice_lightning.checks import Mismatch, NotFound, Unreadable, problem
-from ice_lightning.explanation.outcomes import Moves, Outcomes, PerPerson, RandomOutcomes, by_person
+from ice_lightning.checks import IceError, Mismatch, NotFound, Unreadable, problem
+from ice_lightning.explanation.outcomes import (
+    Clean,
+    Holding,
+    Moves,
+    Outcomes,
+    Own,
+    PerPerson,
+    RandomOutcomes,
+    by_person,
+)
 from ice_lightning.files import atomic_write
 from ice_lightning.renamed import renamed
 
@@ -26,8 +35,10 @@ KEPT = "people"
 """Folder of an unfinished run that holds a file for each batch of people."""
 
 FILE = "counterfactuals.safetensors"
-ROWS = 2
-"""Version of the rows: since 2 they hold every control's raw outcome."""
+ROWS = 3
+"""Version of the rows: since 2 they hold every control's raw outcome, since 3 where each counterfactual is."""
+JUDGED = (2, ROWS)
+"""Versions that hold what a verdict needs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +50,13 @@ class Rows(PerPerson):
         before: (N,) score of the classifier; NaN where it has none, and then no other row says anything.
         oracles: (N, A) logits of other classifiers.
         named: in the named subspace.
-        moves: of `named`; None where a file has verdicts' columns alone.
+        moves: of `named`; None where a file has verdicts' columns alone, or is of an earlier version.
         weights: in the named subspace, of the classifier with random weights.
         unrestricted: in all coordinates at once.
         random: in random subspaces.
+        own: whose directions are their own; None where everyone moves along the average's.
+        holding: which flips are held; None where none was to be.
+        clean: which flips are clean; None where the criterion doesn't say where it looks, or a file doesn't.
     """
 
     number: Tensor
@@ -53,6 +67,9 @@ class Rows(PerPerson):
     weights: Outcomes | None = None
     unrestricted: Outcomes | None = None
     random: RandomOutcomes | None = None
+    own: Own | None = None
+    holding: Holding | None = None
+    clean: Clean | None = None
 
     def flips_by_effort(self) -> Tensor:
         """Places of those who flip in the named subspace, the least effort first."""
@@ -85,6 +102,7 @@ class Rows(PerPerson):
             return Outcomes(columns[f"{prefix}flipped"], effort, change)
 
         moves, random, named = part(Moves, ""), part(RandomOutcomes, "random_"), outcomes("")
+        own, holding, clean = part(Own, "own_"), part(Holding, "held_"), part(Clean, "clean_")
         if named is None:
             raise KeyError("flipped")
         return cls(
@@ -92,10 +110,16 @@ class Rows(PerPerson):
             Moves(**moves) if all(column is not None for column in moves.values()) else None,  # type: ignore[arg-type]
             outcomes("weights_"), outcomes("unrestricted_"),
             RandomOutcomes(**random) if random["flipped"] is not None else None,  # type: ignore[arg-type]
+            Own(**own) if own["found"] is not None else None,  # type: ignore[arg-type]
+            Holding(**holding) if holding["found"] is not None else None,  # type: ignore[arg-type]
+            Clean(**clean) if clean["named"] is not None else None,  # type: ignore[arg-type]
         )  # fmt: skip
 
 
-PREFIXES = {"named": "", "moves": "", "weights": "weights_", "unrestricted": "unrestricted_", "random": "random_"}
+PREFIXES = {
+    "named": "", "moves": "", "weights": "weights_", "unrestricted": "unrestricted_", "random": "random_",
+    "own": "own_", "holding": "held_", "clean": "clean_",
+}  # fmt: skip
 """Of the names in the file, for each part of the rows."""
 ON_DISK = {"applied": "tried"}
 
@@ -129,11 +153,10 @@ class Header:
         Raises:
             Mismatch: for rows of a version that lacks what a verdict needs.
         """
-        if values.get("rows") != ROWS:
-            lacks = ", which lacks the outcomes of whole random subspaces," if values.get("rows", 1) < ROWS else ""
-            got = f"version {values.get('rows', 1)}{lacks} at {path}"
-            fix = "explain again, into another hydra.run.dir"
-            raise problem(f"counterfactuals with rows of version {ROWS}", got, fix, Mismatch)
+        version = values.get("rows", 1)
+        if version not in JUDGED:
+            lacks = ", which lacks the outcomes of whole random subspaces," if version < JUDGED[0] else ""
+            raise _other_version(f"{version}{lacks}", path)
         names = values["classifier"], values["criterion"], values["directions"], tuple(values["oracles"])
         return cls(*names, renamed(values["settings"]))
 
@@ -151,8 +174,12 @@ def write(path: Path, rows: Rows, header: Header) -> None:
         save_file(tensors, part, metadata={"explanation": json.dumps(header.to_json(), sort_keys=True)})
 
 
-def read_rows(path: Path) -> tuple[Rows, Header]:
+def read_rows(path: Path, whole: bool = False) -> tuple[Rows, Header]:
     """Rows of some people and what made them.
+
+    Args:
+        path: of the file.
+        whole: refuse an earlier version that a verdict could read, but no search could go on from.
 
     Raises:
         SafetensorError: for a broken file.
@@ -160,8 +187,17 @@ def read_rows(path: Path) -> tuple[Rows, Header]:
         Mismatch: for one of another version.
     """
     with safe_open(path, "pt") as file:
-        header = Header.from_json(json.loads((file.metadata() or {})["explanation"]), path)
+        values = json.loads((file.metadata() or {})["explanation"])
+        header = Header.from_json(values, path)
+        if whole and values["rows"] != ROWS:
+            raise _other_version(f"{values['rows']}, which lacks where counterfactuals are,", path)
         return Rows.from_tensors({name: file.get_tensor(name) for name in file.keys()}), header  # noqa: SIM118 (not a dict)
+
+
+def _other_version(got: str, path: Path) -> IceError:
+    """The refusal of rows of another version."""
+    fix = "explain again, into another hydra.run.dir"
+    return problem(f"counterfactuals with rows of version {ROWS}", f"version {got} at {path}", fix, Mismatch)
 
 
 def finished(folder: Path, settings: Mapping[str, Any]) -> dict[int, Rows]:
@@ -182,7 +218,7 @@ def finished(folder: Path, settings: Mapping[str, Any]) -> dict[int, Rows]:
         if not file.is_file():
             continue
         try:
-            rows, header = read_rows(file)
+            rows, header = read_rows(file, whole=True)
         except (SafetensorError, KeyError):
             continue
         other = header.settings

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 from ice_lightning.checks import Mismatch, NotFound, problem
+from ice_lightning.explanation.clean import CleanRates
 from ice_lightning.explanation.outcomes import Outcomes
+from ice_lightning.explanation.own import OwnDirections
 from ice_lightning.explanation.rows import FILE, ROWS, Explained, load_explained
 from ice_lightning.explanation.significance import FEWEST, LEVEL, Significance, compare, holm
 from ice_lightning.metrics import Proportion, Sufficiency, proportion
@@ -37,6 +39,9 @@ class SubspaceVerdict:
         counts: whether it does more than random subspaces.
         why_not: why nothing could count; "" where something could.
         slices: flip rates in parts of the population, where it counts.
+        own: who moves along directions of their own; None where nobody does.
+        clean: shares of people with a flip that moves nothing else; None where nothing says where that would be.
+        held: share of the flips that are held moves; None where there was none to hold.
     """
 
     criterion: str
@@ -49,6 +54,9 @@ class SubspaceVerdict:
     counts: bool
     why_not: str
     slices: Mapping[str, Proportion]
+    own: OwnDirections | None = None
+    held: Proportion | None = None
+    clean: CleanRates | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -63,6 +71,9 @@ class SubspaceVerdict:
             "random": None if self.significance is None else self.significance.to_json(),
             "controls": {name: each.to_json() for name, each in self.controls.items()},
             "slices": {name: each.to_json() for name, each in self.slices.items()},
+            **({} if self.own is None else {"own_directions": self.own.to_json()}),
+            **({} if self.clean is None else {"clean": self.clean.to_json()}),
+            **({} if self.held is None else {"held": self.held.to_json()}),
         }
 
 
@@ -147,6 +158,13 @@ def _alone(run: Explained, judged: int = 1) -> SubspaceVerdict:
             counts=False,
             why_not=why,
             slices={},
+            own=None if rows.own is None else OwnDirections.of(rows.own.select(known), rows.number[known]),
+            clean=None
+            if rows.clean is None
+            else CleanRates.of(
+                rows.clean.select(known), flipped[known], None if random is None else random.applied[known]
+            ),
+            held=proportion(rows.holding.found[flipped]) if rows.holding is not None and flipped.any() else None,
         )
     )
 

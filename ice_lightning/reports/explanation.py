@@ -15,6 +15,7 @@ import torch
 from ice_lightning.explanation.controls import keep_controls
 from ice_lightning.explanation.metrics import ExplanationMetrics
 from ice_lightning.explanation.module import Explainer
+from ice_lightning.explanation.readings import NAMES
 from ice_lightning.explanation.rows import FILE, KEPT, Header, Rows, load_explained, write
 from ice_lightning.explanation.verdict import SubspaceVerdict, summary
 from ice_lightning.files import write_bytes, write_json, write_text
@@ -134,6 +135,10 @@ class SaveExplanation(pl.Callback):
         pairs = torch.stack(module.counterfactuals(some), 1)
         columns = [column.tolist() for column in (some.named.effort, some.before, some.moves.after)]
         labels = [f"{e:.2f} deviations, score {a:.1f} to {b:.1f}" for e, a, b in zip(*columns, strict=True)]
+        if some.clean is not None:  # what moved most beside it, in deviations
+            worst, which = some.clean.excess.max(1)
+            beside = [f"{NAMES[k]} {far:.1f}" for k, far in zip(which.tolist(), worst.tolist(), strict=True)]
+            labels = [f"{label}; {each}" for label, each in zip(labels, beside, strict=True)]
         stem = words(f"{self.header.classifier}: {self.header.criterion}")
         title = f"{stem}: {len(order)} of {len(module.rows.number)} flip, least effort first"
         data = figures.png(figures.counterfactuals(pairs, labels, title))
@@ -199,10 +204,10 @@ def rank_zero_people(people: Iterable[int], ranks: int) -> list[int]:
 
 def headline(found: SubspaceVerdict) -> str:
     """What an explanation says, in one sentence."""
-    flips = found.flips
+    flips, own = found.flips, "" if found.own is None else f" {found.own.sentence}"
     return (
         f"Within {found.directions} directions of {words(found.criterion)}, {percent(flips.rate)} % "
-        f"({percent(flips.low)}-{percent(flips.high)} %) of {flips.of} people change sides."
+        f"({percent(flips.low)}-{percent(flips.high)} %) of {flips.of} people change sides.{own}"
     )
 
 

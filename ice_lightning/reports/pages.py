@@ -223,6 +223,20 @@ def explanation_page(
     left_out = f"{len(unknown)} without a finite score: {', '.join(map(str, unknown))}" if unknown else "none"
     rates: dict[str, object] = {"flipped": rate_text(found.flips), "people left out": left_out}
     rates |= against_random(found)
+    if (own := found.own) is not None and own.residual is not None:
+        rates["own directions"] = own.sentence
+        rates["their residual, and agreement with the average's"] = (
+            f"{own.residual:.2g} and {own.agreement:.2f} in the median"
+        )
+    if (clean := found.clean) is not None:
+        chance = "" if clean.random is None else f"; random subspaces {percent(clean.random, 1)} %"
+        rates["clean: nothing else moved"] = rate_text(clean.named) + chance
+        if clean.excess is not None and clean.own is not None:
+            far = f"{clean.excess:.2g} deviations in the median, the own change {clean.own:.2g}"
+            rates["what moved most beside it"] = f"{clean.reading} most often; {far}"
+        rates |= {f"clean, control: {name}": rate_text(each) for name, each in clean.controls.items()}
+    if found.held is not None:
+        rates["flips that are held moves"] = rate_text(found.held)
     rates |= {f"control: {name}": rate_text(each) for name, each in found.controls.items()}
     measured = {
         words(name): f"{number(each.value)} ({each.over}: {each.of})" for name, each in metrics.measured.items()

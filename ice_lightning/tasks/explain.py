@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from ice_lightning.checks import problem
 from ice_lightning.launch import check_shares, own_ranks, quiet
 from ice_lightning.tasks.base import Result, check_trainer, command, writable
-from ice_lightning.tasks.build import criterion_of, generator_from, logger_of, name_of, oracles_from
+from ice_lightning.tasks.build import criterion_of, generator_from, local_problem_of, logger_of, name_of, oracles_from
 from ice_lightning.tasks.settings import digest, digest_of, people_of, resolved, settings, weights_of
 from ice_lightning.tasks.subspace_cache import found_before
 
@@ -38,9 +38,11 @@ def explain(cfg: DictConfig) -> Result:
 
 def _explain(cfg: DictConfig, folder: Path) -> Result:
     from ice_lightning.checks import at_least
+    from ice_lightning.explanation.controls import VERSION as KEPT_VERSION
     from ice_lightning.explanation.controls import ControlSettings, read_controls
     from ice_lightning.explanation.explain import explain
-    from ice_lightning.explanation.rows import ROWS, Header, finished, load_explained
+    from ice_lightning.explanation.own import problem_or_average
+    from ice_lightning.explanation.rows import Header, finished, load_explained
     from ice_lightning.explanation.verdict import summary
     from ice_lightning.latents import LatentDataModule, read_latents
     from ice_lightning.loggers.wandb import Track
@@ -61,14 +63,19 @@ def _explain(cfg: DictConfig, folder: Path) -> Result:
         subspace = subspace.strongest(at_least("explain.directions", cfg.explain.directions, 1))
     subspace.check_generator(generator)
     networks = {"faces": faces, "classifier": classifier} | {f"oracle {name}": each for name, each in oracles.items()}
-    decisive = _decisive(cfg, subspace, list(oracles)) | weights_of(generator, **networks)
+    criterion = criterion_of(subspace, faces, generator.resolution)
+    local = problem_or_average(
+        lambda: local_problem_of(subspace, generator, faces, criterion), None if cfg.local else False, cfg.held
+    )
+    dimension = subspace.directions.shape[1] if local is None else local.most(subspace.directions.shape[1])
+    decisive = _decisive(cfg, subspace, list(oracles), local is not None) | weights_of(generator, **networks)
     kept = Path(cfg.explain.kept_controls) / digest_of(
-        _deciding_controls(cfg, generator, classifier, subspace, controls) | {"rows": ROWS}
+        _deciding_controls(cfg, generator, classifier, subspace.space, dimension, controls) | {"rows": KEPT_VERSION}
     )
     header = Header(
         classifier=name_of(cfg.classifier),
         criterion=subspace.provenance["criterion"],
-        directions=subspace.directions.shape[1],
+        directions=dimension,
         oracles=tuple(oracles),
         settings=decisive,
     )
@@ -85,31 +92,49 @@ def _explain(cfg: DictConfig, folder: Path) -> Result:
             inference_mode=False,
         )
         check_shares(trainer.world_size, count, "explain.people")
-        criterion = criterion_of(subspace, faces, generator.resolution)
         with own_ranks(folder):
             explain(
                 generator, classifier, faces, subspace, criterion, instantiate(cfg.counterfactual), people, trainer,
                 seed=cfg.explain.seed, oracles=oracles, controls=controls, convention=cfg.metrics.convention,
-                query=cfg.metrics.query, done=done, random_done=read_controls(kept),
+                query=cfg.metrics.query, done=done, random_done=read_controls(kept), local=local, held=cfg.held,
+                keep_directions=cfg.explain.keep_directions,
             )  # fmt: skip
     message = f"{headline(summary(load_explained(folder)))} {folder / 'report.html'}"
     return Result(folder, json.loads((folder / "metrics.json").read_text()), message, subspace)
 
 
-def _decisive(cfg: DictConfig, subspace: Subspace, oracles: list[str]) -> dict[str, Any]:
-    """What decides the rows of an explanation beside the weights of its networks."""
+def _decisive(cfg: DictConfig, subspace: Subspace, oracles: list[str], local: bool) -> dict[str, Any]:
+    """What decides the rows of an explanation beside the weights of its networks.
+
+    Args:
+        cfg: all settings.
+        subspace: whose directions they are, or the average of people's own ones.
+        oracles: their names.
+        local: whether people move along directions of their own.
+    """
     parts = ("generator", "faces", "classifier", "counterfactual", "metrics")
     decisive = settings(cfg, parts) | people_of(cfg) | settings(cfg, ("explain.controls",))
+    decisive |= {"local": local, "held": cfg.held, "explain.keep_directions": local and cfg.explain.keep_directions}
     return decisive | {"explain.oracles": oracles, "subspace": digest(subspace.directions.numpy().tobytes())}
 
 
 def _deciding_controls(
-    cfg: DictConfig, generator: AnyGenerator, classifier: nn.Module, subspace: Subspace, controls: ControlSettings
-) -> dict[str, Any]:
-    """What decides outcomes in random subspaces, which serve every named one of the same dimension."""
+    cfg: DictConfig, generator: AnyGenerator, classifier: nn.Module, space: str, dimension: int,
+    controls: ControlSettings,
+) -> dict[str, Any]:  # fmt: skip
+    """What decides outcomes in random subspaces, which serve every named one of the same dimension.
+
+    Args:
+        cfg: all settings.
+        generator: of the run.
+        classifier: that is explained.
+        space: of the latents.
+        dimension: of the subspaces.
+        controls: how many there are, and which.
+    """
     decisive = settings(cfg, ("generator", "classifier", "counterfactual"))
-    decisive |= weights_of(generator, classifier=classifier) | people_of(cfg) | {"space": subspace.space}
+    decisive |= weights_of(generator, classifier=classifier) | people_of(cfg) | {"space": space}
     return decisive | {
         "controls": [controls.subspaces, controls.seed],
-        "directions": subspace.directions.shape[1],
+        "directions": dimension,
     }

@@ -179,6 +179,7 @@ TABLE: dict[str, Kind] = {
     "explain.oracles": ORACLES,
     "explain.subspaces": TEXT,
     "explain.kept_controls": TEXT,
+    "explain.keep_directions": SWITCH,
     "metrics.convention": choice("own", "ace"),
     "metrics.query": optional(TEXT),
     "traverse.people": whole(1),

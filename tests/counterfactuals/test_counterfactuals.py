@@ -1,11 +1,13 @@
 """counterfactual.py on scores whose smallest flip is known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from ice_lightning.checks import IceError
 from ice_lightning.counterfactuals.base import Counterfactuals
-from ice_lightning.counterfactuals.bases import Columns, EveryCoordinate
+from ice_lightning.counterfactuals.bases import Columns, EveryCoordinate, Individual, padded
 from ice_lightning.counterfactuals.gradient import Gradient, smallest_step
 from ice_lightning.counterfactuals.line import Line
 from ice_lightning.counterfactuals.paper import Paper
@@ -228,3 +230,26 @@ def test_where_a_score_breaks_down_nobody_flips_and_a_shorter_step_is_tried(brok
     found = Gradient(margin=0.0)(score, torch.full((1, 1), 0.2).double(), columns(torch.eye(1).double()))
     assert found.flipped.all()
     assert found.after.isfinite().all()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_in_bases_of_their_own_people_go_where_the_same_shared_basis_takes_them(name):
+    """To the bit, each as if alone; a coordinate that someone lacks does nothing."""
+    u, scale = people().float(), torch.diag(torch.tensor([2.0, 0.5, 1.0]))
+    shared = Columns(basis().columns.float(), scale)
+
+    def score(v):
+        return torch.sin(v).sum(1) + 0.3
+
+    everyone = Individual((shared,) * 6)
+    for i in range(6):
+        one, own = u[i : i + 1], everyone.of(torch.tensor([i]))
+        for a, b in zip(METHODS[name](score, one, shared), METHODS[name](score, one, own), strict=True):
+            assert torch.equal(a, b)
+    together = METHODS[name](score, u, everyone)
+    torch.testing.assert_close(together.t, METHODS[name](score, u, shared).t, rtol=1e-4, atol=1e-4)
+    u, shared = u.double(), shared.to(u.double())
+    wide = METHODS[name](score, u, Individual((padded(shared, 5),) * 6))
+    narrow = (replace(METHODS[name], bound=radius(5)) if name == "gradient" else METHODS[name])(score, u, shared)
+    torch.testing.assert_close(wide.t[:, :3], narrow.t)
+    assert not wide.t[:, 3:].any()

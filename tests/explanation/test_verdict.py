@@ -175,7 +175,7 @@ def test_rows_of_an_older_version_are_refused(tmp_path):
     header = {"classifier": "c", "criterion": "a", "directions": 3, "oracles": [], "settings": {}}
     save_file(run.rows.to_tensors(), run.folder / FILE, metadata={"explanation": json.dumps(header)})
     for read in (lambda: load_explained(run.folder), lambda: finished(run.folder, {})):
-        with pytest.raises(Mismatch, match=r"rows of version 2, got version 1, which lacks .* explain again"):
+        with pytest.raises(Mismatch, match=r"rows of version 3, got version 1, which lacks .* explain again"):
             read()
 
 
@@ -228,6 +228,9 @@ def test_rows_come_back_from_their_file_under_the_names_they_always_had(tmp_path
     columns = {"number": torch.arange(n), "before": some, "oracles": torch.rand(n, 1), **outcome}
     columns |= {f"{kind}_{name}": column for kind in ("weights", "unrestricted") for name, column in outcome.items()}
     columns |= {"u": torch.rand(n, 5), "t": torch.rand(n, k), "after": some, "evaluations": torch.arange(n)}
+    columns |= {"end": torch.rand(n, 5), "held_found": yes, "held_straight": some}
+    columns |= {"own_found": yes, "own_residual": some, "own_agreement": torch.rand(n, k)}
+    columns |= {"clean_named": yes, "clean_own": some, "clean_excess": torch.rand(n, 7), "clean_random": yes[:, None]}
     columns |= {"random_tried": yes, "random_flipped": yes[:, None].expand(n, m), "random_change": torch.rand(n, m)}
     columns |= {"random_t": torch.rand(n, m, k)}
     columns = {name: column.clone() for name, column in columns.items()}
@@ -237,5 +240,5 @@ def test_rows_come_back_from_their_file_under_the_names_they_always_had(tmp_path
     assert all(torch.equal(read.to_tensors()[name], column) for name, column in columns.items())
     assert read.select(slice(1, 2)).random.t.shape == (1, m, k)
     few = Rows.from_tensors({name: columns[name] for name in ("number", "before", "oracles", "flipped", "change")})
-    assert few.moves is few.random is few.weights is None
+    assert few.moves is few.random is few.weights is few.own is few.holding is few.clean is None
     assert few.named.effort.isnan().all()
