@@ -51,7 +51,13 @@ def main() -> None:
     args = parser.parse_args()
     keep_freed_memory()
     runs = WORK / f"explained_{args.generator}"
-    common = [*GENERATORS[args.generator], "faces=landmarks", "logger=none", "explain.controls.weights=false"]
+    common = [
+        *GENERATORS[args.generator],
+        "faces=landmarks",
+        "logger=none",
+        "explain.controls.weights=false",
+        "local=false",
+    ]
     common += ["explain.oracles=[]", f"explain.people={args.people}", f"trainer={'gpu' if DEVICE == 'cuda' else 'cpu'}"]
     with initialize_config_module("ice_lightning.conf", version_base="1.3"):
         for name in args.classifiers:

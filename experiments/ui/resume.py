@@ -28,7 +28,15 @@ def main() -> None:
     parser.add_argument("--after", type=int, default=3, help="finished jobs before the kill")
     args = parser.parse_args()
     command = [
-        *(sys.executable, "-m", "ice_lightning.run", "-m", "task=explain", f"classifier={','.join(CLASSIFIERS)}"),
+        *(
+            sys.executable,
+            "-m",
+            "ice_lightning.run",
+            "-m",
+            "task=explain",
+            "local=false",
+            f"classifier={','.join(CLASSIFIERS)}",
+        ),
         *(f"criterion={','.join(CRITERIONS)}", f"explain.people={args.people}", f"hydra.sweep.dir={args.folder}"),
     ]
 
