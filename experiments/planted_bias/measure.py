@@ -58,7 +58,8 @@ def explained(name: str, criterion: str, people: int, seed: int, *classifier: st
         folder = OUT / f"{name}/{criterion}/{seed}"
         with initialize_config_module("ice_lightning.conf", version_base="1.3"):
             settings = [
-                "task=explain", "local=false", f"subspace={subspace(criterion)}", f"explain.people={people}", "logger=none",
+                "task=explain", "local=false", "logger=none", f"subspace={subspace(criterion)}",
+                f"explain.people={people}",
                 f"explain.seed={1_000_000 * (seed + 1)}", f"explain.controls={controls}", f"run_dir={folder}",
                 *classifier,
             ]  # fmt: skip
