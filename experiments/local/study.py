@@ -117,7 +117,7 @@ class Measured:
             moved[name] - torch.maximum(share * own, ideal[name][rows] * own / target if ideal else 0 * own)
             for name, share in self.along.items()
         ]
-        beyond = torch.stack(rest).nan_to_num(0).amax(0).clamp_min(0)
+        beyond = torch.stack(rest).nan_to_num(0).amax(0).clamp_min(0).masked_fill(judged.own.isnan(), 0)
         return {"own": own, "other": judged.other.nan_to_num(0), "beyond": beyond,
                 "target": judged.target, "worst": judged.worst}  # fmt: skip
 
