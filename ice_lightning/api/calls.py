@@ -186,8 +186,8 @@ def explain(
             criterion = build_criterion(composed(criterion=criterion).criterion, faces, generator.resolution)
         elif criterion is None:
             criterion = criterion_of(subspace, faces, generator.resolution)
-    subspace = subspace if directions is None else subspace.strongest(directions)
     whole, found_for = subspace, criterion
+    subspace = subspace if directions is None else subspace.strongest(directions)
     with undisturbed(generator, faces):
         own = problem_or_average(lambda: local_problem_of(whole, generator, faces, found_for), local, held)
     space, dimension = subspace.space, subspace.directions.shape[1]

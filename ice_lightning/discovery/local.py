@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,6 +25,9 @@ MEMORY = 4 * 1024.0**3
 """Bytes that the graphs of products at a time may take."""
 AVERAGE = "find the subspace again, or set local=false to move everyone along its directions"
 """What to do about a subspace that finds no own directions."""
+MATCHED = 8
+"""So many directions are searched and matched to the average ones, however few are wanted: matched alone, a person's
+strongest one need not be what the average's first is."""
 UNSETTLED = 0.5
 """A search whose residual is larger than this hasn't found the person's directions; see solvers.local.TOLERANCE."""
 
@@ -223,12 +226,14 @@ def find_one(local: LocalProblem, u: Tensor, count: int, batch: Batch | None = N
     features = local.look_at(u)
     if isinstance(features, LeftOut):
         return averaged(local, u, count, features.reason)
-    average = replace(local.average, X=local.average.X[:, :count])
-    found = search(local.problem, average, answering(features, local.problem, batch), count)
+    found = search(local.problem, local.average, answering(features, local.problem, batch), max(count, MATCHED))
+    found = found.first(count)
+    if found.residual != found.residual:
+        return averaged(local, u, count, "finite derivatives", found)
     if not found.V.shape[1]:
         return averaged(local, u, count, "a direction of their own", found)
     if not found.residual <= UNSETTLED:
-        return averaged(local, u, count, f"a small residual ({found.residual:.2g})", found)
+        return averaged(local, u, count, "a small residual", found)
     return own(local, u, count, found)
 
 

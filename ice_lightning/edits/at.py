@@ -49,7 +49,8 @@ class Reach(NamedTuple):
         broken = next((move for move in path.moves if not move.held), None)
         if broken is None:
             return cls(path.held_up_to, None, "")
-        return cls(path.held_up_to, broken.asked, path.terms[int(broken.charged.argmax())] if path.terms else "")
+        stopped_by = path.terms[int(broken.charged.argmax())] if broken.charged.any() else ""
+        return cls(path.held_up_to, broken.asked, stopped_by)
 
 
 @dataclass(frozen=True)
@@ -197,8 +198,9 @@ class SubspaceAt:
         """
 
         def known(i: int) -> bool:
-            path = self.paths.get((i, direction, sign(i)))
-            return path is not None and abs(path.moves[-1].asked) >= abs(float(strengths[i])) * (1 - 1e-6)
+            path, size = self.paths.get((i, direction, sign(i))), abs(float(strengths[i]))
+            ends = (torch.inf, 0.0) if path is None else (abs(path.moves[0].asked), abs(path.moves[-1].asked))
+            return ends[0] * (1 - 1e-6) <= size <= ends[1] * (1 + 1e-6)
 
         def sign(i: int) -> float:
             return 1.0 if strengths[i] > 0 else -1.0
@@ -209,7 +211,8 @@ class SubspaceAt:
                 found = self.local.found[i]
                 assert found is not None and not isinstance(features, LeftOut)
                 steps = stages(float(strengths[i]), between)
-                self.paths[i, direction, sign(i)] = hold(self.problem, features, found, direction, steps, batch)
+                path = hold(self.problem, features, found, direction, steps, batch)
+                self.paths[i, direction, sign(i)] = merged(self.paths.get((i, direction, sign(i))), path)
 
         if missing := [i for i in places if not known(i)]:
             threads, batch = parallelism(self.problem, self.u[missing[0] : missing[0] + 1])
@@ -278,6 +281,13 @@ def stages(strength: float, between: Callable[[], None] = lambda: None) -> Itera
     for stage in range(1, STAGES + 1):
         between()
         yield strength * stage / STAGES
+
+
+def merged(known: Path | None, new: Path) -> Path:
+    """The moves of two paths to one side, by their strengths; of two to the same strength the new one."""
+    moves = {} if known is None else {abs(move.asked): move for move in known.moves}
+    moves |= {abs(move.asked): move for move in new.moves}
+    return replace(new, moves=tuple(moves[size] for size in sorted(moves)))
 
 
 def subspace_at(problem: LocalProblem, u: Tensor, count: int, provenance: dict[str, Any]) -> SubspaceAt:

@@ -28,9 +28,9 @@ from ice_lightning.solvers.local import Local
 NEAR = 0.05
 """The activated change is there when it is within this share of what is asked, in its direction."""
 DRIFT = 0.5
-"""A straight move is held already where what it is charged exceeds its first order by no more than this share of the
-whole cost."""
-ROUNDS = 4
+"""A move is held where what it is charged exceeds the first order of the straight one by no more than this share of
+what that one costs in all."""
+ROUNDS = 8
 """Gauss-Newton steps at most, for one strength."""
 PRODUCTS = 12
 """Steps of conjugate gradients at most, for one Gauss-Newton step."""
@@ -69,7 +69,7 @@ class HeldMove(NamedTuple):
     def held(self) -> bool:
         """Whether the change is there, and what is suppressed moves hardly more than to first order."""
         drift = float(self.charged.sum()) - self.linear
-        return self.reached >= 1 - 2 * NEAR and drift <= DRIFT * (float(self.x.square().sum()) + self.linear)
+        return abs(self.reached - 1) <= 2 * NEAR and drift <= DRIFT * (self.asked**2 + self.linear)
 
 
 @dataclass(frozen=True)
@@ -258,7 +258,7 @@ def move_to(held: Held, x: Tensor, t: float, wanted: Tensor, charged: Tensor, ba
         short = held.missing(d, t) > NEAR
         if short and mu * 4 <= HIGHEST_MU * (1 + held.linear) / max(held.energy, 1e-300):
             mu *= 4
-        elif stalled or not short:
+        elif stalled or (not short and ended().held):
             break
     return ended()
 

@@ -12,7 +12,7 @@ they haven't.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -99,6 +99,13 @@ class Local:
     charged: Tensor
     cost: Cost
 
+    def first(self, count: int) -> Local:
+        """The same with the first directions alone."""
+        return replace(
+            self, V=self.V[:, :count], values=self.values[:count], changes=self.changes[:, :count],
+            agreement=self.agreement[:count],
+        )  # fmt: skip
+
     def clean(self, problem: Problem, deviations: Mapping[int, float]) -> Tensor:
         """Activated change per suppressed change of each direction, each in deviations of the features.
 
@@ -141,15 +148,21 @@ def search(problem: Problem, average: Average, answer: Callable[[Query], Reply],
     group, cost = known(problem, average.charges, 1, factors), Cost().after([first])
     A, S = group.energies
     group = group._replace(energies=(A, S._replace(exact=torch.cat([S.exact, average.M * PRIOR**0.5]))))
+    if not all(bool(R.isfinite().all()) for R in first.rows):
+        return nothing(problem, X, torch.nan, cost)
     D, W = none, torch.cat([tops, X, preconditioner(none, group).inverse(group.energies[0].exact.T)], 1)
     for _ in range(BLOCKS):
         V = plain.orthonormal(W, D)
         if not V.shape[1]:
             break
         reply = answer(Query(products=(ProductQuery(V, asked),)))
+        if not all(bool(GV.isfinite().all()) for GV in reply.products):
+            return nothing(problem, X, torch.nan, cost.after([reply]))
         D, group, cost = torch.cat([D, V], 1), group.extended(reply.products), cost.after([reply])
         B = preconditioner(D, group)
         values, Y = ritz(group, D, 1e-9, X.shape[1])
+        if not len(values):
+            return nothing(problem, X, torch.inf, cost)
         R = residuals(group, D, Y, values)
         W = B.inverse(R)
         size = (R * W).sum(0).clamp_min(0).sqrt() / (values * values[0]).sqrt()
@@ -162,6 +175,19 @@ def search(problem: Problem, average: Average, answer: Callable[[Query], Reply],
     changes = torch.stack([gram.diagonal().clamp_min(0).sqrt() for gram in reply.grams])
     wanted = torch.cat([group.energies[0].exact, nystrom(D, group.energies[0])])
     return Local(V, strengths, changes, float(size.max()), agreement, wanted, B.M, cost.after([reply]))
+
+
+def nothing(problem: Problem, X: Tensor, residual: float, cost: Cost) -> Local:
+    """Of someone in whom no direction changes what is activated, or whose derivatives aren't finite.
+
+    Args:
+        problem: whose terms.
+        X: (n, k), the average directions.
+        residual: infinite, or NaN.
+        cost: of the search.
+    """
+    none, few = X[:, :0], X[0, :0]
+    return Local(none, few, X.new_zeros(len(problem.sizes), 0), residual, few, none.T, none.T, cost)
 
 
 def preconditioner(D: Tensor, group: Group) -> InnerProduct:
@@ -213,4 +239,5 @@ def matched(group: Group, D: Tensor, Y: Tensor, values: Tensor, X: Tensor) -> tu
     own = Y @ (R := U @ Vh)
     between, sizes = (own * (H @ C)).sum(0), (own * (H @ own)).sum(0) * (C * (H @ C)).sum(0)
     V = D @ own
-    return V / V.norm(dim=0), (R.square() * values[:, None]).sum(0), between / sizes.clamp_min(1e-300).sqrt()
+    agreement = torch.where(sizes > 0, between / sizes.clamp_min(1e-300).sqrt(), 0).clamp(-1, 1)
+    return V / V.norm(dim=0), (R.square() * values[:, None]).sum(0), agreement

@@ -58,14 +58,14 @@ def _explain(cfg: DictConfig, folder: Path) -> Result:
     faces, classifier = instantiate(cfg.faces), instantiate(cfg.classifier)
     oracles = oracles_from(cfg, generator, classifier)
     place = file_of(cfg.subspace or found_before(cfg, generator, faces))
-    subspace = load_subspace(place)
+    whole = subspace = load_subspace(place)
     if cfg.explain.directions is not None:
         subspace = subspace.strongest(at_least("explain.directions", cfg.explain.directions, 1))
     subspace.check_generator(generator)
     networks = {"faces": faces, "classifier": classifier} | {f"oracle {name}": each for name, each in oracles.items()}
     criterion = criterion_of(subspace, faces, generator.resolution)
     local = problem_or_average(
-        lambda: local_problem_of(subspace, generator, faces, criterion), None if cfg.local else False, cfg.held
+        lambda: local_problem_of(whole, generator, faces, criterion), None if cfg.local else False, cfg.held
     )
     dimension = subspace.directions.shape[1] if local is None else local.most(subspace.directions.shape[1])
     decisive = _decisive(cfg, subspace, list(oracles), local is not None) | weights_of(generator, **networks)

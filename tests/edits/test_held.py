@@ -117,3 +117,18 @@ def test_conjugate_gradients_solve_what_a_matrix_does():
     assert torch.allclose(known, true)
     assert products == 1, "with the exact preconditioner"
     assert (H @ plain - b).norm() < 0.5 * b.norm()
+
+
+def test_a_move_goes_on_until_it_is_held_not_only_until_it_is_there():
+    # The activated change is there from the start; what is kept winds, so that one Gauss-Newton step isn't enough.
+    local, features, found = made(lambda x: x[:, :1], {"winding": lambda x: x[:, 1:2] + (5 * x[:, :1]).sin() / 5})
+    path = hold(local, features, found, 0, [0.5, 1.0, 1.5, 2.0])
+    assert path.held_up_to == 2.0
+    assert float(path.moves[-1].charged.sum()) < 0.1
+
+
+def test_a_change_that_overshoots_is_not_held():
+    # To first order x_0, far away its fifth power: a straight move to 3 does far more than was asked.
+    local, features, found = made(lambda x: x[:, :1] + x[:, :1] ** 5, {"free": lambda x: x[:, 2:3]})
+    (move,) = hold(local, features, found, 0, [3.0]).moves
+    assert move.held == (abs(move.reached - 1) <= 0.1)

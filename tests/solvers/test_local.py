@@ -119,3 +119,21 @@ def test_someone_whose_wanted_terms_have_fewer_features_has_fewer_directions():
     people, asked = made(0.5, (3, 100, 10, 75)), problem(sizes=(3, 100, 10, 75))
     found = search(asked, averaged(people, asked), alone(people[0]), 8)
     assert found.V.shape[1] == 3
+
+
+def test_someone_in_whom_nothing_is_activated_has_no_direction():
+    people, asked = made(0.5), problem()
+    average = averaged(people, asked)
+    found = search(asked, average, alone([people[0][0] * 0, *people[0][1:]]), K)
+    assert found.V.shape[1] == 0
+    assert found.residual == float("inf")
+
+
+@pytest.mark.parametrize("term", [0, 1, 2], ids=["activated", "suppressed", "few features"])
+def test_derivatives_that_are_not_finite_are_no_directions(term):
+    people, asked = made(0.5, (60, 100, 5, 75)), problem(sizes=(60, 100, 5, 75))
+    person = list(people[0])
+    person[term] = person[term].clone().index_fill(0, torch.tensor([0]), torch.nan)
+    found = search(asked, averaged(people, asked), alone(person), K)
+    assert found.V.shape[1] == 0
+    assert found.residual != found.residual
