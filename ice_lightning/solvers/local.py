@@ -33,7 +33,7 @@ CHARGED = 5.0
 PRIOR = 0.1
 """Share of what the average charges that a person is charged as well. One person's features move by what their networks
 happen to see there, too, and a search that knows nothing else finds what these don't see: judged by networks that no
-search has used, own mouths without it were worse than average ones (experiments/local)."""
+search has used, own mouths without it were worse than with it (experiments/local)."""
 TOLERANCE = 0.1
 """Largest residual of a pair in the norm of the pencil as far as it is known, relative to the geometric mean of its
 value and the first one: what a pair that is hardly stronger than 0 misses matters less."""
