@@ -72,7 +72,7 @@ def visible_strength(
         generator: of the mover.
         mover: a subspace, or one at these people.
         u: people (N, n), over whom the distance is averaged.
-        direction: 0 is the strongest.
+        direction: 0 is the strongest of the average.
         target: RGB distance of the most changed hundredth of the pixels; both signs count half each.
 
     Returns:
@@ -94,7 +94,7 @@ def visible_strengths(
         generator: of the mover.
         mover: a subspace, or one at these people.
         u: people (N, n).
-        direction: 0 is the strongest.
+        direction: 0 is the strongest of the average.
         target: see `visible_strength`.
 
     Returns:
@@ -111,7 +111,7 @@ def changes(generator: AnyGenerator, mover: Mover, u: Tensor, direction: int, st
         generator: of the mover.
         mover: a subspace, or one at these people.
         u: people (N, n).
-        direction: 0 is the strongest.
+        direction: 0 is the strongest of the average.
         strengths: (N,), in lengths of the direction.
 
     Returns:
@@ -165,7 +165,7 @@ def traverse(
         mover: a subspace, or one at these people.
         u: people (N, n).
         strengths: K, in lengths of the direction; each a number or (N,).
-        direction: 0 is the strongest.
+        direction: 0 is the strongest of the average.
 
     Returns:
         (N, K, 3, H, W) in 0..1.
@@ -183,7 +183,7 @@ def walk(
         generator: of the mover.
         mover: a subspace, or one at these people.
         u: people (N, n).
-        direction: 0 is the strongest.
+        direction: 0 is the strongest of the average.
         strength: at the ends, in lengths of the direction, above 0; a number, (N,), or None for where the change is
             plain to see on average.
 

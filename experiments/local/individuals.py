@@ -20,12 +20,11 @@ import torch
 from torch import Tensor
 from train_readers import second_readers
 
-from ice_lightning import load_generator
 from ice_lightning.modules.faces import Faces
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "zoo"))
 from measure import PRESETS
-from readings import POPULATION, People, come_along, extent_of, reach, shape_of, true_moves
+from readings import People, come_along, extent_of, reach, shape_of, true_moves
 
 __all__ = ["PRESETS", "Individuals", "Judged", "come_along", "extent_of", "judge", "reach", "shape_of", "true_moves"]
 
@@ -60,17 +59,7 @@ class Individuals(People):
     """
 
     def __init__(self, people: int = 64, seed: int = 3_000_000, space: str = "s", faces: Faces | None = None) -> None:
-        self.G, self.faces, self.space = load_generator("embedded"), faces or second_readers(), space
-        self.z = self.G.sample(people, seed)
-        with torch.no_grad():
-            self.u = self.G.convert(self.z, "z", space)
-            spread = self.read(self.portraits(self.G.sample(POPULATION, 5_000_000)))
-            self.true_base = self.read(self.portraits(self.z))
-            self.base = self.read(self.draw(self.u))
-        far = {name: value - value.nanmean(0, keepdim=True) for name, value in spread.items()}
-        self.sigma = {name: value.square().sum(1).nanmean().sqrt() for name, value in far.items()}
-        colours = [name for name in self.sigma if name.endswith(" pixels")]
-        self.sigma |= dict.fromkeys(colours, torch.stack([self.sigma[name] for name in colours]).mean())
+        super().__init__(people, seed, space, faces or second_readers())
 
     @torch.no_grad()
     def moved_each(

@@ -14,6 +14,7 @@ from ice_lightning.criterions.landmarks import gaze_of, pose_of
 from ice_lightning.criterions.regions import region_mask
 from ice_lightning.faces.embedded import embedded_faces
 from ice_lightning.labels import REGIONS
+from ice_lightning.modules.faces import Faces
 from ice_lightning.synthetic import factor_index, factors_from_z, render
 
 SMALLEST = 50
@@ -73,10 +74,11 @@ class People:
         people: how many.
         seed: of the first; far from those that any search draws.
         space: of the latents.
+        faces: what reads; the embedded networks by default.
     """
 
-    def __init__(self, people: int = 64, seed: int = 3_000_000, space: str = "s") -> None:
-        self.G, self.faces, self.space = load_generator("embedded"), embedded_faces(), space
+    def __init__(self, people: int = 64, seed: int = 3_000_000, space: str = "s", faces: Faces | None = None) -> None:
+        self.G, self.faces, self.space = load_generator("embedded"), faces or embedded_faces(), space
         self.z = self.G.sample(people, seed)
         with torch.no_grad():
             self.u = self.G.convert(self.z, "z", space)

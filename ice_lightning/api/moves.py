@@ -91,7 +91,7 @@ def traverse(
         generator: of the subspace.
         subspace: whose direction it is.
         people: how many, or latents (N, n).
-        direction: 0 is the strongest.
+        direction: 0 is the average's strongest, and of each person the one that does the same.
         strength: at the ends, in lengths of the direction, above 0; None for where the change is plain to see.
         seed: of the first person, where they are drawn.
         local: whether everyone moves along a direction of their own; None for where the subspace knows enough, else

@@ -129,12 +129,13 @@ class SubspaceAt:
 
         Args:
             u: the people, as a check; None for them.
-            direction: 0 is the strongest.
+            direction: 0 is each person's that does what the average's strongest does.
             strength: in lengths of the direction, which are population deviations where the search was in that metric;
                 a number or (N,).
 
         Returns:
-            (N, n).
+            (N, n). A held move to a strength between two that were searched before lies on the straight line between
+            these.
 
         Raises:
             IceError: for other people, or a direction that there isn't.
@@ -252,7 +253,7 @@ class SubspaceAt:
         """Draw the people to both ends of a direction, see `traversal.walk`.
 
         Args:
-            direction: 0 is the strongest.
+            direction: 0 is each person's that does what the average's strongest does.
             strength: at the ends; None for where each person's change is plain to see, by straight moves.
 
         Returns:

@@ -7,7 +7,7 @@ from torch import nn
 from ice_lightning.criterions import Activate, Analysis, Criterion, Suppress, Term
 from ice_lightning.discovery.features import MovingCoordinates, PersonFeatures, problem_of
 from ice_lightning.discovery.local import LocalProblem, answering
-from ice_lightning.edits.held import conjugate_gradients, hold
+from ice_lightning.edits.held import HeldMove, conjugate_gradients, hold
 from ice_lightning.solvers.inner_product import InnerProduct
 from ice_lightning.solvers.local import Average, search
 from ice_lightning.solvers.problem import WANTED
@@ -127,8 +127,12 @@ def test_a_move_goes_on_until_it_is_held_not_only_until_it_is_there():
     assert float(path.moves[-1].charged.sum()) < 0.1
 
 
-def test_a_change_that_overshoots_is_not_held():
-    # To first order x_0, far away its fifth power: a straight move to 3 does far more than was asked.
-    local, features, found = made(lambda x: x[:, :1] + x[:, :1] ** 5, {"free": lambda x: x[:, 2:3]})
-    (move,) = hold(local, features, found, 0, [3.0]).moves
-    assert move.held == (abs(move.reached - 1) <= 0.1)
+@pytest.mark.parametrize(("reached", "held"), [(0.85, False), (0.95, True), (1.05, True), (2.44, False)])
+def test_a_change_that_falls_short_or_overshoots_is_not_held(reached, held):
+    move = HeldMove(torch.ones(N), 1.0, reached, torch.zeros(1), 0.0, 0)
+    assert move.held is held
+
+
+def test_a_long_detour_allows_no_more_drift_than_a_short_one():
+    far, near = (HeldMove(x * torch.ones(N), 1.0, 1.0, torch.tensor([0.9]), 0.0, 0) for x in (10, 0.1))
+    assert far.held is near.held is False
