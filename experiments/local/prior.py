@@ -21,7 +21,7 @@ from ice_lightning.solvers import local
 from ice_lightning.synthetic import FACTORS
 
 HERE, PEOPLE, SEED = Path(__file__).parent, 16, 2_600_000
-PRIORS = (0.0, 0.1, 0.3, 1.0)
+PRIORS = (0.0, 0.1, 0.3, 1.0, 3.0)
 """Of `solvers.local.PRIOR`."""
 
 

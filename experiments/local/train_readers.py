@@ -17,6 +17,7 @@ import argparse
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,57 @@ def held_out(second: Faces, people: int = 512) -> dict[str, dict[str, dict[str, 
     }
 
 
+def train(
+    nets: nn.ModuleDict, loss_of: Callable[[torch.Generator], Tensor], file: Path, minutes: float, rate: float
+) -> int:
+    """Train networks, or go on where `file` says, for minutes of one thread's own time, which a busy machine stretches.
+
+    Args:
+        nets: what is trained.
+        loss_of: one step's loss, of what a source of random numbers draws.
+        file: the state, saved each minute.
+        minutes: in all, those before included.
+        rate: of learning, at most; rises for 100 steps, then falls along a cosine to a hundredth.
+
+    Returns:
+        Steps.
+    """
+    optimiser = torch.optim.AdamW(nets.parameters(), lr=rate, weight_decay=1e-4)
+    draw, spent, step = torch.Generator().manual_seed(SEED), 0.0, 0
+    if file.exists():
+        state = torch.load(file, weights_only=True)
+        nets.load_state_dict(state["nets"])
+        optimiser.load_state_dict(state["optimiser"])
+        draw.set_state(state["draw"])
+        spent, step = state["spent"], state["step"]
+    began, saved, budget, mean_loss = time.process_time() - spent, spent, minutes * 60, math.nan
+
+    def save(elapsed: float) -> None:
+        state = {"nets": nets.state_dict(), "optimiser": optimiser.state_dict(), "draw": draw.get_state()}
+        with atomic_write(file) as part:
+            torch.save(state | {"spent": elapsed, "step": step}, part)
+        print(step, f"{elapsed / 60:.1f} min  loss {mean_loss:.4f}", flush=True)
+
+    while (elapsed := time.process_time() - began) < budget:
+        for group in optimiser.param_groups:
+            fall = 0.01 + 0.99 * (1 + math.cos(math.pi * elapsed / budget)) / 2
+            group["lr"] = rate * fall * min(1, (step + 1) / 100)
+        loss = loss_of(draw)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        for net in nets.values():
+            nn.utils.clip_grad_norm_(net.parameters(), 2.0)
+        optimiser.step()
+        step += 1
+        mean_loss = loss.item() if math.isnan(mean_loss) else 0.98 * mean_loss + 0.02 * loss.item()
+        if elapsed - saved > 60:
+            saved = elapsed
+            save(elapsed)
+    if spent < budget:
+        save(time.process_time() - began)
+    return step
+
+
 def main() -> None:
     """Train, save the three networks and readers.json beside them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -126,44 +178,16 @@ def main() -> None:
     generator = load_generator("embedded")
     nets = nn.ModuleDict({name: make(**config) for name, (make, config) in SETTINGS.items()})
     nets = nets.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(nets.parameters(), lr=args.rate, weight_decay=1e-4)
-    draw, spent, step, file = torch.Generator().manual_seed(SEED), 0.0, 0, args.work / "readers.pt"
-    if file.exists():
-        state = torch.load(file, weights_only=True)
-        nets.load_state_dict(state["nets"])
-        optimiser.load_state_dict(state["optimiser"])
-        draw.set_state(state["draw"])
-        spent, step = state["spent"], state["step"]
-    began, saved, budget, mean_loss = time.process_time() - spent, spent, args.minutes * 60, math.nan
 
-    def save(elapsed: float) -> None:
-        state = {"nets": nets.state_dict(), "optimiser": optimiser.state_dict(), "draw": draw.get_state()}
-        with atomic_write(file) as part:
-            torch.save(state | {"spent": elapsed, "step": step}, part)
-        print(step, f"{elapsed / 60:.1f} min  loss {mean_loss:.4f}", flush=True)
-
-    while (elapsed := time.process_time() - began) < budget:
-        for group in optimiser.param_groups:
-            fall = 0.01 + 0.99 * (1 + math.cos(math.pi * elapsed / budget)) / 2
-            group["lr"] = args.rate * fall * min(1, (step + 1) / 100)
+    def drawn(draw: torch.Generator) -> Tensor:
         z = draw_people(args.people, draw)
         truth = render(factors_from_z(z), 128)
         image, rows = truth.image.clone(), torch.randperm(len(z), generator=draw)[: len(z) // DRAWN]
         with torch.no_grad():
             image[rows] = generator(z[rows]).clamp(0, 1)
-        loss = loss_of(nets, augment(image, draw), truth)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        for net in nets.values():
-            nn.utils.clip_grad_norm_(net.parameters(), 2.0)
-        optimiser.step()
-        step += 1
-        mean_loss = loss.item() if math.isnan(mean_loss) else 0.98 * mean_loss + 0.02 * loss.item()
-        if elapsed - saved > 60:
-            saved = elapsed
-            save(elapsed)
-    if spent < budget:
-        save(time.process_time() - began)
+        return loss_of(nets, augment(image, draw), truth)
+
+    step = train(nets, drawn, args.work / "readers.pt", args.minutes, args.rate)
     for name, (_, config) in SETTINGS.items():
         save_network(args.out / f"{name}.safetensors", nets[name].eval(), name, config)
     facts = {

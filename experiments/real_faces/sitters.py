@@ -25,10 +25,10 @@ from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.modules.landmark_regions import UNSEEN
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "zoo"))
-from discover import discover
+from discover import discover, image_jacobian, term_rows
 from readings import reach, shape_of
 
-__all__ = ["Sitters", "apart", "discover", "reach", "shape_of"]
+__all__ = ["Sitters", "apart", "discover", "image_jacobian", "reach", "shape_of", "term_rows"]
 
 SMALLEST = 12
 """Pixels that a region needs in a person, for its colour to be read there."""
@@ -47,12 +47,13 @@ class Sitters:
         faces: see `faces=landmarks`.
         space: of their latents.
         people: how many.
+        seed: of the first.
     """
 
-    def __init__(self, generator: AnyGenerator, faces: Faces, space: str, people: int = 64) -> None:
+    def __init__(self, generator: AnyGenerator, faces: Faces, space: str, people: int = 64, seed: int = SEED) -> None:
         self.G, self.faces, self.space = generator, faces, space
         with torch.no_grad():
-            self.u = generator.people(people, SEED, space)
+            self.u = generator.people(people, seed, space)
             self.images = self.draw(self.u)
             self.parse = self.outline(self.images)
             self.base = self.read(self.images, self.parse)
@@ -98,18 +99,23 @@ class Sitters:
         return self.moved(self.draw(self.u + strength * v))
 
     def repainted(self, v: Tensor, strength: float, regions: Sequence[str]) -> dict[str, float]:
-        """How far every reading moves by that step's mean colours of regions alone.
+        """How far every reading moves by that step's mean colours of regions alone."""
+        return self.moved(self.repaint(self.draw(self.u + strength * v), torch.arange(len(self.u)), regions))
 
-        The pixels of a region are multiplied by what takes its mean to that after the step; nothing else is touched.
-        An ideal edit of colour moves this much, since networks that read identity, sizes and places read colours too.
+    def repaint(self, after: Tensor, rows: Tensor, regions: Sequence[str]) -> Tensor:
+        """Pictures (N, 3, H, W) of the people `rows` with the mean colours that regions have in `after`.
+
+        The pixels of a region are multiplied by what takes its mean to that of `after`; nothing else is touched. An
+        ideal edit of colour moves readings this much, since networks that read identity, sizes and places read colours
+        too.
         """
-        after, image = self.draw(self.u + strength * v), self.images
+        before = image = self.images[rows]
         for name in regions:
-            mask = (self.parse == REGIONS.index(name))[:, None].float()
+            mask = (self.parse[rows] == REGIONS.index(name))[:, None].float()
             area = mask.sum((2, 3), keepdim=True).clamp_min(1)
-            was, now = ((each * mask).sum((2, 3), keepdim=True) / area for each in (self.images, after))
+            was, now = ((each * mask).sum((2, 3), keepdim=True) / area for each in (before, after))
             image = image * (1 + mask * (now / was.clamp_min(DARK) - 1))
-        return self.moved(image.clamp(0, 1))
+        return image.clamp(0, 1)
 
     def random_moves(self, count: int = 20, rms: float = 0.03) -> list[dict[str, float]]:
         """Readings along random directions, even in units of the population's deviations, of a given image change."""

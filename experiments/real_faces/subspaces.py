@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,12 +97,14 @@ def changes(generator: str, preset: str) -> list[str]:
     return [f"criterion.suppress.{name}.ratio={min(MOST, times * ratio):g}" for name, ratio in ratios.items()]
 
 
-def composed(generator: str, preset: str, *more: str) -> DictConfig:
+def composed(
+    generator: str, preset: str, *more: str, generators: Mapping[str, Sequence[str]] = GENERATORS
+) -> DictConfig:
     """The settings of a run."""
     common = [f"criterion={preset}", "criterion.rank=8", "faces=landmarks", "solver=exact", "logger=none"]
     folder = f"run_dir={WORK / generator / preset}"
     with initialize_config_module("ice_lightning.conf", version_base="1.3"):
-        return compose("config", [*common, *GENERATORS[generator], *more, folder])
+        return compose("config", [*common, *generators[generator], *more, folder])
 
 
 def search(people: Sitters, generator: str, presets: Sequence[str]) -> None:

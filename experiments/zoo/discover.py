@@ -33,8 +33,8 @@ TOGETHER = {"cpu": (1, 64), "cuda": (128, 512)}
 """Derivatives of pictures at a time, and of terms."""
 
 
-def term_rows(term: Term, image: Tensor, analysis: Analysis, image_jacobian: Tensor) -> Tensor:
-    """d term / d latent (m, n) from d image / d latent (n, 3, H, W)."""
+def term_rows(term: Term, image: Tensor, analysis: Analysis, moved: Tensor) -> Tensor:
+    """d term / d latent (m, n) from `moved`, d image / d latent (n, 3, H, W)."""
 
     def features(flat: Tensor) -> Tensor:
         return term(flat.view(-1, *image.shape[1:]), analysis)
@@ -42,12 +42,18 @@ def term_rows(term: Term, image: Tensor, analysis: Analysis, image_jacobian: Ten
     pictures, terms = TOGETHER[image.device.type]
     J = Jacobian(features, image.flatten(1), batch=Batch(pictures))
     if J.shape[0] <= FEW:
-        return J.adjoint(torch.eye(J.shape[0]).to(image)).T @ image_jacobian.flatten(1).T
+        return J.adjoint(torch.eye(J.shape[0]).to(image)).T @ moved.flatten(1).T
 
     def along(tangent: Tensor) -> Tensor:
         return jvp(lambda x: term(x, analysis), (image,), (tangent[None],))[1][0]
 
-    return torch.cat([vmap(along)(part) for part in image_jacobian.split(terms)]).T
+    return torch.cat([vmap(along)(part) for part in moved.split(terms)]).T
+
+
+def image_jacobian(G: AnyGenerator, space: str, u: Tensor, image: Tensor) -> Tensor:
+    """d image / d latent (n, 3, H, W) of a person u (1, n) and their picture (1, 3, H, W)."""
+    J = Jacobian(lambda v: G(v, space).flatten(1), u, batch=Batch(TOGETHER[u.device.type][0]))
+    return J.matmat(torch.eye(u.shape[1]).to(u)).T.reshape(-1, *image.shape[1:])
 
 
 def presets(names: list[str], space: str = "s") -> dict[str, DictConfig]:
@@ -93,14 +99,12 @@ def discover(
     spent, shared = dict.fromkeys(terms, 0.0), 0.0
     for person, (each, image, analysis) in enumerate(zip(u, images, analyses, strict=True)):
         began = time.perf_counter()
-        batch = Batch(TOGETHER[u.device.type][0])
-        J = Jacobian(lambda v: G(v, first.space).flatten(1), each[None], batch=batch)
-        image_jacobian = J.matmat(torch.eye(len(each)).to(u)).T.reshape(-1, *image.shape[1:])
+        moved = image_jacobian(G, first.space, each[None], image)
         shared += time.perf_counter() - began
         for key, term in terms.items():
             if person in key[1]:
                 began = time.perf_counter()
-                rows = term_rows(term, image, analysis, image_jacobian).double()
+                rows = term_rows(term, image, analysis, moved).double()
                 factors[key] = thin_factor([factors.get(key, rows[:0]), rows])
                 spent[key] += time.perf_counter() - began
         print(f"person {person + 1} of {len(u)}: {shared:.0f} s images, {sum(spent.values()):.0f} s terms", flush=True)

@@ -226,7 +226,19 @@ def find_one(local: LocalProblem, u: Tensor, count: int, batch: Batch | None = N
     features = local.look_at(u)
     if isinstance(features, LeftOut):
         return averaged(local, u, count, features.reason)
-    found = search(local.problem, local.average, answering(features, local.problem, batch), max(count, MATCHED))
+    return find_by(local, u, count, answering(features, local.problem, batch))
+
+
+def find_by(local: LocalProblem, u: Tensor, count: int, answer: Callable[[Query], Reply]) -> LocalDirections:
+    """Search the own directions of one person, whose Jacobians somebody else multiplies.
+
+    Args:
+        local: the criterion.
+        u: (1, n), the person.
+        count: directions that are wanted, at most `local.most` of them.
+        answer: to a query, of this person alone.
+    """
+    found = search(local.problem, local.average, answer, max(count, MATCHED))
     found = found.first(count)
     if found.residual != found.residual:
         return averaged(local, u, count, "finite derivatives", found)

@@ -1,0 +1,281 @@
+"""Are a person's own directions cleaner than the average ones on photographic faces? By networks that didn't search.
+
+    python experiments/real_faces/own.py choose measure draw [--generators student_w] [--presets mouth_shape]
+
+`choose` tries ratios on other people, for average and own directions alike; `measure` moves held-out people with the
+best; `draw` shows six of them. Results go to own/GENERATOR.json as they come, pictures beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from dense import Rows, average, keys, mean_rows, own, rows_of
+from hydra.utils import instantiate
+from second import second_readers
+from sitters import Sitters
+from subspaces import DCGAN, MOST, PRESETS, STUDENT, Meaning, composed, painted, small
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ice_lightning.criterions import Criterion, Term
+from ice_lightning.discovery.features import MovingCoordinates
+from ice_lightning.discovery.local import LocalDirections, LocalProblem
+from ice_lightning.files import atomic_write, write_json
+from ice_lightning.population import geometry, layer_covariances
+from ice_lightning.reports import figures
+from ice_lightning.tasks.build import build_criterion, generator_from
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "local"))
+from study import FARTHEST, STRENGTHS, Measured, rounded, straight
+
+HERE = Path(__file__).parent
+OUT = HERE / "own"
+GENERATORS = {
+    "student_w": (*STUDENT, "space=w"),
+    "student_z": (*STUDENT, "space=z"),
+    "student_s": (*STUDENT, "space=s", "criterion.layers=null"),
+    "dcgan_z": (*DCGAN, "space=z"),
+    "dcgan_s": (*DCGAN, "space=s", "criterion.layers=null"),
+}
+LOOSER = (1, 10, 100)
+"""How many times the ratios of a preset's suppressed terms are taken, in turn."""
+SEARCHED, CHOOSING, PEOPLE, SHOWN = 8, 8, 24, 6
+CHOOSING_SEED, SEED = 2_700_000, 3_000_000
+RANDOM, RMS = 20, 0.03
+
+
+class Photographs(Sitters):
+    """Held-out people, read by the second networks."""
+
+    def __init__(self, generator: Any, space: str, people: int, seed: int) -> None:
+        super().__init__(generator, second_readers(), space, people, seed)
+
+    def moved_each(self, image: Tensor, rows: Tensor) -> dict[str, Tensor]:
+        """How far every reading of the people `rows` is from where it was, each (N,), in sigmas."""
+        now = self.read(image, self.parse[rows])
+        return {name: (now[name] - was[rows]).norm(dim=1) / self.sigma[name] for name, was in self.base.items()}
+
+
+class Photographed(Measured):
+    """Judges moves of people by a preset's readings; colours beyond an edit of nothing else.
+
+    Args:
+        people: who is moved.
+        meaning: the own readings, and those that can't but move with them.
+    """
+
+    def __init__(self, people: Photographs, meaning: Meaning) -> None:
+        self.people, self.own, self.regions = people, meaning.own, painted(meaning)
+        others = [name for name in people.base if name not in (*meaning.own, *meaning.free)]
+        self.along, self.ideal = dict.fromkeys(others, 0.0), {}
+        self.metric = geometry(layer_covariances(people.G, people.space))
+
+    @torch.no_grad()
+    def at(self, v: Tensor, rows: Tensor, target: float) -> dict[str, Any]:
+        """Readings of latents (M, n) of the people `rows`."""
+        image = self.people.draw(v)
+        moved = self.people.moved_each(image, rows)
+        found = self.judged(moved, rows, target) | {"far": self.metric.to(v).length(v - self.people.u[rows])}
+        if self.regions:
+            ideal = self.people.moved_each(self.people.repaint(image, rows, self.regions), rows)
+            rest = torch.stack([moved[name] - ideal[name] for name in self.along])
+            found["beyond"] = rest.nan_to_num(0).amax(0).clamp_min(0)
+        return found
+
+    @torch.no_grad()
+    def signed(self, v: Tensor) -> dict[str, Tensor]:
+        """Changes (N, d) of the own readings of latents (N, n), with their signs, in sigmas."""
+        people = self.people
+        now = people.read(people.draw(v), people.parse)
+        return {name: (now[name] - people.base[name]) / people.sigma[name] for name in self.own}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A preset with ratios so many times looser.
+
+    Attributes:
+        names: `keys` of its terms.
+        directions: (n, k), the average's.
+        local: what single people's searches begin with.
+    """
+
+    names: list[str]
+    directions: Tensor
+    local: LocalProblem
+
+    def find(self, kind: str, u: Tensor, rows: list[Rows]) -> tuple[Tensor, LocalDirections | None]:
+        """Average or own directions (N, n, 2) of people u (N, n) with these rows."""
+        if kind == "average":
+            return self.directions[:, :2].to(u).expand(len(u), -1, -1), None
+        found = own(self.local, u, rows, self.names, 2)
+        return found.directions, found
+
+
+class Generator:
+    """A generator in a space, every preset's average, and whoever was looked at."""
+
+    def __init__(self, name: str, presets: Sequence[str]) -> None:
+        cfg = composed(name, "skin_color", generators=GENERATORS)
+        self.G, self.faces, self.space = generator_from(cfg).requires_grad_(False), instantiate(cfg.faces), cfg.space
+        self.faces.requires_grad_(False)
+        self.coordinates = MovingCoordinates.of(self.G, self.G, self.space, None, "population")
+        self.terms: dict[str, Term] = {}
+        criterions: dict[tuple[str, str], tuple[Criterion, list[str]]] = {}
+        for preset in presets:
+            ratios = {key: each.ratio for key, each in composed(name, preset).criterion.suppress.items()}
+            for looser in LOOSER:
+                more = [f"criterion.suppress.{k}.ratio={min(MOST, looser * r):g}" for k, r in ratios.items()]
+                cfg = composed(name, preset, *more, generators=GENERATORS)
+                criterion = build_criterion(cfg.criterion, self.faces, self.G.resolution)
+                weighted = [*criterion.activate.values(), *criterion.suppress.values()]
+                names = keys(cfg)
+                self.terms |= dict(zip(names, (each.term for each in weighted), strict=True))
+                criterions[preset, str(looser)] = criterion, names
+        mean = mean_rows(self.rows(self.G.people(SEARCHED, 0, self.space), "searched"))
+        self.presets = {
+            key: Preset(names, *average(self.G, self.faces, self.space, criterion, names, mean, SEARCHED))
+            for key, (criterion, names) in criterions.items()
+        }
+
+    def rows(self, u: Tensor, what: str) -> list[Rows]:
+        """The rows of every term in people u (N, n)."""
+        found = []
+        for i, each in enumerate(u.split(1)):
+            began = time.process_time()
+            found.append(rows_of(self.G, self.faces, self.coordinates, each, self.terms))
+            print(f"{what} {i + 1} of {len(u)}: {time.process_time() - began:.0f} s", flush=True)
+        return found
+
+
+def sides(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without its people."""
+    return {name: {key: x for key, x in cell.items() if key != "people"} for name, cell in row.items()
+            if isinstance(cell, dict)}  # fmt: skip
+
+
+def random_ratios(people: Photographs, meaning: Meaning) -> list[float]:
+    """Plain ratios along random directions, even in the population metric, that change the image by RMS, sorted."""
+    draw, found = torch.Generator().manual_seed(0), []
+    measured = Photographed(people, meaning)
+    rows = torch.arange(len(people.u))
+    for _ in range(RANDOM):
+        x = normalize(torch.randn(people.u.shape[1], generator=draw), dim=0)
+        v = measured.metric.to(x).displacement(x[None])[0]
+        t = 1.0
+        for _ in range(8):
+            with torch.no_grad():
+                rms = (people.draw(people.u + t * v) - people.images).square().mean().sqrt().item()
+            t *= min(5.0, max(0.2, RMS / max(rms, 1e-9)))
+        cell = measured.at(people.u + t * v, rows, STRENGTHS[0])
+        found.append(float(cell["own"].mean() / cell["other"].mean().clamp_min(1e-9)))
+    return sorted(found)
+
+
+def main() -> None:
+    """Choose, measure and draw; every cell that isn't there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stages", nargs="+", choices=["choose", "measure", "draw"])
+    parser.add_argument("--generators", nargs="*", default=list(GENERATORS))
+    parser.add_argument("--presets", nargs="*", default=list(PRESETS))
+    parser.add_argument("--people", type=int, default=PEOPLE)
+    args = parser.parse_args()
+    for name in args.generators:
+        file = OUT / f"{name}.json"
+        results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        todo = [each for each in args.presets if "measured" not in results.get(each, {}) or "draw" in args.stages]
+        if not todo:
+            continue
+        generator = Generator(name, todo)
+        if "choose" in args.stages and any("chosen" not in results.get(each, {}) for each in todo):
+            others = Photographs(generator.G, generator.space, CHOOSING, CHOOSING_SEED)
+            rows = generator.rows(others.u, "choosing")
+            for preset in todo:
+                results.setdefault(preset, {}).update(choose(generator, preset, others, rows))
+                write_json(file, results, indent=1)
+                print(name, preset, results[preset], flush=True)
+        people = Photographs(generator.G, generator.space, args.people, SEED)
+        rows = generator.rows(people.u, "measured")
+        for preset in todo:
+            row = results[preset]
+            if "measure" in args.stages:
+                row |= rounded(measure(generator, preset, people, rows, row["chosen"]))
+                write_json(file, results, indent=1)
+                print(name, preset, [row["measured"][kind]["0"] for kind in row["chosen"]], flush=True)
+            if "draw" in args.stages:
+                draw(generator, name, preset, row["chosen"], people, rows)
+
+
+def choose(generator: Generator, preset: str, people: Photographs, rows: list[Rows]) -> dict[str, Any]:
+    """The worse side's ratio of average and own directions with each looseness, and the best of each."""
+    meaning, tried = PRESETS[preset], {"average": {}, "own": {}}
+    key = "ratio beyond" if painted(meaning) else "ratio"
+    for kind, looser in product(tried, map(str, LOOSER)):
+        V, local = generator.presets[preset, looser].find(kind, people.u, rows)
+        judged = straight(Photographed(people, meaning), V[:, :, :1], local, 1)["0"]
+        tried[kind][looser] = round(min(judged[f"{side} {STRENGTHS[0]}"][key] for side in ("plus", "minus")), 2)
+    return {"tried": tried, "chosen": {kind: max(each, key=each.__getitem__) for kind, each in tried.items()}}
+
+
+def measure(
+    generator: Generator, preset: str, people: Photographs, rows: list[Rows], chosen: dict[str, str]
+) -> dict[str, Any]:
+    """Two directions of either kind in held-out people, and what random directions reach."""
+    meaning, found = PRESETS[preset], {}
+    for kind, looser in chosen.items():
+        V, local = generator.presets[preset, looser].find(kind, people.u, rows)
+        judged = straight(Photographed(people, meaning), V, local, 2)
+        found[kind] = {k: sides(each) | {"same way": each["same way"]} for k, each in judged.items()}
+        found[kind]["worst"] = worst(judged["0"])
+        if local is not None:
+            found["search"] = {
+                "products": float(local.products.float().mean()), "own": int(local.own.sum()), "of": len(people.u),
+                "agreement": float(local.agreement[:, 0].nanmedian()),
+            }  # fmt: skip
+    return {"measured": found, "random": random_ratios(people, meaning)}
+
+
+def worst(row: dict[str, Any]) -> dict[str, int]:
+    """In how many people each other reading was the worst, at the first strength."""
+    names = [name for side in ("plus", "minus") for name in row[f"{side} {STRENGTHS[0]}"]["people"]["worst"]]
+    return dict(sorted(((name, names.count(name)) for name in set(names)), key=lambda item: -item[1])[:3])
+
+
+def draw(
+    generator: Generator, name: str, preset: str, chosen: dict[str, str], people: Photographs, rows: list[Rows]
+) -> None:
+    """Six people along the first direction, the average's and their own, by 1.5 deviations of the own reading."""
+    measured, columns = Photographed(people, PRESETS[preset]), [people.images[:SHOWN]]
+    for kind, looser in chosen.items():
+        V, _ = generator.presets[preset, looser].find(kind, people.u, rows)
+        v = V[:, :, 0]
+        unit = measured.metric.to(v).length(v).clamp_min(1e-9)
+        ends = []
+        for sign in (-1.0, 1.0):
+
+            def place(t: Tensor, rows: Tensor, sign: float = sign, v: Tensor = v) -> Tensor:
+                return people.u[rows] + sign * t[:, None] * v[rows]
+
+            found = measured.reach(place, STRENGTHS[1], 0.5 / unit, FARTHEST / unit)
+            with torch.no_grad():
+                ends.append(people.draw(place(found["strength"], torch.arange(len(v))))[:SHOWN])
+        columns = [*ends, *columns] if kind == "average" else [*columns, *ends]
+    headings = ["average -1.5 sd", "average +1.5 sd", "original", "own -1.5 sd", "own +1.5 sd"]
+    title = f"{preset} of {name}: the average direction and each person's own"
+    with atomic_write(OUT / f"{name}_{preset}.png") as part:
+        small(figures.png(figures.traversal(torch.stack(columns, 1), headings, title))).save(part)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
