@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from dense import Rows, average, keys, mean_rows, own, rows_of
 from hydra.utils import instantiate
-from second import second_readers
-from sitters import Sitters
+from second import FOLDER, second_readers
+from sitters import Sitters, image_jacobian, term_rows
 from subspaces import DCGAN, MOST, PRESETS, STUDENT, Meaning, composed, painted, small
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ice_lightning.criterions import Criterion, Term
+from ice_lightning.criterions import Analysis, Criterion, Term
 from ice_lightning.discovery.features import MovingCoordinates
 from ice_lightning.discovery.local import LocalDirections, LocalProblem
 from ice_lightning.files import atomic_write, write_json
@@ -36,7 +36,7 @@ from ice_lightning.reports import figures
 from ice_lightning.tasks.build import build_criterion, generator_from
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "local"))
-from study import FARTHEST, STRENGTHS, Measured, rounded, straight
+from study import FARTHEST, READABLE, STRENGTHS, Measured, rounded, straight
 
 HERE = Path(__file__).parent
 OUT = HERE / "own"
@@ -60,6 +60,24 @@ class Photographs(Sitters):
     def __init__(self, generator: Any, space: str, people: int, seed: int) -> None:
         super().__init__(generator, second_readers(), space, people, seed)
 
+    @property
+    def widths(self) -> list[int]:
+        """How many numbers each reading is."""
+        return [value.shape[1] for value in self.base.values()]
+
+    def reading_rows(self, coordinates: MovingCoordinates) -> list[Tensor]:
+        """Of everyone the Jacobian (m, n) of all readings, in sigmas for each population deviation."""
+        units = torch.cat([self.sigma[name].expand(value.shape[1]) for name, value in self.base.items()])
+        whitened, found = coordinates.directions(torch.eye(len(coordinates.index)).to(self.u)), []
+        for u, image, parse in zip(self.u.split(1), self.images.split(1), self.parse.split(1), strict=True):
+
+            def readings(image: Tensor, _: Analysis, parse: Tensor = parse) -> Tensor:
+                return torch.cat([each.nan_to_num(0) for each in self.read(image, parse).values()], 1) / units
+
+            moved = image_jacobian(self.G, self.space, u, image)
+            found.append(term_rows(readings, image, Analysis(parse, None), moved) @ whitened)  # type: ignore[arg-type]
+        return found
+
     def moved_each(self, image: Tensor, rows: Tensor) -> dict[str, Tensor]:
         """How far every reading of the people `rows` is from where it was, each (N,), in sigmas."""
         now = self.read(image, self.parse[rows])
@@ -75,8 +93,11 @@ class Photographed(Measured):
     """
 
     def __init__(self, people: Photographs, meaning: Meaning) -> None:
-        self.people, self.own, self.regions = people, meaning.own, painted(meaning)
-        others = [name for name in people.base if name not in (*meaning.own, *meaning.free)]
+        named = json.loads((FOLDER / "second.json").read_text())["held_out"]["correlation_with_face_api"]
+        noise = [name for name, correlation in named.items() if correlation < READABLE]
+        self.people, self.regions = people, painted(meaning)
+        self.own = [name for name in meaning.own if name not in noise]
+        others = [name for name in people.base if name not in (*meaning.own, *meaning.free, *noise)]
         self.along, self.ideal = dict.fromkeys(others, 0.0), {}
         self.metric = geometry(layer_covariances(people.G, people.space))
 
@@ -91,6 +112,26 @@ class Photographed(Measured):
             rest = torch.stack([moved[name] - ideal[name] for name in self.along])
             found["beyond"] = rest.nan_to_num(0).amax(0).clamp_min(0)
         return found
+
+    def clearest(self, rows: list[Tensor]) -> Tensor:
+        """Each person's direction (N, n, 1) that the readings themselves would choose: what any search could hope for.
+
+        To first order it moves the own readings most beside all others, within what FARTHEST deviations allow.
+
+        Args:
+            rows: of everyone, of all readings together, (m, n) in sigmas for each population deviation.
+        """
+        found = []
+        for R in rows:
+            parts = dict(zip(self.people.base, R.double().split(self.people.widths), strict=True))
+            A = torch.cat([parts[name] for name in self.own]).nan_to_num(0)
+            B = torch.cat([parts[name] for name in self.along]).nan_to_num(0)
+            charged = B.T @ B + (STRENGTHS[0] / FARTHEST) ** 2 * torch.eye(B.shape[1])
+            L = torch.linalg.cholesky(charged)
+            _, _, Vh = torch.linalg.svd(torch.linalg.solve_triangular(L, A.T, upper=False).T, full_matrices=False)
+            x = torch.linalg.solve_triangular(L.T, Vh[:1].T, upper=True)
+            found.append(normalize(x, dim=0).T)
+        return self.metric.displacement(torch.cat(found)).float()[:, :, None]
 
     @torch.no_grad()
     def signed(self, v: Tensor) -> dict[str, Tensor]:
@@ -206,10 +247,11 @@ def main() -> None:
                 print(name, preset, results[preset], flush=True)
         people = Photographs(generator.G, generator.space, args.people, SEED)
         rows = generator.rows(people.u, "measured")
+        seen = people.reading_rows(generator.coordinates)
         for preset in todo:
             row = results[preset]
             if "measure" in args.stages:
-                row |= rounded(measure(generator, preset, people, rows, row["chosen"]))
+                row |= rounded(measure(generator, preset, people, rows, seen, row["chosen"]))
                 write_json(file, results, indent=1)
                 print(name, preset, [row["measured"][kind]["0"] for kind in row["chosen"]], flush=True)
             if "draw" in args.stages:
@@ -228,9 +270,23 @@ def choose(generator: Generator, preset: str, people: Photographs, rows: list[Ro
 
 
 def measure(
-    generator: Generator, preset: str, people: Photographs, rows: list[Rows], chosen: dict[str, str]
+    generator: Generator,
+    preset: str,
+    people: Photographs,
+    rows: list[Rows],
+    seen: list[Tensor],
+    chosen: dict[str, str],
 ) -> dict[str, Any]:
-    """Two directions of either kind in held-out people, and what random directions reach."""
+    """Two directions of either kind in held-out people, and what random directions and the readings' own choice reach.
+
+    Args:
+        generator: which.
+        preset: which.
+        people: the held-out ones.
+        rows: theirs, of all terms.
+        seen: theirs, of all readings.
+        chosen: the looseness of either kind.
+    """
     meaning, found = PRESETS[preset], {}
     for kind, looser in chosen.items():
         V, local = generator.presets[preset, looser].find(kind, people.u, rows)
@@ -242,7 +298,9 @@ def measure(
                 "products": float(local.products.float().mean()), "own": int(local.own.sum()), "of": len(people.u),
                 "agreement": float(local.agreement[:, 0].nanmedian()),
             }  # fmt: skip
-    return {"measured": found, "random": random_ratios(people, meaning)}
+    judge = Photographed(people, meaning)
+    best = straight(judge, judge.clearest(seen), None, 1)["0"]
+    return {"measured": found, "clearest": sides(best), "random": random_ratios(people, meaning)}
 
 
 def worst(row: dict[str, Any]) -> dict[str, int]:
