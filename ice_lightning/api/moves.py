@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 
 import numpy as np
 import torch
@@ -12,10 +11,11 @@ from torch import Tensor
 from ice_lightning import traversal
 from ice_lightning.api.arguments import as_faces, as_generator, as_people, as_subspace, check, instance, undisturbed
 from ice_lightning.api.results import Discovered
-from ice_lightning.checks import IceError, finite, problem
+from ice_lightning.checks import finite
 from ice_lightning.criterions import Criterion
 from ice_lightning.discovery.local import LocalProblem
 from ice_lightning.edits import SubspaceAt, subspace_at
+from ice_lightning.explanation.own import problem_or_average
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.reports.traversal import sheet
@@ -23,7 +23,6 @@ from ice_lightning.subspace import Subspace
 from ice_lightning.tasks.build import build_criterion, composed, local_problem_of
 from ice_lightning.wording import words
 
-LOG = logging.getLogger("ice_lightning")
 
 WALKED = 2_000_000
 """Seed of the first person who is moved, whom no search for a subspace has seen; as on the command line."""
@@ -120,8 +119,6 @@ def traverse(
         fix = "for example people=4"
         what = "people as a number, or as latents (N, n) in a Tensor"
         (people,) = check(people=instance(what, people, (int, np.integer), fix))
-    if held and local is False:
-        raise problem("local=True where moves are held", "local=False", "drop one of them")
     _check_parts(faces, criterion)
     with undisturbed():
         generator = as_generator(generator)
@@ -131,14 +128,7 @@ def traverse(
         else:
             u = generator.people(people, seed, subspace.space)
         name = words(subspace.provenance.get("criterion", "subspace"))
-        own = None
-        if local is not False:
-            try:
-                own = _problem(generator, subspace, faces, criterion)
-            except IceError as error:
-                if local or held:
-                    raise
-                LOG.warning(f"everyone moves along the average's directions: {error}")
+        own = problem_or_average(lambda: _problem(generator, subspace, faces, criterion), local, held)
         if own is None:
             return sheet(traversal.walk(generator, subspace, u, direction, strength), name, direction)
         moved = _own(own, subspace, u, max(8, direction + 1))

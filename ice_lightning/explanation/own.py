@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ice_lightning.checks import Mismatch, problem
+from ice_lightning.checks import IceError, problem
 from ice_lightning.counterfactuals.bases import Columns, Individual, named_basis, padded
 from ice_lightning.discovery.features import LeftOut
 from ice_lightning.discovery.local import LocalDirections, LocalProblem, find_one, joined, parallelism
@@ -27,7 +27,7 @@ def problem_or_average(make: Callable[[], LocalProblem], local: bool | None, hel
     """What finds people's own directions, or nothing where everyone moves along the average's.
 
     Args:
-        make: of the subspace; raises Mismatch where it has nothing to begin with.
+        make: of the subspace; raises IceError where it has nothing to begin with, or names what isn't there.
         local: whether people have directions of their own; None where the subspace has what it takes, with a warning
             where it hasn't.
         held: whether moves are held, for which own directions are needed.
@@ -44,7 +44,7 @@ def problem_or_average(make: Callable[[], LocalProblem], local: bool | None, hel
         return None
     try:
         return make()
-    except Mismatch as error:
+    except IceError as error:
         if local or held:
             raise
         LOG.warning(f"everyone moves along the average's directions: {error}")

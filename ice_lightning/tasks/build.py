@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from ice_lightning.checks import Mismatch, one_of, problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from torch import nn
 
@@ -207,22 +207,20 @@ def composed(**groups: str) -> DictConfig:
         GlobalHydra.instance().hydra = outer
 
 
-def criterion_of(subspace: Subspace, faces: Faces, resolution: int) -> Criterion:
+def criterion_of(subspace: Subspace, faces: Faces, resolution: int, trusted: Collection[str] = ()) -> Criterion:
     """The criterion that a subspace was found for, from its provenance.
 
     Args:
         subspace: of a preset.
         faces: the face models.
         resolution: of the generator's images, in pixels.
+        trusted: classes of somebody's own that may be built, by their names: those that the caller's settings name.
 
     Raises:
-        IceError: where the terms were objects, which no file has written down.
+        IceError: where the terms were objects, which no file has written down, or are of anybody else's classes.
     """
-    config = subspace.provenance.get("config", {}).get("criterion", {})
-    if not isinstance(config, dict) or "activate" not in config:
-        fix = "pass criterion= to explain, as discover took it"
-        raise problem("the criterion of the subspace", "none", fix)
-    return build_criterion(DictConfig(dict(config)), faces, resolution)
+    fix = "name the criterion that the search took, criterion="
+    return build_criterion(part_of(subspace, "criterion", fix, trusted), faces, resolution)
 
 
 def targets(node: Any) -> Iterator[str]:
@@ -241,13 +239,16 @@ def targets(node: Any) -> Iterator[str]:
             yield from targets(each)
 
 
-def part_of(subspace: Subspace, name: str, fix: str) -> DictConfig:
+def part_of(subspace: Subspace, name: str, fix: str, trusted: Collection[str] = ()) -> DictConfig:
     """The criterion or face models in a subspace's provenance, of which only the package's own may be built.
+
+    A file may come from anybody, and what it names is imported and called.
 
     Args:
         subspace: says what it was found with.
         name: criterion or faces.
         fix: what to do where they can't be built.
+        trusted: others that may be, by their names.
 
     Raises:
         IceError: where there is none, or of anybody's own classes.
@@ -257,7 +258,7 @@ def part_of(subspace: Subspace, name: str, fix: str) -> DictConfig:
     if not named:
         raise problem(f"the {name} of the subspace", "none", fix)
     ours = {f"{package}.{each}" for package in OURS for each in import_module(package).__all__}
-    if foreign := [each for each in named if each not in ours]:
+    if foreign := [each for each in named if each not in ours.union(trusted)]:
         raise problem(f"{name} of the package's own parts in the subspace's file", foreign[0], fix, Mismatch)
     return DictConfig(node)
 

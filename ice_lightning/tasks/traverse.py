@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from ice_lightning.checks import IceError, problem
+from ice_lightning.checks import problem
 from ice_lightning.tasks.base import Result, writable
 from ice_lightning.tasks.build import build, build_criterion, generator_from, local_problem_of
 from ice_lightning.tasks.settings import resolved
@@ -33,8 +33,6 @@ def traverse(cfg: DictConfig) -> Result:
 
     if cfg.subspace is None:
         raise problem("the run folder of a discovery", "none", "set subspace=DIR")
-    if cfg.held and not cfg.local:
-        raise problem("local=true where moves are held", "local=false", "drop one of them")
     folder, subspace = writable(Path(cfg.run_dir)), load_subspace(cfg.subspace)
     G, settings = generator_of(subspace, make=lambda _: generator_from(cfg)), cfg.traverse
     u = LatentDataModule(G, subspace.space, settings.people, settings.seed, file=settings.latents).latents
@@ -64,17 +62,15 @@ def own_directions(cfg: DictConfig, subspace: Subspace, generator: AnyGenerator)
     Raises:
         IceError: where moves are to be held, and there are no directions of people's own.
     """
-    if not cfg.local:
-        return None
+    from ice_lightning.explanation.own import problem_or_average
+
     named, found_with = resolved(cfg), subspace.provenance.get("config", {})
-    try:
+
+    def make() -> LocalProblem:
         faces = build(cfg.faces) if named["faces"] == found_with.get("faces") else None
         criterion = None
         if faces is not None and named["criterion"] == found_with.get("criterion"):
             criterion = build_criterion(cfg.criterion, faces, generator.resolution)
         return local_problem_of(subspace, generator, faces, criterion)
-    except IceError as error:
-        if cfg.held:
-            raise
-        LOG.warning(f"everyone moves along the average's directions: {error}")
-        return None
+
+    return problem_or_average(make, None if cfg.local else False, cfg.held)

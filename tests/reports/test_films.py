@@ -159,7 +159,7 @@ def test_everyone_is_walked_along_the_average_where_it_is_asked_or_there_is_noth
         assert said.startswith(f"everyone moves along the average's directions: expected {sentence}")
         with pytest.raises(IceError, match=re.escape(sentence)):
             run(compose(*given, f"subspace={tmp_path}", "held=true", f"run_dir={tmp_path}/other"))
-    with pytest.raises(IceError, match="local=true where moves are held, got local=false: drop one of them"):
+    with pytest.raises(IceError, match="own directions, which moves are held along, got local=false"):
         run(compose(*given, f"subspace={tmp_path}", "held=true", "local=false"))
 
 
