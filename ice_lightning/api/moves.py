@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -22,7 +21,6 @@ from ice_lightning.reports.traversal import sheet
 from ice_lightning.subspace import Subspace
 from ice_lightning.tasks.build import build_criterion, composed, local_problem_of
 from ice_lightning.wording import words
-
 
 WALKED = 2_000_000
 """Seed of the first person who is moved, whom no search for a subspace has seen; as on the command line."""

@@ -84,6 +84,11 @@ class Activate:
             raise problem(f"a weight above 0 for {self.term.label}", self.weight, "drop the term to switch it off")
 
 
+FINEST = 1e-7
+"""Of ratios with a soft projection. Products with Jacobians are of float32: an energy that is a smaller share of the
+term's largest is their rounding, and would be charged for as if it were the term's."""
+
+
 @dataclass(frozen=True)
 class Suppress:
     """A term to keep still, and how much of its largest eigenvalue a direction may have.
@@ -158,3 +163,7 @@ class Criterion:
             given = ", ".join(self.late) or "none"
             fix = "name some terms in criterion.late, and set criterion.projection to mixed"
             raise problem(f"names of late terms with mixed and only with mixed ({self.projection})", given, fix)
+        fine = [name for name, each in self.suppress.items() if each.ratio < FINEST]
+        if self.projection == "soft" and fine:
+            what = f"ratios from {FINEST:g} on with a soft projection"
+            raise problem(what, f"{self.suppress[fine[0]].ratio} of {fine[0]}", f"set it to {FINEST:g}")

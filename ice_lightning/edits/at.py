@@ -265,6 +265,7 @@ class SubspaceAt:
         generator = self.problem.generator
         if strength is None:
             strength = visible_strengths(generator, self.straight(), self.u, direction)
+        self.checked(direction, strength)
         return walk(generator, self, self.u, direction, strength)
 
 

@@ -155,6 +155,10 @@ def test_sentences():
     for wrong in (0, -1, 1.5):
         with pytest.raises(IceError, match=r"the ratio of RegionColor skin in \(0, 1\], got"):
             Suppress(term, wrong)
+    finer = {"activate": {"x": Activate(term)}, "suppress": {"y": Suppress(term, 1e-12)}}
+    with pytest.raises(IceError, match="ratios from 1e-07 on with a soft projection, got 1e-12 of y: set it to 1e-07"):
+        Criterion("x", "", **finer, projection="soft")
+    assert Criterion("x", "", **finer).projection == "early"
     with pytest.raises(IceError, match="a weight above 0 for RegionColor skin, got 0"):
         Activate(term, 0)
     wanted, unwanted = {"color": Activate(term)}, {"shape": Suppress(term, 0.1)}

@@ -51,6 +51,8 @@ def test_everyone_has_a_strength():
         found.edit(u, strength=torch.ones(3))
     with pytest.raises(IceError, match=r"a strength as a number or a Tensor \(N,\), got 'x'"):
         found.edit(u, strength="x")
+    with pytest.raises(IceError, match=r"a strength as a number or a Tensor \(N,\), got 'x'"):
+        found.walk(0, "x")
     with pytest.raises(IceError, match="a direction from 0 to 0, got 1: nobody has more"):
         found.edit(u, 1)
 
