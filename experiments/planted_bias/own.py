@@ -18,7 +18,7 @@ import torch
 from hydra import compose, initialize_config_module
 from measure import OUT, subspace
 
-from ice_lightning.explanation.rows import FILE, load_explained
+from ice_lightning.explanation.rows import load_explained
 from ice_lightning.explanation.verdict import summary
 from ice_lightning.files import write_json
 from ice_lightning.launch import keep_freed_memory
@@ -43,7 +43,7 @@ def rates(classifier: str, criterion: str, kind: str, people: int) -> dict[str, 
             "explain.controls={subspaces: 0, weights: false, unrestricted: false}", *KINDS[kind],
         ]  # fmt: skip
         run(compose("config", settings))
-    explained = load_explained(folder / FILE)
+    explained = load_explained(folder)
     found = summary(explained).to_json()
     rows, known = explained.rows, explained.known
     row = {key: found[key] for key in ("rate", "low", "high", "of", "effort", "clean", "held", "own_directions")

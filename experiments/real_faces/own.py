@@ -114,7 +114,7 @@ class Photographed(Measured):
         return found
 
     def clearest(self, rows: list[Tensor]) -> Tensor:
-        """Each person's direction (N, n, 1) that the readings themselves would choose: what any search could hope for.
+        """Each person's direction (N, n, 1) that the readings themselves would choose, to know what is there to be found.
 
         To first order it moves the own readings most beside all others, within what FARTHEST deviations allow.
 
@@ -312,26 +312,36 @@ def worst(row: dict[str, Any]) -> dict[str, int]:
 def draw(
     generator: Generator, name: str, preset: str, chosen: dict[str, str], people: Photographs, rows: list[Rows]
 ) -> None:
-    """Six people along the first direction, the average's and their own, by 1.5 deviations of the own reading."""
-    measured, columns = Photographed(people, PRESETS[preset]), [people.images[:SHOWN]]
-    for kind, looser in chosen.items():
-        V, _ = generator.presets[preset, looser].find(kind, people.u, rows)
-        v = V[:, :, 0]
-        unit = measured.metric.to(v).length(v).clamp_min(1e-9)
-        ends = []
-        for sign in (-1.0, 1.0):
+    """Six people along their own first direction, by both strengths; who doesn't get there is marked."""
+    measured, middle = Photographed(people, PRESETS[preset]), [people.images[:SHOWN]]
+    V, _ = generator.presets[preset, chosen["own"]].find("own", people.u, rows)
+    v = V[:, :, 0]
+    unit = measured.metric.to(v).length(v).clamp_min(1e-9)
+    sides: dict[float, list[Tensor]] = {-1.0: [], 1.0: []}
+    marks: dict[float, list[list[str]]] = {-1.0: [], 1.0: []}
+    for sign, pictures in sides.items():
+        t = 0.5 / unit
+        for target in STRENGTHS:
 
             def place(t: Tensor, rows: Tensor, sign: float = sign, v: Tensor = v) -> Tensor:
                 return people.u[rows] + sign * t[:, None] * v[rows]
 
-            found = measured.reach(place, STRENGTHS[1], 0.5 / unit, FARTHEST / unit)
+            found = measured.reach(place, target, t, FARTHEST / unit)
+            t = found["strength"] * STRENGTHS[1] / STRENGTHS[0]
             with torch.no_grad():
-                ends.append(people.draw(place(found["strength"], torch.arange(len(v))))[:SHOWN])
-        columns = [*ends, *columns] if kind == "average" else [*columns, *ends]
-    headings = ["average -1.5 sd", "average +1.5 sd", "original", "own -1.5 sd", "own +1.5 sd"]
-    title = f"{preset} of {name}: the average direction and each person's own"
+                pictures.append(people.draw(place(found["strength"], torch.arange(len(v))))[:SHOWN])
+            there = found["there"].tolist()
+            marks[sign].append(
+                ["" if each else f"{own:.1f} sd" for each, own in zip(there, found["own"].tolist(), strict=True)]
+            )
+    columns = [*reversed(sides[-1.0]), *middle, *sides[1.0]]
+    words = [*reversed(marks[-1.0]), [""] * len(v), *marks[1.0]]
+    less, more = ([f"{sign}{t:g} sd" for t in STRENGTHS] for sign in ("-", "+"))
+    headings = [*reversed(less), "original", *more]
+    title = f"{preset} of {name}, along each person's own direction"
+    marked = list(zip(*words, strict=True))[:SHOWN]
     with atomic_write(OUT / f"{name}_{preset}.png") as part:
-        small(figures.png(figures.traversal(torch.stack(columns, 1), headings, title))).save(part)
+        small(figures.png(figures.traversal(torch.stack(columns, 1), headings, title, (), marked))).save(part)
 
 
 if __name__ == "__main__":
