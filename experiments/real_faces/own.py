@@ -114,7 +114,7 @@ class Photographed(Measured):
         return found
 
     def clearest(self, rows: list[Tensor]) -> Tensor:
-        """Each person's direction (N, n, 1) that the readings themselves would choose, to know what is there to be found.
+        """Each person's direction (N, n, 1) that the readings themselves would choose: about what is there to be found.
 
         To first order it moves the own readings most beside all others, within what FARTHEST deviations allow.
 
