@@ -36,6 +36,9 @@ STRENGTHS = (0.5, 1.5)
 """How far the own reading is moved, in its standard deviations."""
 FARTHEST = 6.0
 """Nobody goes farther, in population deviations."""
+ANYWHERE = 200.0
+"""The same along directions of the euclidean metric, which doesn't know how far away that is: within FARTHEST nobody's
+hair moves by half a deviation."""
 TRIES = 8
 """Strengths that are tried at most."""
 NEAR = 0.05
@@ -259,7 +262,9 @@ def ideal(
     return rows, most
 
 
-def straight(measured: Measured, V: Tensor, local: LocalDirections | None, directions: int) -> dict[str, Any]:
+def straight(
+    measured: Measured, V: Tensor, local: LocalDirections | None, directions: int, farthest: float = FARTHEST
+) -> dict[str, Any]:
     """Straight moves along directions, either way, at every strength.
 
     Args:
@@ -267,6 +272,7 @@ def straight(measured: Measured, V: Tensor, local: LocalDirections | None, direc
         V: (N, n, k).
         local: whose directions these are; None for the average's.
         directions: how many of them.
+        farthest: see FARTHEST.
     """
     u, rows = measured.people.u, {}
     unit = [measured.metric.to(u).length(V[:, :, k]).clamp_min(1e-9) for k in range(V.shape[2])]
@@ -280,7 +286,7 @@ def straight(measured: Measured, V: Tensor, local: LocalDirections | None, direc
                 def place(t: Tensor, rows: Tensor, sign: float = sign, k: int = k) -> Tensor:
                     return u[rows] + sign * t[:, None] * V[rows, :, k]
 
-                found = measured.reach(place, target, t, FARTHEST / unit[k])
+                found = measured.reach(place, target, t, farthest / unit[k])
                 row[f"{side} {target}"] = summary(found, target) | {"people": rounded(found)}
                 t = found["strength"] * STRENGTHS[1] / STRENGTHS[0]
                 if target == STRENGTHS[0]:
@@ -354,7 +360,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("outputs/local"))
     parser.add_argument("--out", type=Path, default=HERE / "results")
     args = parser.parse_args()
-    work = args.work / args.geometry
+    work, farthest = args.work / args.geometry, FARTHEST if args.geometry == "population" else ANYWHERE
     people, truth, names = None, None, list[str]()
     for name in args.presets:
         if "average" in args.stages and not (work / name / FILE).exists():
@@ -398,8 +404,8 @@ def main() -> None:
                 "average rank": subspace.directions.shape[1],
             }
             results["straight"] = {
-                "average": straight(measured, average[:, :, :DIRECTIONS], None, DIRECTIONS),
-                "local": straight(measured, local.directions, local, DIRECTIONS),
+                "average": straight(measured, average[:, :, :DIRECTIONS], None, DIRECTIONS, farthest),
+                "local": straight(measured, local.directions, local, DIRECTIONS, farthest),
             }
             write_json(file, results, indent=None)
             report(name, results["straight"])
