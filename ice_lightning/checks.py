@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import math
+import sys
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
@@ -97,7 +97,8 @@ def is_number(value: object) -> bool:
     >>> is_number(0.5), is_number(True), is_number("1"), is_number(float("inf"))
     (True, False, False, False)
     """
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    largest = sys.float_info.max  # a whole number may be larger, which math.isfinite can't take
+    return isinstance(value, Real) and not isinstance(value, bool) and -largest <= value <= largest
 
 
 def ratio(what: str, value: float) -> float:

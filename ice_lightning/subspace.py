@@ -52,6 +52,40 @@ class Charges:
     deviations: dict[str, float]
 
 
+def strengths_of(strength: float | Tensor, u: Tensor) -> Tensor:
+    """How far each of some people is moved.
+
+    Args:
+        strength: a number, or a Tensor (N,) of real ones.
+        u: people (N, n).
+
+    Returns:
+        (N,) in the type of u.
+
+    Raises:
+        IceError: for anything else, or what isn't finite in that type.
+
+    Example:
+        >>> strengths_of(2.0, torch.zeros(2, 3))
+        tensor([2., 2.])
+    """
+    fix = "1 is the direction's length"
+    if not (is_number(strength) or isinstance(strength, Tensor)):
+        raise problem("a strength as a number or a Tensor (N,)", repr(strength), fix)
+    if isinstance(strength, Tensor):
+        if strength.ndim > 1 or len(strength.reshape(-1)) not in (1, len(u)):
+            got = f"a Tensor of shape {tuple(strength.shape)}"
+            raise problem(f"one strength, or one for each of {len(u)} people", got, "pass a number or (N,)")
+        if strength.dtype == torch.bool or strength.is_complex():
+            raise problem("strengths that are real numbers", f"a Tensor of {strength.dtype}", fix)
+    elif abs(strength) > torch.finfo(u.dtype).max:
+        raise problem("a finite strength", f"{strength:.3g}" if isinstance(strength, float) else "a larger one", fix)
+    found = torch.as_tensor(strength, dtype=u.dtype, device=u.device).reshape(-1)
+    if not found.isfinite().all():
+        raise problem("finite strengths", "NaN or infinite ones", fix)
+    return found.expand(len(u))
+
+
 @dataclass(frozen=True)
 class Subspace:
     """Directions of one latent space that change one named thing.
@@ -127,11 +161,7 @@ class Subspace:
             raise problem(f"latents of shape (N, {n}) in {self.space}", tuple(u.shape), "convert them first")
         if not 0 <= at_least("direction", direction, 0) < k:
             raise problem(f"a direction from 0 to {k - 1}", direction, "the subspace has no more")
-        if not (is_number(strength) or isinstance(strength, Tensor)):
-            raise problem("a strength as a number or a Tensor (N,)", repr(strength), "1 is a unit of latents")
-        step = torch.as_tensor(strength, dtype=u.dtype, device=u.device).reshape(-1, 1)
-        if len(step) not in (1, len(u)):
-            raise problem(f"one strength, or one for each of {len(u)} people", len(step), "pass a number or (N,)")
+        step = strengths_of(strength, u)[:, None]
         return u + step * self.directions[:, direction].to(u)
 
     def check_generator(self, generator: OfSpaces) -> None:

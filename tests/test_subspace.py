@@ -41,9 +41,25 @@ def test_angles_are_within_one_space():
         S.angles(Subspace(torch.eye(8), torch.ones(8), "s"))
 
 
-@pytest.mark.parametrize("strength", ["x", None, 1j, float("nan"), torch.ones(3)])
+@pytest.mark.parametrize("strength", ["x", None, 1j, True, float("nan"), torch.ones(3), torch.ones(1, 2)])
 def test_a_strength_is_a_number_or_one_for_each(strength):
     with pytest.raises(IceError, match=r"^expected (a strength as a number|one strength, or one for each of 2 people)"):
+        S.edit(torch.zeros(2, 9), strength=strength)
+
+
+@pytest.mark.parametrize(
+    "strength",
+    [float("inf"), 1e39, 10**400, torch.tensor([1.0, torch.nan]), torch.tensor([1e300], dtype=torch.float64)],
+    ids=["infinite", "beyond float32", "beyond any float", "NaN for one", "a Tensor beyond float32"],
+)
+def test_a_strength_is_finite(strength):
+    with pytest.raises(IceError, match=r"^expected (a strength as a number|a finite strength|finite strengths)"):
+        S.edit(torch.zeros(2, 9), strength=strength)
+
+
+@pytest.mark.parametrize("strength", [torch.tensor([True, False]), torch.tensor([1j, 2j])])
+def test_strengths_are_real(strength):
+    with pytest.raises(IceError, match=r"^expected strengths that are real numbers, got a Tensor of torch"):
         S.edit(torch.zeros(2, 9), strength=strength)
 
 

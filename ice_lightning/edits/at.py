@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ice_lightning.checks import at_least, is_number, problem
+from ice_lightning.checks import at_least, problem
 from ice_lightning.discovery.features import LeftOut
 from ice_lightning.discovery.local import LocalDirections, LocalProblem, find_local, parallelism
 from ice_lightning.edits.held import Path, hold
 from ice_lightning.edits.straight import straight
 from ice_lightning.parallel import map_threads
+from ice_lightning.subspace import strengths_of
 from ice_lightning.traversal import Walk, visible_strengths, walk
 
 LOG = logging.getLogger("ice_lightning")
@@ -178,13 +179,7 @@ class SubspaceAt:
         k = self.directions.shape[2]
         if not 0 <= at_least("direction", direction, 0) < k:
             raise problem(f"a direction from 0 to {k - 1}", direction, "nobody has more")
-        if not (is_number(strength) or isinstance(strength, Tensor)):
-            raise problem("a strength as a number or a Tensor (N,)", repr(strength), "1 is the direction's length")
-        strengths = torch.as_tensor(strength, dtype=self.u.dtype).reshape(-1)
-        if len(strengths) not in (1, len(self.u)):
-            got = len(strengths)
-            raise problem(f"one strength, or one for each of {len(self.u)} people", got, "pass a number or (N,)")
-        return strengths.expand(len(self.u))
+        return strengths_of(strength, self.u)
 
     def follow(
         self, direction: int, strengths: Tensor, places: Sequence[int], between: Callable[[], None] = lambda: None

@@ -239,10 +239,28 @@ def targets(node: Any) -> Iterator[str]:
             yield from targets(each)
 
 
+def texts(node: Any) -> Iterator[str]:
+    """All keys and strings of settings.
+
+    >>> list(texts({"a": ["b", 1], "c": {"d": "e"}}))
+    ['a', 'b', 'c', 'd', 'e']
+    """
+    if isinstance(node, dict):
+        for key, each in node.items():
+            yield str(key)
+            yield from texts(each)
+    elif isinstance(node, list):
+        for each in node:
+            yield from texts(each)
+    elif isinstance(node, str):
+        yield node
+
+
 def part_of(subspace: Subspace, name: str, fix: str, trusted: Collection[str] = ()) -> DictConfig:
     """The criterion or face models in a subspace's provenance, of which only the package's own may be built.
 
-    A file may come from anybody, and what it names is imported and called.
+    A file may come from anybody, and what it names is imported and called. Interpolations are refused: they are
+    resolved where something is built, and can make settings (`oc.create`) that nobody has looked at.
 
     Args:
         subspace: says what it was found with.
@@ -260,6 +278,8 @@ def part_of(subspace: Subspace, name: str, fix: str, trusted: Collection[str] = 
     ours = {f"{package}.{each}" for package in OURS for each in import_module(package).__all__}
     if foreign := [each for each in named if each not in ours.union(trusted)]:
         raise problem(f"{name} of the package's own parts in the subspace's file", foreign[0], fix, Mismatch)
+    if live := [each for each in texts(node) if "${" in each]:
+        raise problem(f"{name} without interpolations in the subspace's file", live[0], fix, Mismatch)
     return DictConfig(node)
 
 
