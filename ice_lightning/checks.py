@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import sys
+import math
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
@@ -97,8 +97,12 @@ def is_number(value: object) -> bool:
     >>> is_number(0.5), is_number(True), is_number("1"), is_number(float("inf"))
     (True, False, False, False)
     """
-    largest = sys.float_info.max  # a whole number may be larger, which math.isfinite can't take
-    return isinstance(value, Real) and not isinstance(value, bool) and -largest <= value <= largest
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond any float
+        return False
 
 
 def ratio(what: str, value: float) -> float:
