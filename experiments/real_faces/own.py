@@ -9,6 +9,7 @@ best; `draw` shows six of them. Results go to own/GENERATOR.json as they come, p
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import sys
 import time
@@ -51,14 +52,23 @@ LOOSER = (1, 10, 100)
 """How many times the ratios of a preset's suppressed terms are taken, in turn."""
 SEARCHED, CHOOSING, PEOPLE, SHOWN = 8, 8, 24, 6
 CHOOSING_SEED, SEED = 2_700_000, 3_000_000
-RANDOM, RMS = 20, 0.03
+RANDOM, RMS, BOOTSTRAPS = 20, 0.03, 4000
 
 
 class Photographs(Sitters):
-    """Held-out people, read by the second networks."""
+    """Held-out people, read by the second networks.
 
-    def __init__(self, generator: Any, space: str, people: int, seed: int) -> None:
-        super().__init__(generator, second_readers(), space, people, seed)
+    Args:
+        generator: draws them.
+        space: of their latents.
+        people: how many.
+        seed: of the first.
+        outlines: whose landmarks outline the regions whose colours are read: the first, of face-api, which searched and
+            are the better ones, or the second.
+    """
+
+    def __init__(self, generator: Any, space: str, people: int, seed: int, outlines: str = "first") -> None:
+        super().__init__(generator, second_readers(outlines), space, people, seed)
 
     @property
     def widths(self) -> list[int]:
@@ -77,6 +87,18 @@ class Photographs(Sitters):
             moved = image_jacobian(self.G, self.space, u, image)
             found.append(term_rows(readings, image, Analysis(parse, None), moved) @ whitened)  # type: ignore[arg-type]
         return found
+
+    def of(self, places: Tensor) -> Photographs:
+        """Some of the people, by their places."""
+        some = copy.copy(self)
+        some.u, some.images, some.parse = self.u[places], self.images[places], self.parse[places]
+        some.base = {name: value[places] for name, value in self.base.items()}
+        return some
+
+    def with_own(self, meaning: Meaning) -> Tensor:
+        """Places of the people in whom all of a preset's own readings can be taken."""
+        own = torch.cat([self.base[name] for name in meaning.own], 1)
+        return own.isfinite().all(1).nonzero()[:, 0]
 
     def moved_each(self, image: Tensor, rows: Tensor) -> dict[str, Tensor]:
         """How far every reading of the people `rows` is from where it was, each (N,), in sigmas."""
@@ -206,7 +228,7 @@ def sides(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def random_ratios(people: Photographs, meaning: Meaning) -> list[float]:
-    """Plain ratios along random directions, even in the population metric, that change the image by RMS, sorted."""
+    """Ratios along random directions, even in the population metric, that change the image by RMS, sorted."""
     draw, found = torch.Generator().manual_seed(0), []
     measured = Photographed(people, meaning)
     rows = torch.arange(len(people.u))
@@ -219,7 +241,8 @@ def random_ratios(people: Photographs, meaning: Meaning) -> list[float]:
                 rms = (people.draw(people.u + t * v) - people.images).square().mean().sqrt().item()
             t *= min(5.0, max(0.2, RMS / max(rms, 1e-9)))
         cell = measured.at(people.u + t * v, rows, STRENGTHS[0])
-        found.append(float(cell["own"].mean() / cell["other"].mean().clamp_min(1e-9)))
+        beside = cell["beyond" if measured.regions else "other"]
+        found.append(float(cell["own"].mean() / beside.mean().clamp_min(1e-9)))
     return sorted(found)
 
 
@@ -246,12 +269,16 @@ def main() -> None:
                 write_json(file, results, indent=1)
                 print(name, preset, results[preset], flush=True)
         people = Photographs(generator.G, generator.space, args.people, SEED)
+        again: Photographs | None = None
         rows = generator.rows(people.u, "measured")
         seen = people.reading_rows(generator.coordinates)
         for preset in todo:
             row = results[preset]
             if "measure" in args.stages:
                 row |= rounded(measure(generator, preset, people, rows, seen, row["chosen"]))
+                if painted(PRESETS[preset]):
+                    again = again or Photographs(generator.G, generator.space, args.people, SEED, "second")
+                    row["second outlines"] = rounded(by_second_outlines(generator, preset, again, rows, row["chosen"]))
                 write_json(file, results, indent=1)
                 print(name, preset, [row["measured"][kind]["0"] for kind in row["chosen"]], flush=True)
             if "draw" in args.stages:
@@ -261,6 +288,8 @@ def main() -> None:
 def choose(generator: Generator, preset: str, people: Photographs, rows: list[Rows]) -> dict[str, Any]:
     """The worse side's ratio of average and own directions with each looseness, and the best of each."""
     meaning, tried = PRESETS[preset], {"average": {}, "own": {}}
+    places = people.with_own(meaning)
+    people, rows = people.of(places), [rows[i] for i in places.tolist()]
     key = "ratio beyond" if painted(meaning) else "ratio"
     for kind, looser in product(tried, map(str, LOOSER)):
         V, local = generator.presets[preset, looser].find(kind, people.u, rows)
@@ -288,19 +317,58 @@ def measure(
         chosen: the looseness of either kind.
     """
     meaning, found = PRESETS[preset], {}
+    places = people.with_own(meaning)
+    people = people.of(places)
+    rows, seen = ([each[i] for i in places.tolist()] for each in (rows, seen))
+    judge, singly = Photographed(people, meaning), {}
     for kind, looser in chosen.items():
         V, local = generator.presets[preset, looser].find(kind, people.u, rows)
-        judged = straight(Photographed(people, meaning), V, local, 2)
+        judged = straight(judge, V, local, 2)
         found[kind] = {k: sides(each) | {"same way": each["same way"]} for k, each in judged.items()}
-        found[kind]["worst"] = worst(judged["0"])
+        found[kind]["worst"], singly[kind] = worst(judged["0"]), judged["0"]
         if local is not None:
             found["search"] = {
                 "products": float(local.products.float().mean()), "own": int(local.own.sum()), "of": len(people.u),
                 "agreement": float(local.agreement[:, 0].nanmedian()),
             }  # fmt: skip
-    judge = Photographed(people, meaning)
+            found["another's"] = sides(straight(judge, V[:, :, :1].roll(1, 0), None, 1)["0"])
+    found["own by average"] = {
+        f"{side} {t}": times(singly["own"][f"{side} {t}"], singly["average"][f"{side} {t}"], t, judge.regions)
+        for side in ("plus", "minus") for t in STRENGTHS
+    }  # fmt: skip
     best = straight(judge, judge.clearest(seen), None, 1)["0"]
     return {"measured": found, "clearest": sides(best), "random": random_ratios(people, meaning)}
+
+
+def counted(cell: dict[str, Any], target: float, colours: bool) -> tuple[Tensor, Tensor]:
+    """What each person of a cell counts in its ratio: own and other readings, see `study.summary`."""
+    people = {key: torch.tensor(cell["people"][key]) for key in ("own", "beyond" if colours else "other", "there")}
+    own, other = people["own"], people["beyond" if colours else "other"]
+    there = people["there"].bool()
+    lost = (other * target / own.clamp_min(0.05 * target)).clamp_min(target)
+    return torch.where(there, own, torch.full_like(own, target)), torch.where(there, other, lost)
+
+
+def times(own: dict[str, Any], average: dict[str, Any], target: float, colours: list[str]) -> list[float]:
+    """How many times the average's ratio the own one is, with its 95 % interval over people (by bootstrap)."""
+    columns = torch.stack([*counted(own, target, bool(colours)), *counted(average, target, bool(colours))])
+    some = torch.randint(columns.shape[1], (BOOTSTRAPS, columns.shape[1]), generator=torch.Generator().manual_seed(0))
+    whole, drawn = columns.mean(1), columns[:, some].mean(2)
+    ratio, ratios = (x[0] / x[1] * x[3] / x[2] for x in (whole, drawn))
+    return [float(ratio), *ratios.quantile(torch.tensor([0.025, 0.975])).tolist()]
+
+
+def by_second_outlines(
+    generator: Generator, preset: str, people: Photographs, rows: list[Rows], chosen: dict[str, str]
+) -> dict[str, Any]:
+    """Average and own directions of colours, read under outlines that no search has used."""
+    meaning, found = PRESETS[preset], {}
+    places = people.with_own(meaning)
+    people, rows = people.of(places), [rows[i] for i in places.tolist()]
+    for kind, looser in chosen.items():
+        V, _ = generator.presets[preset, looser].find(kind, people.u, rows)
+        found[kind] = sides(straight(Photographed(people, meaning), V[:, :, :1], None, 1)["0"])
+    return found
 
 
 def worst(row: dict[str, Any]) -> dict[str, int]:

@@ -32,7 +32,7 @@ from ice_lightning.files import write_json
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.generator import AnyGenerator
 from ice_lightning.modules.identity import IdentityNet
-from ice_lightning.modules.landmark_regions import UNSEEN
+from ice_lightning.modules.landmark_regions import UNSEEN, LandmarkRegions
 from ice_lightning.modules.landmarks import LandmarkNet
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "zoo"))
@@ -66,10 +66,11 @@ def generators() -> dict[str, AnyGenerator]:
     }
 
 
-def second_readers() -> Faces:
-    """The second landmarks and identity; regions are those that face-api's landmarks outline."""
+def second_readers(outlines: str = "first") -> Faces:
+    """The second landmarks and identity; regions are what face-api's landmarks outline, or the second ones."""
     nets = {name: load_network(FOLDER / f"{name}.safetensors", name, make) for name, (make, _) in SETTINGS.items()}
-    return Faces(landmark_faces().parser, nets["landmarks"], nets["identity"])
+    parser = landmark_faces().parser if outlines == "first" else LandmarkRegions(nets["landmarks"])
+    return Faces(parser, nets["landmarks"], nets["identity"])
 
 
 @torch.no_grad()
