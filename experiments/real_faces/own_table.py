@@ -11,26 +11,36 @@ from typing import Any
 
 from own import OUT, PRESETS, painted
 
-HEADS = ("preset", "ratios looser", "average", "own", "average at 1.5", "own at 1.5", "2nd: average", "2nd: own",
-         "readings' choice", "random: median, most", "same way", "moves most beside")  # fmt: skip
+HEADS = ("preset", "people", "ratios looser", "average", "own", "own by average", "own by average at 1.5",
+         "another's", "2nd: average", "2nd: own", "second outlines: average", "own", "readings' choice",
+         "random: median, most", "same way", "moves most beside")  # fmt: skip
+SIDES = ("plus", "minus")
 
 
-def both(row: dict[str, Any], target: float, key: str) -> str:
-    """A ratio to either side."""
-    return " / ".join(f"{row[f'{side} {target}'][key]:.2f}" for side in ("plus", "minus"))
+def both(row: dict[str, Any], key: str, target: float = 0.5) -> str:
+    """A ratio to either side, and how many people get there."""
+    there = " / ".join(f"{100 * row[f'{side} {target}']['there']:.0f}" for side in SIDES)
+    return " / ".join(f"{row[f'{side} {target}'][key]:.2f}" for side in SIDES) + f" ({there} %)"
+
+
+def intervals(found: dict[str, list[float]], target: float) -> str:
+    """How many times the average's ratio, to either side, with intervals."""
+    cells = (found[f"{side} {target}"] for side in SIDES)
+    return " / ".join(f"{middle:.2f} ({low:.2f} to {high:.2f})" for middle, low, high in cells)
 
 
 def line(preset: str, row: dict[str, Any]) -> str:
     """A preset's row."""
-    key = "ratio beyond" if painted(PRESETS[preset]) else "ratio"
-    average, own = (row["measured"][kind] for kind in ("average", "own"))
-    chance = sorted(row["random"])
+    key, measured = "ratio beyond" if painted(PRESETS[preset]) else "ratio", row["measured"]
+    average, own, chance = measured["average"], measured["own"], sorted(row["random"])
+    outlines = row.get("second outlines")
     cells = (
-        preset, " / ".join(row["chosen"].values()), both(average["0"], 0.5, key), f"**{both(own['0'], 0.5, key)}**",
-        both(average["0"], 1.5, key), both(own["0"], 1.5, key), both(average["1"], 0.5, key), both(own["1"], 0.5, key),
-        both(row["clearest"], 0.5, key), f"{chance[len(chance) // 2]:.2f}, {chance[-1]:.2f}",
-        " / ".join(f"{each['0']['same way']:.2f}" for each in (average, own)),
-        ", ".join(name for name in own["worst"] if name),
+        preset, str(measured["search"]["of"]), " / ".join(row["chosen"].values()), both(average["0"], key),
+        f"**{both(own['0'], key)}**", intervals(measured["own by average"], 0.5),
+        intervals(measured["own by average"], 1.5), both(measured["another's"], key), both(average["1"], key),
+        both(own["1"], key), *(both(outlines[kind], key) if outlines else "" for kind in ("average", "own")),
+        both(row["clearest"], key), f"{chance[len(chance) // 2]:.2f}, {chance[-1]:.2f}",
+        " / ".join(f"{each['0']['same way']:.2f}" for each in (average, own)), ", ".join(filter(None, own["worst"])),
     )  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 
