@@ -38,8 +38,26 @@ def better(average: dict[str, Any], own: dict[str, Any], target: float) -> str:
     return " / ".join(map(str, counts))
 
 
+def metrics() -> None:
+    """Print both metrics beside each other, on the people who were measured in both."""
+    print("\n| preset | directions | euclidean | at 1.5 | away | population | at 1.5 | away |\n|" + "---|" * 8)
+    for file in sorted((HERE / "results" / "euclidean").glob("*.json")):
+        both_ways = [json.loads((HERE / "results" / g / file.name).read_text()) for g in ("euclidean", "population")]
+        count = min(each["search"]["of"] for each in both_ways)
+        for kind in ("average", "local"):
+            line = [file.stem, kind.replace("local", "own")]
+            for each in both_ways:
+                row = each["straight"][kind]["0"]
+                few = {f"{s} {t}": first(row[f"{s} {t}"], count, t) for s in SIDES for t in STRENGTHS}
+                there = " / ".join(f"{100 * few[f'{s} 1.5']['there']:.0f}" for s in SIDES)
+                away = ", ".join(f"{few[f'plus {t}']['far']:.1f}" for t in STRENGTHS)
+                line += [both(few, 0.5), f"{both(few, 1.5)} ({there} % there)", away]
+            print("| " + " | ".join(line) + " |")
+
+
 def main() -> None:
     """Print the tables."""
+    metrics()
     for folder in sorted((HERE / "results").iterdir()):
         if not folder.is_dir():
             continue

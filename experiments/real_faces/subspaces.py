@@ -101,7 +101,14 @@ def composed(
     generator: str, preset: str, *more: str, generators: Mapping[str, Sequence[str]] = GENERATORS
 ) -> DictConfig:
     """The settings of a run."""
-    common = [f"criterion={preset}", "criterion.rank=8", "faces=landmarks", "solver=exact", "logger=none"]
+    common = [
+        f"criterion={preset}",
+        "criterion.rank=8",
+        "faces=landmarks",
+        "geometry=euclidean",
+        "solver=exact",
+        "logger=none",
+    ]
     folder = f"run_dir={WORK / generator / preset}"
     with initialize_config_module("ice_lightning.conf", version_base="1.3"):
         return compose("config", [*common, *generators[generator], *more, folder])

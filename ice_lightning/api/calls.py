@@ -70,8 +70,7 @@ def discover(
         people: to average over, at least 1.
         seed: person i is drawn from seed + i.
         space: z, w, w+ or s.
-        geometry: population, in whose deviations people are moved by an explanation, or euclidean, which is what the
-            command line's discoveries take where they aren't asked for the other.
+        geometry: population, in whose deviations people are moved by an explanation, or euclidean: latents as they are.
         layers: of w+ or s that may move, such as "4-8" or "coarse"; None for the preset's.
         solver: krylov or exact, or one with settings of its own.
         precision: of the generator: float32, tf32 (on a GPU) or bfloat16.

@@ -34,7 +34,7 @@ def discover(
     space: str,
     layers: str | None = None,
     precision: str = "float32",
-    geometry: str = "euclidean",
+    geometry: str = "population",
     settings: Mapping[str, Any] | None = None,
     checkpoint: Path | None = None,
 ) -> Discovery:
