@@ -100,7 +100,9 @@ def test_terms_and_functions_of_ones_own(generator, faces):
     nothing = ControlSettings(subspaces=0, weights=False, unrestricted=False)
     E = explain(generator, lambda x: x[:, 0].mean((1, 2)) - 0.5, S, 2, name="red", controls=nothing, criterion=own)
     assert E.explained.classifier == "red"
-    with pytest.raises(IceError, match="the criterion of the subspace, got none: pass criterion="):
+    with pytest.raises(
+        IceError, match="the criterion of the subspace, got none: name the criterion that the search took, criterion="
+    ):
         explain(generator, "smiling", S, 2)
 
 
