@@ -39,7 +39,7 @@ from ice_lightning.tasks.build import build_criterion, layers_of
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "tests"))
 RUNS = Path("outputs/solver")
-SKIN = ("criterion=skin_color", "geometry=euclidean", "logger=none")
+SKIN = ("criterion=skin_color", "logger=none")
 
 
 def command(*settings: str, threads: int | None = None, folder: Path | None = None) -> list[str]:

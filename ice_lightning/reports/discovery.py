@@ -48,7 +48,8 @@ def spectrum_of(module: Discovery) -> Figure:
     """Eigenvalues of a discovery that has found its subspace, kept ones and others."""
     result, name = module.result, words(module.criterion.name)
     title = f"{name}: {len(result.values)} directions"
-    return spectrum(result.projected.tolist(), result.unprojected.tolist(), len(result.values), title)
+    unit = "unit of latent" if module.coordinates.geometry is None else "deviation"
+    return spectrum(result.projected.tolist(), result.unprojected.tolist(), len(result.values), title, unit)
 
 
 def people_of(module: Discovery) -> Figure:

@@ -11,7 +11,9 @@ from ice_lightning.reports.figures import ACCENT, MUTED, STYLE, verbatim
 from ice_lightning.solvers.stability import Stability
 
 
-def spectrum(values: Sequence[float], before: Sequence[float], kept: int, title: str) -> Figure:
+def spectrum(
+    values: Sequence[float], before: Sequence[float], kept: int, title: str, unit: str = "unit of latent"
+) -> Figure:
     """Eigenvalues on a log scale, kept ones in colour, those before the projection as a line.
 
     Args:
@@ -19,6 +21,7 @@ def spectrum(values: Sequence[float], before: Sequence[float], kept: int, title:
         before: eigenvalues of the activated terms alone.
         kept: how many directions the subspace has.
         title: one line.
+        unit: of a step.
 
     Returns:
         A figure.
@@ -39,7 +42,7 @@ def spectrum(values: Sequence[float], before: Sequence[float], kept: int, title:
         axes.set_yscale("log")
         axes.set_ylim(bottom=min(values[:kept]) / 30)
         axes.set_xlabel("direction")
-        axes.set_ylabel("energy per unit of latent²")
+        axes.set_ylabel(f"energy per {unit}²")
         axes.set_title(verbatim(title), loc="left")
         axes.legend(frameon=False)
         axes.grid(axis="y", alpha=0.25)

@@ -68,6 +68,8 @@ def test_a_name_is_no_formula(images):
 
 def test_a_spectrum_of_one_direction_can_be_drawn():
     assert pixels(spectrum([0.5], [1.0, 0.1, 0.0], 1, "one direction")).std() > 0
+    figure = spectrum([0.5], [1.0], 1, "one direction", "deviation")
+    assert figure.axes[0].get_ylabel() == "energy per deviation²"
 
 
 def test_the_page_is_escaped_and_self_contained():
