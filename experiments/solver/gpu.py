@@ -80,7 +80,8 @@ class Scale:
             cfg = compose("config", [*SKIN, "run_dir=.", *settings])
         G, faces = self.generator(side), instantiate(cfg.faces)
         criterion, solver = build_criterion(cfg.criterion, faces, G.resolution), instantiate(cfg.solver)
-        module = Discovery(G, faces, criterion, solver, people, "s", layers_of(cfg, G), precision).eval()
+        layers = layers_of(cfg, G)
+        module = Discovery(G, faces, criterion, solver, people, "s", layers, precision, metric=cfg.geometry).eval()
         module = module.to(self.device)
         with torch.no_grad():
             U = G.convert(G.sample(people, 0).to(self.device), "z", "s")

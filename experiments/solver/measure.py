@@ -81,7 +81,8 @@ def a_person(*settings: str, generator: Generator | None = None, people: int = 1
         cfg = compose("config", [*SKIN, "run_dir=.", *settings])
     G, faces = generator or instantiate(cfg.generator), instantiate(cfg.faces)
     criterion = build_criterion(cfg.criterion, faces, G.resolution)
-    module = Discovery(G, faces, criterion, instantiate(cfg.solver), people, cfg.space, layers_of(cfg, G)).eval()
+    solver, layers = instantiate(cfg.solver), layers_of(cfg, G)
+    module = Discovery(G, faces, criterion, solver, people, cfg.space, layers, metric=cfg.geometry).eval()
     with torch.no_grad():
         return module, G.convert(G.sample(people, 0), "z", cfg.space)
 
