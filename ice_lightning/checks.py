@@ -44,7 +44,8 @@ def problem(expected: str, got: object, fix: str, kind: type[IceError] = IceErro
         >>> str(problem("a subspace at run", "none", "pass another folder", NotFound))
         'expected a subspace at run, got none: pass another folder'
     """
-    return kind(" ".join(f"expected {expected}, got {got}: {fix}".splitlines()))
+    sentence = " ".join(f"expected {expected}, got {got}: {fix}".splitlines())
+    return kind("".join(each if each.isprintable() else " " for each in sentence))  # no file steers a terminal
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

@@ -143,7 +143,7 @@ def generator_of(subspace: Subspace, make: Callable[[Any], AnyGenerator] | None 
     elif make is not None:
         G = make(config)
     else:
-        fix = f"make films of it by task=traverse generator=own generator._target_={config['_target_']}"
+        fix = "make films of it by task=traverse generator=own with the settings that the search had"
         raise problem("a subspace of a checkpoint", f"one of {config['_target_']}", fix)
     subspace.check_generator(G)
     return G

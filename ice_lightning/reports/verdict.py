@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ def write_verdicts(folder: Path, judged: Sequence[ClassifierVerdict], runs: Path
     pictures: dict[str, bytes] = {}
     for each in judged:
         pictures[each.classifier] = figures.png(figures.verdict(each))
-        write_bytes(folder / f"verdict_{each.classifier}.png", pictures[each.classifier])
+        name = re.sub(r"[^\w.-]", "_", each.classifier)  # of a file that may come from anybody
+        write_bytes(folder / f"verdict_{name}.png", pictures[each.classifier])
     people: dict[tuple[str, str], bytes] = {}
     for file in sorted(runs.rglob("counterfactuals.png")):
         if (file.parent / "metrics.json").is_file():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -11,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ice_lightning.checks import Mismatch, one_of, problem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
     from torch import nn
 
     from ice_lightning.criterions import Criterion
@@ -207,20 +209,31 @@ def composed(**groups: str) -> DictConfig:
         GlobalHydra.instance().hydra = outer
 
 
-def criterion_of(subspace: Subspace, faces: Faces, resolution: int, trusted: Collection[str] = ()) -> Criterion:
+def criterion_of(subspace: Subspace, faces: Faces, resolution: int) -> Criterion:
     """The criterion that a subspace was found for, from its provenance.
 
     Args:
         subspace: of a preset.
         faces: the face models.
         resolution: of the generator's images, in pixels.
-        trusted: classes of somebody's own that may be built, by their names: those that the caller's settings name.
 
     Raises:
         IceError: where the terms were objects, which no file has written down, or are of anybody else's classes.
     """
     fix = "name the criterion that the search took, criterion="
-    return build_criterion(part_of(subspace, "criterion", fix, trusted), faces, resolution)
+    node = part_of(subspace, "criterion", fix)
+    with readable("criterion", fix):
+        return build_criterion(node, faces, resolution)
+
+
+@contextmanager
+def readable(name: str, fix: str) -> Iterator[None]:
+    """Say in one sentence that a part of a subspace's file can't be built."""
+    try:
+        yield
+    except (InstantiationException, OmegaConfBaseException, RecursionError, TypeError, ValueError) as error:
+        what = str(error).partition("\n")[0][:200]
+        raise problem(f"a {name} that can be built in the subspace's file", what, fix, Mismatch) from error
 
 
 def targets(node: Any) -> Iterator[str]:
@@ -256,7 +269,7 @@ def texts(node: Any) -> Iterator[str]:
         yield node
 
 
-def part_of(subspace: Subspace, name: str, fix: str, trusted: Collection[str] = ()) -> DictConfig:
+def part_of(subspace: Subspace, name: str, fix: str) -> DictConfig:
     """The criterion or face models in a subspace's provenance, of which only the package's own may be built.
 
     A file may come from anybody, and what it names is imported and called. Interpolations are refused: they are
@@ -266,7 +279,6 @@ def part_of(subspace: Subspace, name: str, fix: str, trusted: Collection[str] = 
         subspace: says what it was found with.
         name: criterion or faces.
         fix: what to do where they can't be built.
-        trusted: others that may be, by their names.
 
     Raises:
         IceError: where there is none, or of anybody's own classes.
@@ -276,11 +288,12 @@ def part_of(subspace: Subspace, name: str, fix: str, trusted: Collection[str] = 
     if not named:
         raise problem(f"the {name} of the subspace", "none", fix)
     ours = {f"{package}.{each}" for package in OURS for each in import_module(package).__all__}
-    if foreign := [each for each in named if each not in ours.union(trusted)]:
+    if foreign := [each for each in named if each not in ours]:
         raise problem(f"{name} of the package's own parts in the subspace's file", foreign[0], fix, Mismatch)
     if live := [each for each in texts(node) if "${" in each]:
         raise problem(f"{name} without interpolations in the subspace's file", live[0], fix, Mismatch)
-    return DictConfig(node)
+    with readable(name, fix):
+        return DictConfig(node)
 
 
 def local_problem_of(
@@ -301,10 +314,12 @@ def local_problem_of(
 
     check_charges(subspace)
     if faces is None:
-        faces = build(part_of(subspace, "faces", "set local=false to move everyone along its directions"))
+        fix = "set local=false to move everyone along its directions"
+        node = part_of(subspace, "faces", fix)
+        with readable("faces", fix):
+            faces = build(node)
     if criterion is None:
-        node = part_of(subspace, "criterion", "pass criterion= as the search took it, or local=false")
-        criterion = build_criterion(node, faces, generator.resolution)
+        criterion = criterion_of(subspace, faces, generator.resolution)
     config = subspace.provenance.get("config", {})
     layers = config.get("layers")
     if layers is None and len(generator.widths(subspace.space)) > 1:

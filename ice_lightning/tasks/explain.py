@@ -13,13 +13,13 @@ from ice_lightning.checks import problem
 from ice_lightning.launch import check_shares, own_ranks, quiet
 from ice_lightning.tasks.base import Result, check_trainer, command, writable
 from ice_lightning.tasks.build import (
+    build_criterion,
     criterion_of,
     generator_from,
     local_problem_of,
     logger_of,
     name_of,
     oracles_from,
-    targets,
 )
 from ice_lightning.tasks.settings import digest, digest_of, people_of, resolved, settings, weights_of
 from ice_lightning.tasks.subspace_cache import found_before
@@ -71,8 +71,10 @@ def _explain(cfg: DictConfig, folder: Path) -> Result:
         subspace = subspace.strongest(at_least("explain.directions", cfg.explain.directions, 1))
     subspace.check_generator(generator)
     networks = {"faces": faces, "classifier": classifier} | {f"oracle {name}": each for name, each in oracles.items()}
-    trusted = set(targets(resolved(cfg)["criterion"]))
-    criterion = criterion_of(subspace, faces, generator.resolution, trusted)
+    if resolved(cfg)["criterion"] == subspace.provenance.get("config", {}).get("criterion"):
+        criterion = build_criterion(cfg.criterion, faces, generator.resolution)
+    else:
+        criterion = criterion_of(subspace, faces, generator.resolution)
     local = problem_or_average(
         lambda: local_problem_of(whole, generator, faces, criterion), None if cfg.local else False, cfg.held
     )

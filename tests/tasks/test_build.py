@@ -4,12 +4,14 @@ import copy
 from dataclasses import replace
 
 import pytest
+from omegaconf import OmegaConf
 
 from ice_lightning import load_subspace
 from ice_lightning.checkpoints import ASSETS
-from ice_lightning.checks import IceError
+from ice_lightning.checks import IceError, problem
 from ice_lightning.faces import embedded_faces
 from ice_lightning.tasks.build import criterion_of, part_of
+from ice_lightning.tasks.compare import own_generator
 
 FOREIGN = {"activate": {"x": {"term": {"_target_": "subprocess.Popen", "args": ["touch", "made"]}}}}
 
@@ -51,4 +53,45 @@ def test_a_file_runs_nobody_elses_code_in_an_explanation(tmp_path, monkeypatch):
     with pytest.raises(IceError, match=r"own parts in the subspace's file, got subprocess\.Popen: name the criterion"):
         criterion_of(evil, embedded_faces(), 128)
     assert not (tmp_path / "made").exists()
-    assert "x" in part_of(evil, "criterion", "", {"subprocess.Popen"}).activate, "what the caller names"
+
+
+def deep(levels):
+    """A list in a list, so many times."""
+    node = []
+    for _ in range(levels):
+        node = [node]
+    return node
+
+
+TERM = LIVE["activate"]["x"]["term"]
+BROKEN = {
+    "deep": {"activate": {"x": {"term": TERM | {"size": deep(150)}}}},
+    "missing": {"activate": {"x": {"term": TERM | {"regions": "???"}}}},
+    "another argument": {"activate": {"x": {"term": TERM | {"sizes": 3}}}},
+    "no terms": {"activate": [TERM]},
+    "a classifier": {"activate": {"x": {"term": {
+        "_target_": "ice_lightning.criterions.ClassifierLogit",
+        "classifier": {"_target_": "ice_lightning.classifiers.load_classifier", "path": "x.pt2", "trust": True},
+    }}}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("criterion", BROKEN.values(), ids=BROKEN)
+def test_a_criterion_that_cannot_be_built_is_a_sentence(criterion):
+    S = load_subspace(ASSETS / "subspaces" / "hair_color.safetensors")
+    config = S.provenance["config"]
+    broken = replace(S, provenance=S.provenance | {"config": {**config, "criterion": config["criterion"] | criterion}})
+    with pytest.raises(IceError, match="in the subspace's file, got"):
+        criterion_of(broken, embedded_faces(), 128)
+
+
+def test_a_comparison_builds_the_generator_of_its_own_settings_alone():
+    mine = {"_target_": "ice_lightning.load_generator", "checkpoint": "embedded"}
+    config = OmegaConf.create({"generator": mine})
+    assert own_generator(config, mine).resolution == 128
+    with pytest.raises(IceError, match="the generator of these settings, got one of other settings"):
+        own_generator(config, {"_target_": "pathlib.Path.touch", "_args_": ["made"]})
+
+
+def test_a_sentence_steers_no_terminal():
+    assert str(problem("a", "\x1b[2Kb\nc", "d")) == "expected a, got  [2Kb c: d"
