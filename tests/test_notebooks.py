@@ -49,7 +49,7 @@ def test_a_notebook_says_again_what_it_said(path, monkeypatch):
     assert close(printed(committed), printed(again))
     if path.stem == "audit":
         (biased,) = [each for each in committed["cells"] if "smiling_biased_*" in "".join(each["source"])]
-        assert "smiling_biased flips with hair color for 85 %" in "".join(biased["outputs"][0]["data"]["text/html"])
+        assert "smiling_biased flips with hair color for 86 %" in "".join(biased["outputs"][0]["data"]["text/html"])
         assert [each.criterion for each in names["fair"].subspaces if each.counts] == ["mouth_shape"]
 
 
