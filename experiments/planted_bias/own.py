@@ -1,31 +1,34 @@
 """Do own directions, or held moves, change what flips a classifier? Raw and clean rates of the same people.
 
-    python experiments/planted_bias/own.py [--people 48] [--cells smiling/mouth_shape smiling_biased/hair_color ...]
+    python experiments/planted_bias/own.py [--people 48] [--sets 3] [--cells smiling/mouth_shape ...]
 
 Explains within the same subspace along the average's directions, along each person's own, and along own ones held;
-without controls, which tell nothing about the difference. Runs go to outputs/planted_bias/own and go on where they
-stopped; own.json has the rates.
+without controls, which don't depend on that. Runs go to outputs/planted_bias/own and go on where they stopped; own.json
+has the rates, and what is judged of the first set with the random subspaces of cells/.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra import compose, initialize_config_module
-from measure import OUT, subspace
+from measure import CELLS as WITH_CONTROLS
+from measure import OUT, SUBSPACES, subspace
 
 from ice_lightning.explanation.rows import load_explained
-from ice_lightning.explanation.verdict import summary
+from ice_lightning.explanation.verdict import judge, summary
 from ice_lightning.files import write_json
 from ice_lightning.launch import keep_freed_memory
 from ice_lightning.run import run
 
-HERE, SEED = Path(__file__).parent, 1_000_000
-CELLS = ("smiling/mouth_shape", "smiling_biased/hair_color", "smiling_biased/mouth_shape", "smiling/hair_color")
+HERE = Path(__file__).parent
+CELLS = ("smiling/mouth_shape", "smiling_biased/hair_color", "smiling_biased/mouth_shape")
 KINDS = {
     "average": ("local=false",),
     "own": ("local=true",),
@@ -33,13 +36,18 @@ KINDS = {
 }
 
 
-def rates(classifier: str, criterion: str, kind: str, people: int) -> dict[str, Any]:
+def folder_of(cell: str, kind: str, part: int) -> Path:
+    """Where a cell of a set of people is searched."""
+    return OUT / "own" / cell / kind / (str(part) if part else "")
+
+
+def rates(cell: str, kind: str, part: int, people: int) -> dict[str, Any]:
     """What a cell says: flips, clean flips, efforts; searched unless its folder has as many people."""
-    folder = OUT / "own" / classifier / criterion / kind
+    (classifier, criterion), folder = cell.split("/"), folder_of(cell, kind, part)
     with initialize_config_module("ice_lightning.conf", version_base="1.3"):
         settings = [
             "task=explain", f"classifier={classifier}", f"subspace={subspace(criterion)}", "logger=none",
-            f"explain.people={people}", f"explain.seed={SEED}", f"run_dir={folder}",
+            f"explain.people={people}", f"explain.seed={1_000_000 * (part + 1)}", f"run_dir={folder}",
             "explain.controls={subspaces: 0, weights: false, unrestricted: false}", *KINDS[kind],
         ]  # fmt: skip
         run(compose("config", settings))
@@ -54,22 +62,48 @@ def rates(classifier: str, criterion: str, kind: str, people: int) -> dict[str, 
     return row
 
 
+def judged(name: str, kind: str) -> dict[str, Any]:
+    """A classifier's verdict on the people of the first set, with these cells in place of the average's.
+
+    Args:
+        name: of the classifier.
+        kind: along which directions.
+    """
+    cells = []
+    for criterion in SUBSPACES:
+        known, cell = load_explained(WITH_CONTROLS / f"{name}_{criterion}_0"), f"{name}/{criterion}"
+        if cell in CELLS:
+            named = load_explained(folder_of(cell, kind, 0)).rows.named
+            some = known.rows.select(torch.arange(len(named.flipped)))
+            known = replace(known, rows=replace(some, named=named))
+        cells.append(known)
+    people = min(len(each.rows.number) for each in cells)
+    verdict = judge([replace(each, rows=each.rows.select(torch.arange(people))) for each in cells]).to_json()
+    rows = {each["criterion"]: {key: each[key] for key in ("rate", "p", "counts")}
+            | {"score": each["random"]["score"]} for each in verdict["subspaces"]}  # fmt: skip
+    return {"sentence": verdict["sentence"], "subspaces": rows}
+
+
 def main() -> None:
     """Every cell that isn't in own.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=48)
+    parser.add_argument("--sets", type=int, default=3)
     parser.add_argument("--cells", nargs="*", default=CELLS)
     args = parser.parse_args()
     keep_freed_memory()
     file = HERE / "own.json"
     results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    for cell in args.cells:
-        for kind in KINDS:
-            if kind in results.get(cell, {}):
-                continue
-            results.setdefault(cell, {})[kind] = rates(*cell.split("/"), kind, args.people)
-            write_json(file, results)
-            print(cell, kind, {k: x for k, x in results[cell][kind].items() if "flipped" not in k}, flush=True)
+    for part, cell, kind in product(range(args.sets), args.cells, KINDS):
+        key = f"{cell}/{part}" if part else cell
+        if kind in results.get(key, {}):
+            continue
+        results.setdefault(key, {})[kind] = rates(cell, kind, part, args.people)
+        write_json(file, results)
+        print(key, kind, {k: x for k, x in results[key][kind].items() if "flip" not in k}, flush=True)
+    results["verdicts"] = {f"{name}, {kind}": judged(name, kind)
+                           for name in ("smiling", "smiling_biased") for kind in KINDS}  # fmt: skip
+    write_json(file, results)
 
 
 if __name__ == "__main__":

@@ -196,7 +196,8 @@ class Generator:
         self.terms: dict[str, Term] = {}
         criterions: dict[tuple[str, str], tuple[Criterion, list[str]]] = {}
         for preset in presets:
-            ratios = {key: each.ratio for key, each in composed(name, preset).criterion.suppress.items()}
+            suppressed = composed(name, preset, generators=GENERATORS).criterion.suppress
+            ratios = {key: each.ratio for key, each in suppressed.items()}
             for looser in LOOSER:
                 more = [f"criterion.suppress.{k}.ratio={min(MOST, looser * r):g}" for k, r in ratios.items()]
                 cfg = composed(name, preset, *more, generators=GENERATORS)
