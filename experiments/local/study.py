@@ -319,7 +319,8 @@ def held(measured: Measured, problem: LocalProblem, local: LocalDirections, row:
                 return None
             top = FARTHEST / max(first[i], 1e-3)
             stages = sorted({min(stage, top) for stage in STAGES})
-            return hold(problem, features, found, 0, [sign * first[i] * s for s in stages])  # type: ignore[arg-type]
+            strengths = [sign * first[i] * s for s in stages]
+            return hold(problem, features, found, 0, strengths, farthest=FARTHEST)  # type: ignore[arg-type]
 
         paths = map_threads(path, list(range(count)), torch.get_num_threads())
         seconds = (time.perf_counter() - began) / count

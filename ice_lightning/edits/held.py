@@ -6,7 +6,8 @@ A straight step is clean to first order only. A held move to the strength t of a
 
 where c_i is what the average charges a unit of the suppressed term i. Gauss-Newton steps, damped by a line search, each
 by conjugate gradients that the search for v has preconditioned; strengths are continued from one to the next, and mu is
-raised until the activated change is there, or the step stalls: that is how far the person can go.
+raised until the activated change is there, or the step stalls: that is how far the person can go. No move leaves the
+ball in which people are moved at all: a detour of ten population deviations ends in nobody's face.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import torch
 from torch import Tensor
 
 from ice_lightning.discovery.features import PersonFeatures
-from ice_lightning.discovery.local import LocalProblem
+from ice_lightning.discovery.local import MATCHED, LocalProblem
 from ice_lightning.jacobians.linearize import Jacobian
 from ice_lightning.parallel import Batch
+from ice_lightning.population import radius
 from ice_lightning.solvers.inner_product import InnerProduct
 from ice_lightning.solvers.local import Local
 
@@ -119,6 +121,7 @@ class Held:
         features: of the person.
         weights: of the activated terms.
         charges: of the suppressed terms, 0 for one without energy.
+        farthest: length of the longest move.
         v: (n,), the direction, of length 1.
         base: what all terms see in the person as they are, (m_i,) each.
         a: what v does to the activated terms to first order, (m_i,) each.
@@ -129,6 +132,7 @@ class Held:
     features: PersonFeatures
     weights: tuple[float, ...]
     charges: tuple[float, ...]
+    farthest: float
     v: Tensor
     base: list[Tensor]
     a: list[Tensor]
@@ -137,14 +141,24 @@ class Held:
 
     @classmethod
     def of(
-        cls, features: PersonFeatures, J: Jacobian, weights: tuple[float, ...], charges: tuple[float, ...], v: Tensor
+        cls,
+        features: PersonFeatures,
+        J: Jacobian,
+        weights: tuple[float, ...],
+        charges: tuple[float, ...],
+        farthest: float,
+        v: Tensor,
     ) -> Held:
         """From the person's Jacobian J where they are; see the class."""
         base, Jv = [part.detach()[0] for part in J.parts], [part[:, 0] for part in J.split(J.matmat(v[:, None]))]
         energies = [float(part.square().sum()) for part in Jv]
         wanted, split = sum(w * e for w, e in zip(weights, energies, strict=False)), len(weights)
         linear = sum(c * e for c, e in zip(charges, energies[split:], strict=True))
-        return cls(features, weights, charges, v, base, Jv[:split], linear, wanted)
+        return cls(features, weights, charges, farthest, v, base, Jv[:split], linear, wanted)
+
+    def inside(self, x: Tensor) -> Tensor:
+        """A move x (n,), or what of it is within the ball."""
+        return x * min(1.0, self.farthest / max(float(x.norm()), 1e-300))
 
     @property
     def split(self) -> int:
@@ -192,7 +206,7 @@ class Held:
 
 def hold(
     local: LocalProblem, features: PersonFeatures, found: Local, direction: int | Tensor, strengths: Iterable[float],
-    batch: Batch | None = None, path: Path | None = None,
+    batch: Batch | None = None, path: Path | None = None, farthest: float | None = None,
 ) -> Path:  # fmt: skip
     """Move a person along a direction of their own and hold what is suppressed.
 
@@ -204,6 +218,8 @@ def hold(
         strengths: of one sign, ascending in size, in lengths of the direction; each is continued from the one before.
         batch: how many products are taken at once.
         path: along the same direction, to go on from; its strengths are smaller.
+        farthest: length of the longest move; None for what holds 99.7 % of the population in so many directions as a
+            search matches (population.radius), where lengths are population deviations at all.
 
     Returns:
         Where each move ends, those of the path first.
@@ -211,7 +227,9 @@ def hold(
     v = (found.V[:, direction] if isinstance(direction, int) else direction).to(features.u)
     weights = local.problem.weights
     charges = tuple(local.average.charges.get(i, 0.0) for i in local.problem.suppressed)
-    held = Held.of(features, features.jacobian(batch), weights, charges, v)
+    if farthest is None:
+        farthest = float("inf") if local.coordinates.geometry is None else radius(MATCHED)
+    held = Held.of(features, features.jacobian(batch), weights, charges, farthest, v)
     wanted, charged = found.wanted.to(v), found.charged.to(v)
     moves = [] if path is None else list(path.moves)
     x, before = (moves[-1].x, moves[-1].asked) if moves else (torch.zeros_like(v), 0.0)
@@ -234,6 +252,7 @@ def move_to(held: Held, x: Tensor, t: float, wanted: Tensor, charged: Tensor, ba
         batch: how many products are taken at once.
     """
     mu, products, linear = FIRST_MU / max(held.energy, 1e-300) * (1 + held.linear), 0, t * t * held.linear
+    x = held.inside(x)
     d = held.differences(held.parts(x), t)
 
     def ended() -> HeldMove:
@@ -248,13 +267,14 @@ def move_to(held: Held, x: Tensor, t: float, wanted: Tensor, charged: Tensor, ba
         products += taken
         cost, length = held.cost(x, d, mu), 1.0
         while length >= SMALLEST:
-            new = held.differences(held.parts(x + length * step), t)
-            if (lower := held.cost(x + length * step, new, mu)) < cost:
+            trial = held.inside(x + length * step)
+            new = held.differences(held.parts(trial), t)
+            if (lower := held.cost(trial, new, mu)) < cost:
                 break
             length /= 2
         stalled = length < SMALLEST or cost - lower < SETTLED * cost
         if length >= SMALLEST:
-            x, d = x + length * step, new
+            x, d = trial, new
         short = held.missing(d, t) > NEAR
         if short and mu * 4 <= HIGHEST_MU * (1 + held.linear) / max(held.energy, 1e-300):
             mu *= 4

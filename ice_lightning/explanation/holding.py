@@ -176,10 +176,11 @@ def hold_flip(
     size = float(d.norm())
     v, path = d / size, None
     raises = dict.fromkeys(min(each, max(1.0, bound / effort)) for each in RAISES)
+    within = bound if local.coordinates.geometry is not None else float("inf")  # else x isn't in deviations
     looks = 0
     for multiple in raises:
         strengths = [multiple * size] if path else [size * (stage + 1) / STAGES for stage in range(STAGES)]
-        path = hold(local, features, found, v, strengths, batch, path)
+        path = hold(local, features, found, v, strengths, batch, path, within)
         if multiple == 1 and all(move.held and not move.products for move in path.moves):
             return HeldFlips.straight(end, after, True, 0)
         step = local.coordinates.directions(path.moves[-1].x[:, None].cpu().double()).T

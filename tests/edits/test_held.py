@@ -97,6 +97,20 @@ def test_it_says_how_far_someone_gets_and_what_is_in_the_way():
     assert path.stopped_by == "wall"
 
 
+@pytest.mark.parametrize("strength", [4.0, -4.0])
+def test_no_move_leaves_the_ball_and_what_lies_beyond_is_not_held(strength):
+    # Held to the end it would be (4, -16): 16.5 long.
+    local, features, found = made(lambda x: x[:, :1], bent(1.0))
+    free = hold(local, features, found, 0, [strength / 4, strength])
+    path = hold(local, features, found, 0, [strength / 4, strength], farthest=5.0)
+    assert free.held_up_to == strength
+    assert free.moves[-1].x.norm() > 15
+    assert all(move.x.norm() <= 5 * (1 + 1e-9) for move in path.moves)
+    assert path.held_up_to == strength / 4
+    assert path.stopped_by == "bent"
+    assert torch.allclose(path.moves[0].x, free.moves[0].x)
+
+
 def test_between_strengths_a_path_is_straight():
     local, features, found = made(lambda x: x[:, :1], bent(1.0))
     path = hold(local, features, found, 0, [1.0, 2.0])
