@@ -61,7 +61,8 @@ def main() -> None:
     for folder in sorted((HERE / "results").iterdir()):
         if not folder.is_dir():
             continue
-        files = {name: folder / f"{name}.json" for name in FIRST}
+        rest = sorted({file.stem for file in folder.glob("*.json")} - set(FIRST))
+        files = {name: folder / f"{name}.json" for name in (*FIRST, *rest)}
         results = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
         results = {name: each for name, each in results.items() if "straight" in each}
         print(f"\n### {folder.name}\n")

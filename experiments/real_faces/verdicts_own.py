@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,19 @@ from ice_lightning.files import write_json
 from ice_lightning.launch import keep_freed_memory
 from ice_lightning.run import run
 from ice_lightning.subspace import FILE
+from ice_lightning.tasks.base import Result
 
 HERE, GENERATOR = Path(__file__).parent, "student_z"
 KINDS = {"average": ("local=false",), "own": ("local=true",), "held": ("local=true", "held=true")}
 CONTROLS = "explain.controls={subspaces: 20, weights: false, unrestricted: false}"
 KEPT = ("criterion", "rate", "interval", "of", "effort", "clean", "held", "own_directions", "counts", "p")
+
+
+def ran(*settings: str) -> Result:
+    """A run with these settings."""
+    with initialize_config_module("ice_lightning.conf", version_base="1.3"):
+        cfg = compose("config", list(settings))
+    return run(cfg)
 
 
 def found(preset: str) -> Path:
@@ -34,7 +43,7 @@ def found(preset: str) -> Path:
     if not (folder / FILE).is_file():
         settings = [f"criterion={preset}", "criterion.rank=8", "solver=exact", "faces=landmarks", "logger=none"]
         more = [*GENERATORS[GENERATOR], *changes(GENERATOR, preset), f"run_dir={folder}"]
-        print(run(compose("config", settings + more)).message, flush=True)
+        print(ran(*settings, *more).message, flush=True)
     return folder
 
 
@@ -47,11 +56,9 @@ def judged(name: str, kind: str, presets: list[str], people: int) -> dict[str, A
             CONTROLS, "explain.oracles=[]", f"explain.people={people}", f"subspace={found(preset)}",
             f"criterion={preset}", f"run_dir={runs / preset}",
         ]  # fmt: skip
-        print(kind, run(compose("config", settings)).message, flush=True)
+        print(kind, ran(*settings).message, flush=True)
     folder = WORK / f"verdict_{GENERATOR}_{kind}" / name
-    (verdict,) = run(compose("config", ["task=verdict", "logger=none", f"runs={runs}", f"run_dir={folder}"])).metrics[
-        "verdicts"
-    ]
+    (verdict,) = ran("task=verdict", "logger=none", f"runs={runs}", f"run_dir={folder}").metrics["verdicts"]
     rows = {}
     for row in verdict["subspaces"]:
         kept = {key: row[key] for key in KEPT if key in row}
@@ -70,14 +77,12 @@ def main() -> None:
     keep_freed_memory()
     file = HERE / "verdicts_own.json"
     results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    with initialize_config_module("ice_lightning.conf", version_base="1.3"):
-        for name in args.classifiers:
-            for kind in args.kinds:
-                if kind in results.get(name, {}):
-                    continue
-                results.setdefault(name, {})[kind] = judged(name, kind, args.presets, args.people)
-                write_json(file, results, indent=1)
-                print(name, kind, results[name][kind], flush=True)
+    for name, kind in product(args.classifiers, args.kinds):
+        if kind in results.get(name, {}):
+            continue
+        results.setdefault(name, {})[kind] = judged(name, kind, args.presets, args.people)
+        write_json(file, results, indent=1)
+        print(name, kind, results[name][kind], flush=True)
 
 
 if __name__ == "__main__":
