@@ -35,7 +35,7 @@ class Reach(NamedTuple):
     Attributes:
         held_up_to: the last strength asked for up to which everything is held, with its sign; 0 for none.
         not_held_at: the one after it; None where all are held, or none was asked for.
-        stopped_by: the suppressed term that is charged most there; "" where all are held.
+        stopped_by: see Path.
     """
 
     held_up_to: float
@@ -47,11 +47,7 @@ class Reach(NamedTuple):
         """Along a held path, if there is one."""
         if path is None:
             return cls(0.0, None, "")
-        broken = next((move for move in path.moves if not move.held), None)
-        if broken is None:
-            return cls(path.held_up_to, None, "")
-        stopped_by = path.terms[int(broken.charged.argmax())] if broken.charged.any() else ""
-        return cls(path.held_up_to, broken.asked, stopped_by)
+        return cls(path.held_up_to, path.broken and path.broken.asked, path.stopped_by)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ ball in which people are moved at all: a detour of ten population deviations end
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -44,6 +45,8 @@ HIGHEST_MU = 2e3
 """It is raised fourfold up to this."""
 SETTLED = 0.01
 """A step that lowers the cost by less than this share of it is the last."""
+DISTANCE = "distance"
+"""What stops a move that nothing stands in the way of but the ball in which people are moved."""
 SMALLEST = 1 / 16
 """No step is damped further."""
 
@@ -87,24 +90,32 @@ class Path:
     terms: tuple[str, ...]
 
     @property
+    def broken(self) -> HeldMove | None:
+        """The first move that isn't held; None where all are."""
+        return next((move for move in self.moves if not move.held), None)
+
+    @property
     def stopped_by(self) -> str:
-        """The suppressed term that stands in the way of the farthest move; "" where it got there."""
-        last = self.moves[-1]
-        there = last.reached >= 1 - 2 * NEAR or not last.charged.any()
-        return "" if there else self.terms[int(last.charged.argmax())]
+        """What stands in the way of the first move that isn't held; "" where all are.
+
+        The suppressed term that is charged most there, or `DISTANCE` where hardly anything is charged.
+        """
+        if (broken := self.broken) is None:
+            return ""
+        free = float(broken.charged.sum()) <= SETTLED * broken.asked**2
+        return DISTANCE if free else self.terms[int(broken.charged.argmax())]
 
     @property
     def held_up_to(self) -> float:
         """The last strength up to which everything is held."""
-        found = 0.0
-        for move in self.moves:
-            if not move.held:
-                break
-            found = move.asked
-        return found
+        held = itertools.takewhile(lambda move: move.held, self.moves)
+        return max((move.asked for move in held), key=abs, default=0.0)
 
     def at(self, strength: float) -> Tensor:
-        """The move (n,) to a strength: between two that were asked for, on the straight line between their ends."""
+        """The move (n,) to a strength: between two that were asked for, on the straight line between their ends.
+
+        Beyond the last it goes on in proportion, out of the ball too.
+        """
         x, before = torch.zeros_like(self.moves[0].x), 0.0
         for move in self.moves:
             if abs(strength) <= abs(move.asked):
@@ -195,13 +206,15 @@ class Held:
 
     def reached(self, differences: Sequence[Tensor], t: float) -> float:
         """The share of the activated change at strength t that is there."""
+        if not self.energy:
+            return 0.0
         pairs = zip(self.weights, differences, self.a, strict=False)
         return 1 + sum(w * float(d @ a) for w, d, a in pairs) / (t * self.energy)
 
     def missing(self, differences: Sequence[Tensor], t: float) -> float:
         """How far the activated change is off, as a share of it."""
         squared = sum(w * float(d.square().sum()) for w, d in zip(self.weights, differences, strict=False))
-        return float(squared**0.5 / (abs(t) * self.energy**0.5))
+        return float(squared**0.5 / max(abs(t) * self.energy**0.5, 1e-300))
 
 
 def hold(
@@ -215,7 +228,8 @@ def hold(
         features: of the person.
         found: the person's directions, with what preconditions.
         direction: which, from 0; or (n,) of length 1, a combination of them.
-        strengths: of one sign, ascending in size, in lengths of the direction; each is continued from the one before.
+        strengths: of one sign, ascending in size, in lengths of the direction, not 0; each is continued from the one
+            before.
         batch: how many products are taken at once.
         path: along the same direction, to go on from; its strengths are smaller.
         farthest: length of the longest move; None for what holds 99.7 % of the population in so many directions as a
@@ -258,7 +272,7 @@ def move_to(held: Held, x: Tensor, t: float, wanted: Tensor, charged: Tensor, ba
     def ended() -> HeldMove:
         return HeldMove(x, t, held.reached(d, t), held.charged(d), linear, products)
 
-    if held.missing(d, t) <= NEAR and ended().held:
+    if not held.energy or (held.missing(d, t) <= NEAR and ended().held):
         return ended()
     for _ in range(ROUNDS):
         J = Jacobian(held.features, held.at(x), all(term.forward_mode for term in held.features.terms), batch)

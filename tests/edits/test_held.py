@@ -111,6 +111,23 @@ def test_no_move_leaves_the_ball_and_what_lies_beyond_is_not_held(strength):
     assert torch.allclose(path.moves[0].x, free.moves[0].x)
 
 
+def test_what_stops_a_path_is_what_breaks_it_first():
+    local, features, found = made(lambda x: x[:, :1], {"wall": lambda x: (x[:, :1] - 1).clamp_min(0)})
+    drifting = hold(local, features, found, 0, [1.0, 2.0])
+    assert drifting.moves[1].reached == pytest.approx(1, abs=0.06)
+    assert (drifting.held_up_to, drifting.stopped_by) == (1.0, "wall")
+    local, features, found = made(lambda x: x[:, :1], {"free": lambda x: 1e-6 * x[:, 2:3].square() + 1e-6 * x[:, :1]})
+    far = hold(local, features, found, 0, [2.0, 10.0], farthest=5.0)
+    assert (far.held_up_to, far.stopped_by) == (2.0, "distance")
+
+
+def test_a_direction_that_changes_nothing_is_not_held():
+    local, features, found = made(lambda x: x[:, :1], bent(1.0))
+    path = hold(local, features, found, torch.eye(N, dtype=torch.float64)[4], [1.0])
+    assert path.moves[0].reached == 0
+    assert (path.held_up_to, path.stopped_by) == (0.0, "distance")
+
+
 def test_between_strengths_a_path_is_straight():
     local, features, found = made(lambda x: x[:, :1], bent(1.0))
     path = hold(local, features, found, 0, [1.0, 2.0])
