@@ -44,7 +44,7 @@ def average(name: str, label: str, work: Path) -> Subspace:
     folder = work / f"{name}_{people}_{projection}"
     if not (folder / FILE).exists():
         with initialize_config_module("ice_lightning.conf", version_base="1.3"):
-            settings = [f"criterion={name}", f"criterion.people={people}", f"criterion.projection={projection}"]
+            settings = [f"criterion={name}", f"latents.count={people}", f"criterion.projection={projection}"]
             run(compose("config", [*settings, "criterion.rank=8", "logger=none", f"run_dir={folder}"]))
     return load_subspace(folder)
 
