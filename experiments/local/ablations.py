@@ -52,11 +52,12 @@ def average(name: str, label: str, work: Path) -> Subspace:
 def angles(V: Tensor, average: Tensor, metric: Geometry) -> dict[str, float]:
     """Median cosines of directions (N, n) with each other and with the average one (n,), in the metric.
 
-    Beside them the share of a direction's length that two people have in common when they don't agree at all.
+    Beside them the size that the cosine of two random directions has in the median.
     """
     x, a = (normalize(metric.coordinates(each).double(), dim=1) for each in (V, average[None]))
     i, j = torch.triu_indices(len(x), len(x), 1)
-    between, chance = (x[i] * x[j]).sum(1), 0.6745 * x.shape[1] ** -0.5
+    between, moving = (x[i] * x[j]).sum(1), int((x != 0).any(0).sum())
+    chance = 0.6745 * moving**-0.5
     return {"between": float(between.median()), "average": float((x @ a[0]).median()), "chance": chance}
 
 
