@@ -27,7 +27,7 @@ from ice_lightning.parallel import map_threads
 from ice_lightning.population import geometry, layer_covariances
 from ice_lightning.subspace import FILE, Subspace
 from ice_lightning.synthetic import FACTORS, factor_index, factors_from_z, render
-from ice_lightning.tasks.build import composed, criterion_of, layers_of
+from ice_lightning.tasks.build import build_criterion, composed, layers_of
 
 HERE = Path(__file__).parent
 SEARCHED = 8
@@ -52,12 +52,13 @@ STAGES = (0.5, 1.0, 2.0, 3.0, 4.0)
 """Strengths of a held path, by what the straight move took for STRENGTHS[0]."""
 
 
-def problem_of(name: str, subspace: Subspace, G: AnyGenerator) -> LocalProblem:
-    """What single people's searches begin with."""
+def problem_of(name: str, subspace: Subspace, G: AnyGenerator, relaxation: float | None = None) -> LocalProblem:
+    """What single people's searches begin with; with another relaxation than the preset's where one is given."""
     faces = embedded_faces()
     cfg = composed(criterion=name)
     cfg.space = subspace.space
-    return LocalProblem.of(G, faces, criterion_of(subspace, faces, G.resolution), subspace, layers_of(cfg, G))
+    cfg.criterion.local_relaxation = relaxation or cfg.criterion.local_relaxation
+    return LocalProblem.of(G, faces, build_criterion(cfg.criterion, faces, G.resolution), subspace, layers_of(cfg, G))
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ice_lightning.checks import at_least, one_of, problem, ratio
+from ice_lightning.checks import at_least, is_number, one_of, problem, ratio
 
 PROJECTIONS = ("early", "late", "soft", "mixed")
 """How suppressed directions are kept out; see Criterion."""
@@ -124,6 +124,8 @@ class Criterion:
         late: with mixed, the names of the suppressed terms that are projected out late; the others are early.
         activate_ratio: in (0, 1]; directions of at least this share of the largest eigenvalue are kept.
         rank: keep at most so many; None for all.
+        local_relaxation: above 0; in single people's searches, and where their moves are held, every ratio is so many
+            times as large.
 
     Raises:
         IceError: for a criterion that could not give a subspace.
@@ -144,6 +146,7 @@ class Criterion:
     late: tuple[str, ...] = ()
     activate_ratio: float = 1e-2
     rank: int | None = None
+    local_relaxation: float = 1.0
 
     @property
     def terms(self) -> list[Term]:
@@ -157,6 +160,8 @@ class Criterion:
         one_of("projection", self.projection, PROJECTIONS)
         if self.rank is not None:
             at_least("rank", self.rank, 1)
+        if not is_number(self.local_relaxation) or self.local_relaxation <= 0:
+            raise problem("local_relaxation as a number above 0", repr(self.local_relaxation), "set it to 1 or more")
         for name in self.late:
             one_of("suppressed term to project late", name, self.suppress)
         if (self.projection == "mixed") != bool(self.late):

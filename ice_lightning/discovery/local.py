@@ -112,11 +112,11 @@ def check_charges(subspace: Subspace) -> Charges:
 
 
 def average_of(subspace: Subspace, criterion: Criterion, coordinates: MovingCoordinates) -> Average:
-    """What the search over people has left, from its subspace.
+    """What the search over people has left, from its subspace, as a single person is charged.
 
     Args:
         subspace: that it has found.
-        criterion: of the search.
+        criterion: of the search; its `local_relaxation` is what ratios are multiplied by.
         coordinates: that may move.
 
     Raises:
@@ -129,10 +129,11 @@ def average_of(subspace: Subspace, criterion: Criterion, coordinates: MovingCoor
         raise problem(f"a subspace of these suppressed terms: {terms}", got, AVERAGE, Mismatch)
     X = coordinates.coordinates_of(subspace.directions.double())
     numbers = {name: i for i, name in enumerate(criterion.suppress, len(criterion.activate))} | {"": WANTED}
+    share = 1 / criterion.local_relaxation
     return Average(
         X / X.norm(dim=0),
-        {numbers[name]: charge for name, charge in kept.charges.items() if charge > 0},
-        kept.charged.double(),
+        {numbers[name]: share * charge for name, charge in kept.charges.items() if charge > 0},
+        share**0.5 * kept.charged.double(),
         {numbers[name]: each for name, each in kept.deviations.items()},
     )
 

@@ -186,6 +186,7 @@ def build_criterion(cfg: DictConfig, faces: Faces, resolution: int) -> Criterion
         late=tuple(cfg.late),
         activate_ratio=cfg.activate_ratio,
         rank=cfg.rank,
+        local_relaxation=cfg.get("local_relaxation", 1.0),
     )
 
 

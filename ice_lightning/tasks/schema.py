@@ -146,6 +146,7 @@ TABLE: dict[str, Kind] = {
     "criterion.late": several(TEXT),
     "criterion.activate_ratio": SHARE,
     "criterion.rank": optional(whole(1)),
+    "criterion.local_relaxation": omittable(above_zero("1")),
     "criterion.size": whole(4),
     "criterion.layers": optional(LAYERS),
     "criterion.whole_maps": omittable(SWITCH),

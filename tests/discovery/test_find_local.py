@@ -1,10 +1,12 @@
 """People's own directions on a small generator: who has them, who doesn't, and that nobody depends on the others."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from ice_lightning import discover
-from ice_lightning.checks import Mismatch
+from ice_lightning.checks import IceError, Mismatch
 from ice_lightning.criterions import Activate, Criterion, RegionColor, RegionPixels, Suppress
 from ice_lightning.discovery.local import LocalProblem, average_of, find_local
 from ice_lightning.subspace import Subspace, load_subspace
@@ -90,6 +92,23 @@ def test_where_what_is_changed_is_kept_still_nobody_has_a_clean_direction(G, fac
     some = find_local(LocalProblem.of(G, faces, nothing, found, None), people[:1], K)
     assert some.directions.isfinite().all()
     assert (some.clean < 1.5).all()
+
+
+def test_relaxed_ratios_charge_a_single_person_less_and_the_average_search_the_same(G, faces, found, people, everyone):
+    """By hand: a ratio a hundred times as large charges a hundredth, so that the pencil's values can only grow."""
+    relaxed = replace(criterion(), local_relaxation=100)
+    local, strict = (LocalProblem.of(G, faces, each, found, None) for each in (relaxed, criterion()))
+    assert local.average.charges[1] == pytest.approx(strict.average.charges[1] / 100)
+    energy, charged = (each.average.M.T @ each.average.M for each in (local, strict))
+    assert torch.allclose(energy, charged / 100)
+    assert (find_local(local, people, 1).values >= everyone.values[:, :1]).all()
+    again = discover(G, relaxed, people=3, space="w", faces=faces)
+    assert torch.equal(again.directions, found.directions)
+
+
+def test_a_relaxation_of_nothing_is_refused_in_a_sentence():
+    with pytest.raises(IceError, match="local_relaxation as a number above 0, got 0: set it to 1 or more"):
+        replace(criterion(), local_relaxation=0)
 
 
 def test_a_file_keeps_what_local_searches_need(tmp_path, local, found, people, everyone, G, faces):
