@@ -1,4 +1,4 @@
-"""How many times looser should a single person's ratios be? On people of no table, judged by the second readers.
+"""How much less should a single person's own energies be charged? On people of no table, by the second readers.
 
 python experiments/local/relaxation.py mouth_shape skin_color
 """

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from relaxation import choice, cleanness
 from study import FARTHEST, FIRST, STAGES, STRENGTHS, summary
 from torch import Tensor
 
@@ -93,8 +94,19 @@ def metrics() -> None:
             print("| " + " | ".join(line) + " |")
 
 
+def relaxations() -> None:
+    """Print how clean people's moves are with each relaxation, and which a preset should have."""
+    rows = {file.stem: json.loads(file.read_text()) for file in sorted((HERE / "relaxation").glob("*.json"))}
+    tried = sorted({key for row in rows.values() for key in row if key != "average"}, key=int)
+    print(f"\n| preset | average | {' | '.join(tried)} | the preset's |\n|{'---|' * (len(tried) + 3)}")
+    for name, row in rows.items():
+        clean = [f"{cleanness(row[key]):.1f}" if key in row else "" for key in ("average", *tried)]
+        print(f"| {name} | {' | '.join(clean)} | {choice(row)} |")
+
+
 def main() -> None:
     """Print the tables."""
+    relaxations()
     metrics()
     for folder in sorted((HERE / "results").iterdir()):
         if not folder.is_dir():

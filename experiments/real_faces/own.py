@@ -28,9 +28,10 @@ from subspaces import DCGAN, MOST, PRESETS, STUDENT, Meaning, composed, painted,
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ice_lightning import discover
 from ice_lightning.criterions import Analysis, Criterion, Term
 from ice_lightning.discovery.features import MovingCoordinates
-from ice_lightning.discovery.local import LocalDirections, LocalProblem
+from ice_lightning.discovery.local import LocalDirections, LocalProblem, find_local
 from ice_lightning.files import atomic_write, write_json
 from ice_lightning.population import geometry, layer_covariances
 from ice_lightning.reports import figures
@@ -53,6 +54,8 @@ LOOSER = (1, 10, 100)
 SEARCHED, CHOOSING, PEOPLE, SHOWN = 8, 8, 24, 6
 CHOOSING_SEED, SEED = 2_700_000, 3_000_000
 RANDOM, RMS, BOOTSTRAPS = 20, 0.03, 4000
+MOST_DENSE = 1600
+"""Up to so many coordinates everything follows from whole Jacobians."""
 
 
 class Photographs(Sitters):
@@ -185,6 +188,18 @@ class Preset:
         return found.directions, found
 
 
+@dataclass(frozen=True)
+class Searched(Preset):
+    """The same where whole Jacobians are too large: searched by products, as the package does."""
+
+    def find(self, kind: str, u: Tensor, rows: list[Rows]) -> tuple[Tensor, LocalDirections | None]:
+        """Average or own directions (N, n, 2) of people u (N, n); rows aren't looked at."""
+        if kind == "average":
+            return super().find(kind, u, rows)
+        found = find_local(self.local, u, 2)
+        return found.directions, found
+
+
 class Generator:
     """A generator in a space, every preset's average, and whoever was looked at."""
 
@@ -206,15 +221,28 @@ class Generator:
                 names = keys(cfg)
                 self.terms |= dict(zip(names, (each.term for each in weighted), strict=True))
                 criterions[preset, str(looser)] = criterion, names
+        self.dense = len(self.coordinates.index) <= MOST_DENSE
+        if not self.dense:
+            self.presets = {key: self.searched(*each) for key, each in criterions.items()}
+            return
         mean = mean_rows(self.rows(self.G.people(SEARCHED, 0, self.space), "searched"))
         self.presets = {
             key: Preset(names, *average(self.G, self.faces, self.space, criterion, names, mean, SEARCHED))
             for key, (criterion, names) in criterions.items()
         }
 
+    def searched(self, criterion: Criterion, names: list[str]) -> Searched:
+        """A criterion's average, by products."""
+        found = discover(self.G, criterion, SEARCHED, space=self.space, geometry="population", faces=self.faces)
+        local = LocalProblem.of(self.G, self.faces, criterion, found.subspace, None)
+        print(f"{criterion.name}: average found", flush=True)
+        return Searched(names, found.subspace.directions, local)
+
     def rows(self, u: Tensor, what: str) -> list[Rows]:
-        """The rows of every term in people u (N, n)."""
-        found = []
+        """The rows of every term in people u (N, n); none where whole Jacobians are too large."""
+        found: list[Rows] = []
+        if not self.dense:
+            return [{} for _ in u]
         for i, each in enumerate(u.split(1)):
             began = time.process_time()
             found.append(rows_of(self.G, self.faces, self.coordinates, each, self.terms))
@@ -272,7 +300,7 @@ def main() -> None:
         people = Photographs(generator.G, generator.space, args.people, SEED)
         again: Photographs | None = None
         rows = generator.rows(people.u, "measured")
-        seen = people.reading_rows(generator.coordinates)
+        seen = people.reading_rows(generator.coordinates) if generator.dense else None
         for preset in todo:
             row = results[preset]
             if "measure" in args.stages:
@@ -304,7 +332,7 @@ def measure(
     preset: str,
     people: Photographs,
     rows: list[Rows],
-    seen: list[Tensor],
+    seen: list[Tensor] | None,
     chosen: dict[str, str],
 ) -> dict[str, Any]:
     """Two directions of either kind in held-out people, and what random directions and the readings' own choice reach.
@@ -314,13 +342,13 @@ def measure(
         preset: which.
         people: the held-out ones.
         rows: theirs, of all terms.
-        seen: theirs, of all readings.
+        seen: theirs, of all readings; None where these are too large.
         chosen: the looseness of either kind.
     """
     meaning, found = PRESETS[preset], {}
     places = people.with_own(meaning)
     people = people.of(places)
-    rows, seen = ([each[i] for i in places.tolist()] for each in (rows, seen))
+    rows = [rows[i] for i in places.tolist()]
     judge, singly = Photographed(people, meaning), {}
     for kind, looser in chosen.items():
         V, local = generator.presets[preset, looser].find(kind, people.u, rows)
@@ -337,8 +365,11 @@ def measure(
         f"{side} {t}": times(singly["own"][f"{side} {t}"], singly["average"][f"{side} {t}"], t, judge.regions)
         for side in ("plus", "minus") for t in STRENGTHS
     }  # fmt: skip
-    best = straight(judge, judge.clearest(seen), None, 1)["0"]
-    return {"measured": found, "clearest": sides(best), "random": random_ratios(people, meaning)}
+    measured = {"measured": found, "random": random_ratios(people, meaning)}
+    if seen is None:
+        return measured
+    best = straight(judge, judge.clearest([seen[i] for i in places.tolist()]), None, 1)["0"]
+    return measured | {"clearest": sides(best)}
 
 
 def counted(cell: dict[str, Any], target: float, colours: bool) -> tuple[Tensor, Tensor]:

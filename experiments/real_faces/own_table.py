@@ -39,7 +39,7 @@ def line(preset: str, row: dict[str, Any]) -> str:
         f"**{both(own['0'], key)}**", intervals(measured["own by average"], 0.5),
         intervals(measured["own by average"], 1.5), both(measured["another's"], key), both(average["1"], key),
         both(own["1"], key), *(both(outlines[kind], key) if outlines else "" for kind in ("average", "own")),
-        both(row["clearest"], key), f"{chance[len(chance) // 2]:.2f}, {chance[-1]:.2f}",
+        both(row["clearest"], key) if "clearest" in row else "", f"{chance[len(chance) // 2]:.2f}, {chance[-1]:.2f}",
         " / ".join(f"{each['0']['same way']:.2f}" for each in (average, own)), ", ".join(filter(None, own["worst"])),
     )  # fmt: skip
     return "| " + " | ".join(cells) + " |"

@@ -124,8 +124,8 @@ class Criterion:
         late: with mixed, the names of the suppressed terms that are projected out late; the others are early.
         activate_ratio: in (0, 1]; directions of at least this share of the largest eigenvalue are kept.
         rank: keep at most so many; None for all.
-        local_relaxation: above 0; in single people's searches, and where their moves are held, every ratio is so many
-            times as large.
+        local_relaxation: above 0; a single person's own energies are charged as if every ratio were so many times as
+            large, see docs/concepts.md.
 
     Raises:
         IceError: for a criterion that could not give a subspace.

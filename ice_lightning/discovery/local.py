@@ -116,7 +116,8 @@ def average_of(subspace: Subspace, criterion: Criterion, coordinates: MovingCoor
 
     Args:
         subspace: that it has found.
-        criterion: of the search; its `local_relaxation` is what ratios are multiplied by.
+        criterion: of the search; its `local_relaxation` divides the charges, but not what is charged for the average's
+            sake.
         coordinates: that may move.
 
     Raises:
@@ -129,11 +130,11 @@ def average_of(subspace: Subspace, criterion: Criterion, coordinates: MovingCoor
         raise problem(f"a subspace of these suppressed terms: {terms}", got, AVERAGE, Mismatch)
     X = coordinates.coordinates_of(subspace.directions.double())
     numbers = {name: i for i, name in enumerate(criterion.suppress, len(criterion.activate))} | {"": WANTED}
-    share = 1 / criterion.local_relaxation
+    own = 1 / criterion.local_relaxation
     return Average(
         X / X.norm(dim=0),
-        {numbers[name]: share * charge for name, charge in kept.charges.items() if charge > 0},
-        share**0.5 * kept.charged.double(),
+        {numbers[name]: own * charge for name, charge in kept.charges.items() if charge > 0},
+        kept.charged.double(),
         {numbers[name]: each for name, each in kept.deviations.items()},
     )
 

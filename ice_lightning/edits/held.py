@@ -2,9 +2,10 @@
 
 A straight step is clean to first order only. A held move to the strength t of a direction v solves
 
-    min_x |x|^2 + sum_i c_i |s_i(x) - s_i(0)|^2 + mu |a(x) - a(0) - t J_a v|^2,
+    min_x |x|^2 + |P x|^2 + sum_i c_i |s_i(x) - s_i(0)|^2 + mu |a(x) - a(0) - t J_a v|^2,
 
-where c_i is what the average charges a unit of the suppressed term i. Gauss-Newton steps, damped by a line search, each
+where c_i is what a person is charged for a unit of the suppressed term i, and |P x|^2 what they are for the average's
+sake, so that t v itself solves it where features are linear. Gauss-Newton steps, damped by a line search, each
 by conjugate gradients that the search for v has preconditioned; strengths are continued from one to the next, and mu is
 raised until the activated change is there, or the step stalls: that is how far the person can go. No move leaves the
 ball in which people are moved at all: a detour of ten population deviations ends in nobody's face.
@@ -26,7 +27,7 @@ from ice_lightning.jacobians.linearize import Jacobian
 from ice_lightning.parallel import Batch
 from ice_lightning.population import radius
 from ice_lightning.solvers.inner_product import InnerProduct
-from ice_lightning.solvers.local import Local
+from ice_lightning.solvers.local import PRIOR, Local
 
 NEAR = 0.05
 """The activated change is there when it is within this share of what is asked, in its direction."""
@@ -132,6 +133,7 @@ class Held:
         features: of the person.
         weights: of the activated terms.
         charges: of the suppressed terms, 0 for one without energy.
+        prior: P (p, n), what is charged for the average's sake.
         farthest: length of the longest move.
         v: (n,), the direction, of length 1.
         base: what all terms see in the person as they are, (m_i,) each.
@@ -143,6 +145,7 @@ class Held:
     features: PersonFeatures
     weights: tuple[float, ...]
     charges: tuple[float, ...]
+    prior: Tensor
     farthest: float
     v: Tensor
     base: list[Tensor]
@@ -157,6 +160,7 @@ class Held:
         J: Jacobian,
         weights: tuple[float, ...],
         charges: tuple[float, ...],
+        prior: Tensor,
         farthest: float,
         v: Tensor,
     ) -> Held:
@@ -165,7 +169,7 @@ class Held:
         energies = [float(part.square().sum()) for part in Jv]
         wanted, split = sum(w * e for w, e in zip(weights, energies, strict=False)), len(weights)
         linear = sum(c * e for c, e in zip(charges, energies[split:], strict=True))
-        return cls(features, weights, charges, farthest, v, base, Jv[:split], linear, wanted)
+        return cls(features, weights, charges, prior, farthest, v, base, Jv[:split], linear, wanted)
 
     def inside(self, x: Tensor) -> Tensor:
         """A move x (n,), or what of it is within the ball."""
@@ -197,7 +201,11 @@ class Held:
     def cost(self, x: Tensor, differences: Sequence[Tensor], mu: float) -> float:
         """The objective."""
         squared = sum(s * float(d.square().sum()) for s, d in zip(self.scales(mu), differences, strict=True))
-        return float(x.square().sum()) + squared
+        return float(x @ self.metric(x)) + squared
+
+    def metric(self, x: Tensor) -> Tensor:
+        """(I + P^T P) x, of a move x (n,)."""
+        return x + self.prior.T @ (self.prior @ x)
 
     def charged(self, differences: Sequence[Tensor]) -> Tensor:
         """(m,), of every suppressed term."""
@@ -243,7 +251,8 @@ def hold(
     charges = tuple(local.average.charges.get(i, 0.0) for i in local.problem.suppressed)
     if farthest is None:
         farthest = float("inf") if local.coordinates.geometry is None else radius(MATCHED)
-    held = Held.of(features, features.jacobian(batch), weights, charges, farthest, v)
+    prior = local.average.M.to(v) * PRIOR**0.5
+    held = Held.of(features, features.jacobian(batch), weights, charges, prior, farthest, v)
     wanted, charged = found.wanted.to(v), found.charged.to(v)
     moves = [] if path is None else list(path.moves)
     x, before = (moves[-1].x, moves[-1].asked) if moves else (torch.zeros_like(v), 0.0)
@@ -277,7 +286,7 @@ def move_to(held: Held, x: Tensor, t: float, wanted: Tensor, charged: Tensor, ba
     for _ in range(ROUNDS):
         J = Jacobian(held.features, held.at(x), all(term.forward_mode for term in held.features.terms), batch)
         B = InnerProduct(torch.cat([charged, wanted * mu**0.5]))
-        step, taken = gauss_newton(J, held.scales(mu), x, d, B)
+        step, taken = gauss_newton(J, held.metric, held.scales(mu), x, d, B)
         products += taken
         cost, length = held.cost(x, d, mu), 1.0
         while length >= SMALLEST:
@@ -298,12 +307,18 @@ def move_to(held: Held, x: Tensor, t: float, wanted: Tensor, charged: Tensor, ba
 
 
 def gauss_newton(
-    J: Jacobian, scales: Sequence[float], x: Tensor, differences: Sequence[Tensor], B: InnerProduct
+    J: Jacobian,
+    metric: Callable[[Tensor], Tensor],
+    scales: Sequence[float],
+    x: Tensor,
+    differences: Sequence[Tensor],
+    B: InnerProduct,
 ) -> tuple[Tensor, int]:
     """A Gauss-Newton step, by conjugate gradients.
 
     Args:
         J: of all terms, at x.
+        metric: what multiplies a move (n,) in half the gradient of what its length costs.
         scales: what a unit of each term's difference costs.
         x: (n,).
         differences: (m_i,) of all terms.
@@ -316,9 +331,9 @@ def gauss_newton(
 
     def normal(p: Tensor) -> Tensor:
         parts = J.split(J.matmat(p[:, None]))
-        return p + J.adjoint_of({i: scales[i] * parts[i] for i in counted})[:, 0]
+        return metric(p) + J.adjoint_of({i: scales[i] * parts[i] for i in counted})[:, 0]
 
-    g = x + J.adjoint_of({i: scales[i] * differences[i][:, None] for i in counted})[:, 0]
+    g = metric(x) + J.adjoint_of({i: scales[i] * differences[i][:, None] for i in counted})[:, 0]
     step, taken = conjugate_gradients(normal, -g, B)
     return step, 1 + 2 * taken
 

@@ -95,12 +95,14 @@ def test_where_what_is_changed_is_kept_still_nobody_has_a_clean_direction(G, fac
 
 
 def test_relaxed_ratios_charge_a_single_person_less_and_the_average_search_the_same(G, faces, found, people, everyone):
-    """By hand: a ratio a hundred times as large charges a hundredth, so that the pencil's values can only grow."""
+    """By hand: a ratio a hundred times as large charges a hundredth, so that the pencil's values can only grow.
+
+    What a person is charged for the average's sake stays.
+    """
     relaxed = replace(criterion(), local_relaxation=100)
     local, strict = (LocalProblem.of(G, faces, each, found, None) for each in (relaxed, criterion()))
     assert local.average.charges[1] == pytest.approx(strict.average.charges[1] / 100)
-    energy, charged = (each.average.M.T @ each.average.M for each in (local, strict))
-    assert torch.allclose(energy, charged / 100)
+    assert torch.equal(local.average.M, strict.average.M)
     assert (find_local(local, people, 1).values >= everyone.values[:, :1]).all()
     again = discover(G, relaxed, people=3, space="w", faces=faces)
     assert torch.equal(again.directions, found.directions)

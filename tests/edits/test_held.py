@@ -9,7 +9,7 @@ from ice_lightning.discovery.features import MovingCoordinates, PersonFeatures, 
 from ice_lightning.discovery.local import LocalProblem, answering
 from ice_lightning.edits.held import HeldMove, conjugate_gradients, hold
 from ice_lightning.solvers.inner_product import InnerProduct
-from ice_lightning.solvers.local import Average, search
+from ice_lightning.solvers.local import PRIOR, Average, search
 from ice_lightning.solvers.problem import WANTED
 
 CHARGE, N = 50.0, 5
@@ -40,8 +40,8 @@ class Seen(Term):
         return self.formula(image[:, 0, 0])
 
 
-def made(wanted, kept):
-    """The problem of one person at 0, their features, and the directions of their own."""
+def made(wanted, kept, prior=0.0):
+    """The problem of one person at 0, their features, and their own directions; x_1 costs `prior` more for all's sake."""
     criterion = Criterion(
         "x0", "the first coordinate", {"first": Activate(Seen(wanted))},
         {name: Suppress(Seen(formula), 1e-2) for name, formula in kept.items()}, projection="soft",
@@ -50,7 +50,8 @@ def made(wanted, kept):
     problem = problem_of(criterion, N, 1)
     charges = dict.fromkeys(problem.suppressed, CHARGE)
     X = torch.eye(N, dtype=torch.float64)[:, :1]
-    average = Average(X, charges, X[:, :0].T, dict.fromkeys(charges, 1.0) | {WANTED: 1.0})
+    M = (prior / PRIOR) ** 0.5 * torch.eye(N, dtype=torch.float64)[1:2]
+    average = Average(X, charges, M, dict.fromkeys(charges, 1.0) | {WANTED: 1.0})
     local = LocalProblem(None, None, criterion, coordinates, problem, average)
     analysis = Analysis(torch.zeros(1, 1, N, dtype=torch.long), torch.zeros(1, 68, 2))
     features = PersonFeatures(coordinates, criterion.terms, analysis, torch.zeros(1, N, dtype=torch.float64))
@@ -70,18 +71,19 @@ def test_where_everything_is_linear_the_straight_move_is_held_and_costs_nothing(
         assert torch.allclose(move.x, move.asked * torch.eye(N, dtype=torch.float64)[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("prior", [0.0, 50.0])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_bent_path_is_the_one_worked_out_by_hand(sign):
-    # x_1 minimises x_1^2 + c (x_1 + t^2)^2.
-    local, features, found = made(lambda x: x[:, :1], bent(1.0))
+def test_a_bent_path_is_the_one_worked_out_by_hand(sign, prior):
+    # x_1 minimises (1 + prior) x_1^2 + c (x_1 + t^2)^2.
+    local, features, found = made(lambda x: x[:, :1], bent(1.0), prior)
     path = hold(local, features, found, 0, [sign * t for t in (0.5, 1.0, 2.0)])
     for move in path.moves:
-        assert move.reached == pytest.approx(1, abs=0.06)
+        assert move.reached == pytest.approx(1, abs=0.06 if not prior else 0.2)
         first = float(move.x[0])
-        assert float(move.x[1]) == pytest.approx(-CHARGE * first**2 / (1 + CHARGE), rel=0.05)
+        assert float(move.x[1]) == pytest.approx(-CHARGE * first**2 / (1 + prior + CHARGE), rel=0.05)
         assert float(move.charged.sum()) == pytest.approx(CHARGE * float(move.x[1] + first**2) ** 2, rel=1e-3)
     assert path.moves[-1].products > 0
-    assert path.held_up_to == sign * 2.0
+    assert prior or path.held_up_to == sign * 2.0
 
 
 def test_it_says_how_far_someone_gets_and_what_is_in_the_way():
