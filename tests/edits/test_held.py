@@ -41,7 +41,7 @@ class Seen(Term):
 
 
 def made(wanted, kept, prior=0.0):
-    """The problem of one person at 0, their features, and their own directions; x_1 costs `prior` more for all's sake."""
+    """The problem of one person at 0, their features, their own directions; x_1 costs `prior` more for all's sake."""
     criterion = Criterion(
         "x0", "the first coordinate", {"first": Activate(Seen(wanted))},
         {name: Suppress(Seen(formula), 1e-2) for name, formula in kept.items()}, projection="soft",
