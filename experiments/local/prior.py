@@ -45,7 +45,7 @@ def main() -> None:
         if name in rows:
             continue
         subspace, measured = load_subspace(args.work / name), Measured(people, name, truth, names)
-        problem, measured.ideal = problem_of(name, subspace, people.G), ideal(people, name, truth, names)[1]
+        problem, measured.ideal = problem_of(name, subspace, people.G, 1), ideal(people, name, truth, names)[1]
         average = subspace.directions.to(people.u).expand(PEOPLE, -1, -1)
         found: dict[str, Any] = {"average": sides(straight(measured, average, None, 1)["0"])}
         before = local.PRIOR
