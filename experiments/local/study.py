@@ -357,18 +357,20 @@ def main() -> None:
     parser.add_argument("--presets", nargs="*", default=list(FIRST))
     parser.add_argument("--geometry", default="population", choices=["population", "euclidean"])
     parser.add_argument("--people", type=int, default=64)
+    parser.add_argument("--searched", type=int, default=SEARCHED, help="people behind the average")
     parser.add_argument("--held", type=int, default=16, help="people whose moves are held")
     parser.add_argument("--seed", type=int, default=3_000_000)
     parser.add_argument("--work", type=Path, default=Path("outputs/local"))
     parser.add_argument("--out", type=Path, default=HERE / "results")
     args = parser.parse_args()
-    work, farthest = args.work / args.geometry, FARTHEST if args.geometry == "population" else ANYWHERE
+    folder = args.geometry if args.searched == SEARCHED else f"{args.geometry}_{args.searched}"
+    work, farthest = args.work / folder, FARTHEST if args.geometry == "population" else ANYWHERE
     people, truth, names = None, None, list[str]()
     for name in args.presets:
         if "average" in args.stages and not (work / name / FILE).exists():
             began = time.perf_counter()
             G = people.G if people else load_generator("embedded")
-            discover(G, name, SEARCHED, geometry=args.geometry).save(work / name / FILE)
+            discover(G, name, args.searched, geometry=args.geometry).save(work / name / FILE)
             print(f"{name}: average in {time.perf_counter() - began:.0f} s", flush=True)
         if not {"straight", "held"} & set(args.stages):
             continue
@@ -381,7 +383,7 @@ def main() -> None:
             names = [name for name, r in json.loads(file.read_text()).items() if r >= READABLE]
         measured, subspace = Measured(people, name, truth, names), load_subspace(work / name)  # type: ignore[arg-type]
         problem = problem_of(name, subspace, people.G)
-        file = args.out / args.geometry / f"{name}.json"
+        file = args.out / folder / f"{name}.json"
         results = json.loads(file.read_text()) if file.exists() else {}
         if set(args.stages) - {"average"} <= set(results):
             continue
