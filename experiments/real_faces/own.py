@@ -215,6 +215,7 @@ class Generator:
             ratios = {key: each.ratio for key, each in suppressed.items()}
             for looser in LOOSER:
                 more = [f"criterion.suppress.{k}.ratio={min(MOST, looser * r):g}" for k, r in ratios.items()]
+                more.append("criterion.local_relaxation=1")  # what a person is charged is what is tried here
                 cfg = composed(name, preset, *more, generators=GENERATORS)
                 criterion = build_criterion(cfg.criterion, self.faces, self.G.resolution)
                 weighted = [*criterion.activate.values(), *criterion.suppress.values()]

@@ -124,8 +124,8 @@ class Criterion:
         late: with mixed, the names of the suppressed terms that are projected out late; the others are early.
         activate_ratio: in (0, 1]; directions of at least this share of the largest eigenvalue are kept.
         rank: keep at most so many; None for all.
-        local_relaxation: above 0; a single person's own energies are charged as if every ratio were so many times as
-            large, see docs/concepts.md.
+        local_relaxation: from 1 to 1e6; a single person's own energies are charged as if every ratio were so many times
+            as large, see docs/concepts.md.
 
     Raises:
         IceError: for a criterion that could not give a subspace.
@@ -160,8 +160,9 @@ class Criterion:
         one_of("projection", self.projection, PROJECTIONS)
         if self.rank is not None:
             at_least("rank", self.rank, 1)
-        if not is_number(self.local_relaxation) or self.local_relaxation <= 0:
-            raise problem("local_relaxation as a number above 0", repr(self.local_relaxation), "set it to 1 or more")
+        if not is_number(self.local_relaxation) or not 1 <= self.local_relaxation <= 1e6:
+            what = "local_relaxation as a number from 1 to 1e6"
+            raise problem(what, repr(self.local_relaxation), "set it to 1 to charge a person in full")
         for name in self.late:
             one_of("suppressed term to project late", name, self.suppress)
         if (self.projection == "mixed") != bool(self.late):

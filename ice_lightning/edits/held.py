@@ -5,10 +5,10 @@ A straight step is clean to first order only. A held move to the strength t of a
     min_x |x|^2 + |P x|^2 + sum_i c_i |s_i(x) - s_i(0)|^2 + mu |a(x) - a(0) - t J_a v|^2,
 
 where c_i is what a person is charged for a unit of the suppressed term i, and |P x|^2 what they are for the average's
-sake, so that t v itself solves it where features are linear. Gauss-Newton steps, damped by a line search, each
-by conjugate gradients that the search for v has preconditioned; strengths are continued from one to the next, and mu is
-raised until the activated change is there, or the step stalls: that is how far the person can go. No move leaves the
-ball in which people are moved at all: a detour of ten population deviations ends in nobody's face.
+sake, so that t v itself solves it where features are linear and mu is large. Gauss-Newton steps, damped by a line
+search, each by conjugate gradients that the search for v has preconditioned; strengths are continued from one to the
+next, and mu is raised until the activated change is there, or the step stalls: that is how far the person can go. No
+move leaves the ball in which people are moved at all: a detour of ten population deviations ends in nobody's face.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NEAR = 0.05
 """The activated change is there when it is within this share of what is asked, in its direction."""
 DRIFT = 0.5
 """A move is held where what it is charged exceeds the first order of the straight one by no more than this share of
-what that one costs in all."""
+that first order and the squared length together."""
 ROUNDS = 8
 """Gauss-Newton steps at most, for one strength."""
 PRODUCTS = 12
@@ -59,7 +59,8 @@ class HeldMove(NamedTuple):
         x: (n,), coordinates that move, from where the person is.
         asked: the strength, in lengths of the direction.
         reached: the share of the activated change that is there.
-        charged: (m,), c_i |change of s_i|^2 of every suppressed term.
+        charged: (m,), c_i |change of s_i|^2 of every suppressed term, at the criterion's ratios as they are: who is
+            charged less by the search is held to no less.
         linear: what the straight move would be charged, were everything linear.
         products: with a Jacobian or its transpose.
     """
@@ -133,24 +134,28 @@ class Held:
         features: of the person.
         weights: of the activated terms.
         charges: of the suppressed terms, 0 for one without energy.
+        relaxation: how many times less that is than the ratios say.
         prior: P (p, n), what is charged for the average's sake.
         farthest: length of the longest move.
         v: (n,), the direction, of length 1.
         base: what all terms see in the person as they are, (m_i,) each.
         a: what v does to the activated terms to first order, (m_i,) each.
-        linear: what v is charged to first order.
+        linear: what v is charged to first order, with what it is for the average's sake.
+        leak: what it would be charged at the ratios as they are.
         energy: of v in the activated terms.
     """
 
     features: PersonFeatures
     weights: tuple[float, ...]
     charges: tuple[float, ...]
+    relaxation: float
     prior: Tensor
     farthest: float
     v: Tensor
     base: list[Tensor]
     a: list[Tensor]
     linear: float
+    leak: float
     energy: float
 
     @classmethod
@@ -160,6 +165,7 @@ class Held:
         J: Jacobian,
         weights: tuple[float, ...],
         charges: tuple[float, ...],
+        relaxation: float,
         prior: Tensor,
         farthest: float,
         v: Tensor,
@@ -168,8 +174,9 @@ class Held:
         base, Jv = [part.detach()[0] for part in J.parts], [part[:, 0] for part in J.split(J.matmat(v[:, None]))]
         energies = [float(part.square().sum()) for part in Jv]
         wanted, split = sum(w * e for w, e in zip(weights, energies, strict=False)), len(weights)
-        linear = sum(c * e for c, e in zip(charges, energies[split:], strict=True))
-        return cls(features, weights, charges, prior, farthest, v, base, Jv[:split], linear, wanted)
+        charged = sum(c * e for c, e in zip(charges, energies[split:], strict=True))
+        linear, leak = charged + float((prior @ v).square().sum()), relaxation * charged
+        return cls(features, weights, charges, relaxation, prior, farthest, v, base, Jv[:split], linear, leak, wanted)
 
     def inside(self, x: Tensor) -> Tensor:
         """A move x (n,), or what of it is within the ball."""
@@ -208,9 +215,9 @@ class Held:
         return x + self.prior.T @ (self.prior @ x)
 
     def charged(self, differences: Sequence[Tensor]) -> Tensor:
-        """(m,), of every suppressed term."""
+        """(m,), of every suppressed term, at the ratios as they are."""
         pairs = zip(self.charges, differences[self.split :], strict=True)
-        return torch.tensor([c * float(d.square().sum()) for c, d in pairs])
+        return torch.tensor([self.relaxation * c * float(d.square().sum()) for c, d in pairs])
 
     def reached(self, differences: Sequence[Tensor], t: float) -> float:
         """The share of the activated change at strength t that is there."""
@@ -252,7 +259,8 @@ def hold(
     if farthest is None:
         farthest = float("inf") if local.coordinates.geometry is None else radius(MATCHED)
     prior = local.average.M.to(v) * PRIOR**0.5
-    held = Held.of(features, features.jacobian(batch), weights, charges, prior, farthest, v)
+    relaxation = local.criterion.local_relaxation
+    held = Held.of(features, features.jacobian(batch), weights, charges, relaxation, prior, farthest, v)
     wanted, charged = found.wanted.to(v), found.charged.to(v)
     moves = [] if path is None else list(path.moves)
     x, before = (moves[-1].x, moves[-1].asked) if moves else (torch.zeros_like(v), 0.0)
@@ -274,12 +282,12 @@ def move_to(held: Held, x: Tensor, t: float, wanted: Tensor, charged: Tensor, ba
         charged: see there.
         batch: how many products are taken at once.
     """
-    mu, products, linear = FIRST_MU / max(held.energy, 1e-300) * (1 + held.linear), 0, t * t * held.linear
+    mu, products, leak = FIRST_MU / max(held.energy, 1e-300) * (1 + held.linear), 0, t * t * held.leak
     x = held.inside(x)
     d = held.differences(held.parts(x), t)
 
     def ended() -> HeldMove:
-        return HeldMove(x, t, held.reached(d, t), held.charged(d), linear, products)
+        return HeldMove(x, t, held.reached(d, t), held.charged(d), leak, products)
 
     if not held.energy or (held.missing(d, t) <= NEAR and ended().held):
         return ended()

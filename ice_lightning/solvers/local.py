@@ -32,9 +32,10 @@ CHARGED = 5.0
 """What the average charges less than this is left out of what is kept of it."""
 PRIOR = 0.1
 """Share of what the average charges that a person is charged as well. One person's features move by what their networks
-happen to see there, too, and a search that knows nothing else finds what these don't see. It mends little: judged by
-networks that no search has used, own mouths move 4.1 and 3.5 times as far as anything else without it, 4.3 and 3.6
-times with it, and no farther with three, ten or thirty times as much (experiments/local/prior.json)."""
+happen to see there, too, and a search that knows nothing else finds what these don't see. Beside own energies that are
+charged in full it mends little: judged by networks that no search has used, own mouths move 4.1 and 3.5 times as far as
+anything else without it, 4.3 and 3.6 times with it, and no farther with three, ten or thirty times as much
+(experiments/local/prior.json). Where a criterion charges these less, it is what keeps a person's directions clean."""
 TOLERANCE = 0.1
 """Largest residual of a pair in the norm of the pencil as far as it is known, relative to the geometric mean of its
 value and the first one: what a pair that is hardly stronger than 0 misses matters less."""

@@ -107,6 +107,7 @@ def omittable(kind: Kind) -> Kind:
 TEXT = Kind("text", lambda v: isinstance(v, str))
 SWITCH = Kind("true or false", lambda v: isinstance(v, bool), "true")
 SHARE = Kind("a number in (0, 1]", lambda v: is_number(v) and 0 < v <= 1, "0.01")
+RELAXATION = Kind("a number from 1 to 1e6", lambda v: is_number(v) and 1 <= v <= 1e6, "1")
 SEED = whole(0, LARGEST_SEED)
 LAYERS = Kind("layers such as 4-8, 32px- or fine", lambda v: isinstance(v, str) or (is_whole(v) and v >= 0), "fine")
 GROUP = Kind("settings by name", lambda v: isinstance(v, dict), "{}")
@@ -146,7 +147,7 @@ TABLE: dict[str, Kind] = {
     "criterion.late": several(TEXT),
     "criterion.activate_ratio": SHARE,
     "criterion.rank": optional(whole(1)),
-    "criterion.local_relaxation": omittable(above_zero("1")),
+    "criterion.local_relaxation": omittable(RELAXATION),
     "criterion.size": whole(4),
     "criterion.layers": optional(LAYERS),
     "criterion.whole_maps": omittable(SWITCH),

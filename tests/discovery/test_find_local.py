@@ -109,7 +109,7 @@ def test_relaxed_ratios_charge_a_single_person_less_and_the_average_search_the_s
 
 
 def test_a_relaxation_of_nothing_is_refused_in_a_sentence():
-    with pytest.raises(IceError, match="local_relaxation as a number above 0, got 0: set it to 1 or more"):
+    with pytest.raises(IceError, match="local_relaxation as a number from 1 to 1e6, got 0: set it to 1 to ch"):
         replace(criterion(), local_relaxation=0)
 
 

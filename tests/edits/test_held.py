@@ -1,5 +1,7 @@
 """Held moves on features that are known by heart: an activated x_0, and a suppressed x_1 + bend * x_0^2."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -40,8 +42,11 @@ class Seen(Term):
         return self.formula(image[:, 0, 0])
 
 
-def made(wanted, kept, prior=0.0):
-    """The problem of one person at 0, their features, their own directions; x_1 costs `prior` more for all's sake."""
+def made(wanted, kept, prior=0.0, along=1):
+    """The problem of one person at 0, their features, their own directions; x_1 costs `prior` more for all.
+
+    So does another coordinate `along`.
+    """
     criterion = Criterion(
         "x0", "the first coordinate", {"first": Activate(Seen(wanted))},
         {name: Suppress(Seen(formula), 1e-2) for name, formula in kept.items()}, projection="soft",
@@ -50,7 +55,7 @@ def made(wanted, kept, prior=0.0):
     problem = problem_of(criterion, N, 1)
     charges = dict.fromkeys(problem.suppressed, CHARGE)
     X = torch.eye(N, dtype=torch.float64)[:, :1]
-    M = (prior / PRIOR) ** 0.5 * torch.eye(N, dtype=torch.float64)[1:2]
+    M = (prior / PRIOR) ** 0.5 * torch.eye(N, dtype=torch.float64)[[along]]
     average = Average(X, charges, M, dict.fromkeys(charges, 1.0) | {WANTED: 1.0})
     local = LocalProblem(None, None, criterion, coordinates, problem, average)
     analysis = Analysis(torch.zeros(1, 1, N, dtype=torch.long), torch.zeros(1, 68, 2))
@@ -84,6 +89,25 @@ def test_a_bent_path_is_the_one_worked_out_by_hand(sign, prior):
         assert float(move.charged.sum()) == pytest.approx(CHARGE * float(move.x[1] + first**2) ** 2, rel=1e-3)
     assert path.moves[-1].products > 0
     assert prior or path.held_up_to == sign * 2.0
+
+
+def test_what_a_direction_costs_for_the_averages_sake_does_not_keep_a_move_short():
+    local, features, found = made(lambda x: x[:, :1], bent(1.0), 1000.0, along=0)
+    path = hold(local, features, found, 0, [0.5, 1.0])
+    assert [move.reached for move in path.moves] == pytest.approx([1, 1], abs=0.06)
+    assert path.held_up_to == 1.0
+
+
+def test_who_is_charged_less_is_held_to_no_less():
+    # What is left of the winding is charged in full, whatever the search has charged.
+    local, features, found = made(lambda x: x[:, :1], {"wall": lambda x: (x[:, :1] - 1).clamp_min(0)})
+    charges = {i: charge / 100 for i, charge in local.average.charges.items()}
+    relaxed = replace(
+        local, average=replace(local.average, charges=charges), criterion=replace(local.criterion, local_relaxation=100)
+    )
+    strict, mild = (hold(each, features, found, 0, [1.0, 2.0]) for each in (local, relaxed))
+    assert float(mild.moves[1].charged.sum()) == pytest.approx(CHARGE * (float(mild.moves[1].x[0]) - 1) ** 2, rel=1e-4)
+    assert (mild.held_up_to, mild.stopped_by) == (strict.held_up_to, strict.stopped_by) == (1.0, "wall")
 
 
 def test_it_says_how_far_someone_gets_and_what_is_in_the_way():

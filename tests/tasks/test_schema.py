@@ -85,7 +85,7 @@ WRONG = {
     "precision=float8": "precision as one of float32, tf32, bfloat16, got 'float8': did you mean 'float32'",
     "space=3": "space as text, got 3",
     "criterion.rank=0": "criterion.rank as a whole number of at least 1, or null, got 0",
-    "criterion.local_relaxation=0": "criterion.local_relaxation as a number above 0, got 0",
+    "criterion.local_relaxation=0": "criterion.local_relaxation as a number from 1 to 1e6, got 0",
     "criterion.activate_ratio=2": r"criterion.activate_ratio as a number in \(0, 1\], got 2",
     "criterion.projection=sof": "criterion.projection as one of .*, got 'sof': did you mean 'soft'",
     "criterion.activate={} criterion.activate=null": "criterion.activate as at least one term by name, got null",
