@@ -144,7 +144,7 @@ def reply(query, people, draw, sketch=lambda R: R):
         if each.grams:
             grams = [sum((p[i] @ V).T @ (p[i] @ V) for p in people) for i in range(len(people[0]))]
         backward = sum(any(weights) for weights in each.energies)
-        num_products += V.shape[1] * (backward + bool(backward))
+        num_products += V.shape[1] * (backward + bool(backward or each.grams))
     means = [[each / len(people) for each in some] for some in (products, grams)]
     return Reply(len(people), rows, *means, num_products)
 

@@ -87,6 +87,7 @@ def evaluate(query: Query, J: Jacobian, used: list[int], n: int, seed: int) -> A
         energies = [{place[i]: w for i, w in enumerate(weights) if w} for weights in each.energies]
         if not each.V.shape[1] or not (each.grams or any(energies)):
             products += [torch.zeros_like(each.V) for _ in energies]
+            grams = [each.V.new_zeros(0, 0) for _ in used] if each.grams else grams
             continue
         JV = J.split(J.matmat(each.V.to(J.like)))
         num_products += each.V.shape[1] * (1 + sum(map(bool, energies)))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-FIRST_VECTORS = 3
+FIRST_VECTORS = 2
 """So many vectors begin the search for a largest eigenvalue."""
 
 

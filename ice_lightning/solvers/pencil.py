@@ -15,7 +15,6 @@ from ice_lightning.solvers.inner_product import InnerProduct, ritz_pairs
 from ice_lightning.solvers.largest import Tip
 from ice_lightning.solvers.problem import WANTED, Problem, Reply, Weights
 from ice_lightning.solvers.result import Solution, with_split_half_stability
-from ice_lightning.solvers.stability import FIRST, GROUPS
 
 STEPS = 4
 """So many blocks of residuals bring the subspace of all people to that of a half, where whole Jacobians are known."""
@@ -84,24 +83,6 @@ def energies(problem: Problem, pencil: Pencil) -> tuple[Weights, ...]:
     """
     charged = {i: charge for i, charge in pencil.charges.items() if i not in problem.small_terms}
     return tuple(problem.only(energy) for energy in (wanted_many(problem), charged) if energy)
-
-
-def group_residuals(groups: list[Group], D: Tensor, pairs: Pairs, B: InnerProduct) -> Tensor:
-    """What groups miss at the first pairs, where their own subspaces lie.
-
-    Args:
-        groups: of the people.
-        D: (n, d), the directions so far.
-        pairs: of everyone in their span.
-        B: makes directions of residuals.
-
-    Returns:
-        (n, b); no column for fewer than GROUPS.
-    """
-    if len(groups) < GROUPS:
-        return D[:, :0]
-    Y, values = pairs.Y[:, :FIRST], pairs.values[:FIRST]
-    return torch.cat([B.inverse(residuals(each, D, Y, values)) for each in groups], 1)
 
 
 def relative_residuals(group: Group, D: Tensor, Y: Tensor, values: Tensor, B: InnerProduct) -> Tensor:
@@ -217,20 +198,21 @@ def residuals(group: Group, D: Tensor, Y: Tensor, values: Tensor) -> Tensor:
 def subspace_of(group: Group, D: Tensor, B: InnerProduct, rank: int) -> Tensor:
     """The subspace of some people near that of all of them, without a further product.
 
-    To the span of D comes what these people miss there most, their residuals through B^-1; among these the
-    energies are estimates. Charges are those of everyone.
+    To the span of D comes what these people miss there most, their residuals through what is known of their own
+    I + S; among these the energies are estimates. Charges are those of everyone.
 
     Args:
         group: these people.
         D: (n, d), the directions so far.
-        B: makes directions of residuals.
+        B: in which D is orthonormal.
         rank: directions of the subspace.
 
     Returns:
         (n, rank).
     """
     values, Y = ritz(group, D, 0.0, rank)
-    W = B.orthonormal(B.inverse(residuals(group, D, Y, values)), D)
+    own = InnerProduct(group.energies[1].estimate())
+    W = B.orthonormal(own.inverse(residuals(group, D, Y, values)), D)
     Q, (A, S) = torch.cat([D, W], 1), group.energies
     return Q @ ritz_pairs(A.gram(D, W), S.gram(D, W) + Q.T @ Q, 0.0, rank)[1]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ice_lightning.jacobians.operators import Dense, Sum
-from ice_lightning.solvers.dense import DenseSVD, thin_factor
+from ice_lightning.solvers.dense import DenseSVD, root, thin_factor
 from ice_lightning.solvers.groups import Group
 from ice_lightning.solvers.inner_product import InnerProduct
 from ice_lightning.solvers.largest import LargestEigenvalue
@@ -160,6 +160,24 @@ def solution(problem: Problem, factors: list[Tensor], Q: Tensor | None, cost: Co
     known: dict[str, Any] = {"cost": cost, "charges": charges, "deviations": deviations_of(problem, factors)}
     known["charged"] = None if Q is not None else charged_rows(charges, factors)
     return Solution(result, factors, coefficients, max(0.0, rest), 0.0, vectors, vectors[:, :0], **(known | facts))
+
+
+def beside_tips(grams: Sequence[Tensor], tips: Mapping[int, float]) -> list[Tensor]:
+    """Factors of terms within a span, each beside its largest eigenvalue, which lies in a coordinate of its own.
+
+    Args:
+        grams: (d, d) of every term in the span.
+        tips: the largest eigenvalue by number of the term, of those that have one.
+
+    Returns:
+        (d + 1, d + t) of every term that has a tip, (d, d + t) of the others.
+    """
+    factors = []
+    for i, H in enumerate(grams):
+        own = H.new_tensor([[value**0.5 if i == j else 0.0 for j, value in tips.items()]])
+        F = root(H)
+        factors.append(torch.block_diag(F, own) if i in tips else torch.cat([F, F.new_zeros(len(F), len(tips))], 1))
+    return factors
 
 
 def charges_of(problem: Problem, factors: Sequence[Tensor]) -> dict[int, float]:
