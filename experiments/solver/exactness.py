@@ -40,7 +40,8 @@ def composed(criterion: str, people: int, solver: str) -> Any:
     folder = RUNS / f"{criterion.replace('/', '_')}_{people}_{solver}"
     settings = [f"criterion={criterion}", f"latents.count={people}", f"solver={solver}", f"run_dir={folder}"]
     with initialize_config_module("ice_lightning.conf", version_base="1.3"):
-        return compose("config", ["task=discover", "geometry=euclidean", "logger=none", "space=s", *settings])
+        common = ["task=discover", "geometry=euclidean", "logger=none", "space=s", "criterion.rank=null"]
+        return compose("config", [*common, *settings])
 
 
 def cluster(values: list[float]) -> int:

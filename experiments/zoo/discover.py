@@ -58,7 +58,8 @@ def image_jacobian(G: AnyGenerator, space: str, u: Tensor, image: Tensor) -> Ten
 
 def presets(names: list[str], space: str = "s") -> dict[str, DictConfig]:
     """The composed settings of a run of each preset."""
-    common = (f"space={space}", "geometry=euclidean", "solver=exact", "latents.count=8", "logger=none", "run_dir=.")
+    common = (f"space={space}", "geometry=euclidean", "solver=exact", "latents.count=8", "logger=none", "run_dir=.",
+              "criterion.rank=null")  # fmt: skip
     with initialize_config_module("ice_lightning.conf", version_base="1.3"):
         return {name: compose("config", [f"criterion={name}", *common]) for name in names}
 

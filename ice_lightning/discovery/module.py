@@ -20,12 +20,12 @@ from ice_lightning.criterions import Analysis, Criterion
 from ice_lightning.discovery.evaluate import Accumulator, evaluate, used_terms, wanted_energy
 from ice_lightning.discovery.features import LeftOut, MovingCoordinates, PersonFeatures, analyse, problem_of
 from ice_lightning.discovery.metrics import DiscoveryMetrics, explained_energy, leakage
-from ice_lightning.jacobians.linearize import ROUNDING, check_repeatable, graph_bytes
+from ice_lightning.jacobians.linearize import ROUNDING, Jacobian, check_repeatable, graph_bytes
 from ice_lightning.latents import PADDING
 from ice_lightning.metrics.subspace import outliers
 from ice_lightning.modules.faces import Faces
 from ice_lightning.modules.generator import AnyGenerator
-from ice_lightning.parallel import Batch, as_bytes, choose_parallelism, map_threads
+from ice_lightning.parallel import Batch, as_bytes, choose_parallelism, graphs_kept, map_threads
 from ice_lightning.renamed import renamed
 from ice_lightning.solvers.exact import FullJacobian
 from ice_lightning.solvers.krylov import BlockKrylov
@@ -128,7 +128,8 @@ class Discovery(pl.LightningModule):
         self.energies: dict[int, float] = {}
         self.accumulators = [Accumulator() for _ in range(GROUPS)]
         self.batch: Batch | None = None
-        self.threads = 1
+        self.threads, self.room = 1, 0
+        self.kept: dict[int, Jacobian] = {}
         self.people_used = 0
         self.people_skipped: Counter[str] = Counter()
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -185,28 +186,37 @@ class Discovery(pl.LightningModule):
                     self.energies[person] = energy
         self.people_used += len(seen)
 
-    def features(self, person: int, u: Tensor) -> PersonFeatures:
-        """The features of a person that the query looks at, by the coordinates that may move."""
+    def features(self, person: int, u: Tensor, used: list[int]) -> PersonFeatures:
+        """What the terms in `used` see in a person, by the coordinates that may move."""
         analysis = self.analyses[person]
         assert isinstance(analysis, Analysis)
         analysis = analysis._replace(parse=analysis.parse.long())
-        terms = [self.terms[i] for i in used_terms(self.state.query, len(self.terms))]
-        return PersonFeatures(self.coordinates, terms, analysis, u)  # type: ignore[arg-type]
+        return PersonFeatures(self.coordinates, [self.terms[i] for i in used], analysis, u)  # type: ignore[misc]
+
+    def jacobian(self, person: int, u: Tensor, used: list[int]) -> Jacobian:
+        """Of the terms in `used`; that of all terms is kept where there is room, so that no other pass draws them."""
+        if person not in self.kept and len(self.kept) >= self.room:
+            return self.features(person, u, used).jacobian(self.batch)
+        if person not in self.kept:
+            self.kept[person] = self.features(person, u, list(range(len(self.terms)))).jacobian(self.batch)
+        return self.kept[person].of(used)
 
     def answer(self, one: tuple[int, Tensor]) -> Accumulator:
         """The answer of a person (number, latent) to the query."""
         person, u = one
         self.report("products", person)
         query, seed = self.state.query, seed_of(person, self.passes)
-        J = self.features(person, u).jacobian(self.batch)
-        return evaluate(query, J, used_terms(query, len(self.terms)), self.problem.n, seed)
+        used = used_terms(query, len(self.terms))
+        return evaluate(query, self.jacobian(person, u, used), used, self.problem.n, seed)
 
     def choose_threads(self, person: int, u: Tensor) -> int:
-        """How many people at once; sets how many products."""
+        """How many people at once; sets how many products, and of how many people graphs are kept."""
         if self.batch is None:
-            graph = graph_bytes(self.features(person, u), self.coordinates.start(u))
-            share = choose_parallelism(u.device, self.solver.chunk, as_bytes(self.solver.memory), graph)
+            features = self.features(person, u, list(range(len(self.terms))))
+            graph, memory = graph_bytes(features, self.coordinates.start(u)), as_bytes(self.solver.memory)
+            share = choose_parallelism(u.device, self.solver.chunk, memory, graph)
             self.batch, self.threads = Batch(share.products), share.people
+            self.room = graphs_kept(u.device, memory, graph)
         return self.threads
 
     def check_repeatable(self, u: Tensor) -> None:
@@ -301,6 +311,7 @@ class Discovery(pl.LightningModule):
     def finish(self, solution: Solution) -> None:
         """Fill `solution`, `result` and `metrics`."""
         V, split = solution.result.vectors, len(self.problem.weights)
+        self.kept = {}
         self.solution = solution
         self.result = replace(solution.result, vectors=self.coordinates.directions(V))
         explained, error = explained_energy(solution, self.problem.weights)

@@ -62,6 +62,8 @@ class Jacobian:
         self.sizes = [part.shape[1] for part in self.parts]
         self.varied = [i for i, part in enumerate(self.parts) if part.requires_grad]
         self.shape, self.like = (sum(self.sizes), u.shape[1]), self.parts[0]
+        self.numbers = list(range(len(self.parts)))
+        self.whole: Jacobian | None = None  # of all parts, where this one is of some
 
     def matmat(self, V: Tensor) -> Tensor:
         """J V (m, k) for V (n, k)."""
@@ -93,7 +95,7 @@ class Jacobian:
         return self.batch.over(backward, torch.cat([Y[i] for i in some]))
 
     def of(self, some: list[int]) -> Jacobian:
-        """The Jacobian of some of the parts, by number, over the same forward pass."""
+        """The Jacobian of some of the parts, by number, over the same graphs."""
         if some == list(range(len(self.parts))):
             return self
         part = copy(self)
@@ -102,6 +104,7 @@ class Jacobian:
         part.sizes = [self.sizes[i] for i in some]
         part.varied = [i for i, each in enumerate(part.parts) if each.requires_grad]
         part.shape = sum(part.sizes), self.shape[1]
+        part.numbers, part.whole = [self.numbers[i] for i in some], self.whole or self
         part.__dict__.pop("_transposed", None)
         return part
 
@@ -113,20 +116,20 @@ class Jacobian:
         return jvp(lambda x: torch.cat(self.f(x), 1), (self.u,), (v[None],))[1][0]
 
     def _backward_twice(self, v: Tensor) -> Tensor:
-        ws, g = self._transposed
-        moved = torch.autograd.grad(g, ws, v.T, retain_graph=True)
+        ws, g = (self.whole or self)._transposed
+        moved = torch.autograd.grad(g, [ws[self.numbers[i]] for i in self.varied], v.T, retain_graph=True)
         whole = [self.at.new_zeros(1, size) for size in self.sizes]
         for i, each in zip(self.varied, moved, strict=True):
             whole[i] = each
         return torch.cat(whole, 1).T
 
     @cached_property
-    def _transposed(self) -> tuple[list[Tensor], Tensor]:
-        """Some w_i (1, m_i), and sum_i J_i^T w_i with a graph that leads back to them."""
-        ws = [torch.zeros_like(self.parts[i], requires_grad=True) for i in self.varied]
+    def _transposed(self) -> tuple[dict[int, Tensor], Tensor]:
+        """Some w_i (1, m_i) by number, and sum_i J_i^T w_i with a graph that leads back to them."""
+        ws = {i: torch.zeros_like(self.parts[i], requires_grad=True) for i in self.varied}
         with torch.enable_grad():
-            outputs = [self.parts[i] for i in self.varied]
-            return ws, torch.autograd.grad(outputs, self.at, ws, create_graph=True)[0]
+            outputs = [self.parts[i] for i in ws]
+            return ws, torch.autograd.grad(outputs, self.at, list(ws.values()), create_graph=True)[0]
 
 
 def _as_parts(f: Callable[[Tensor], list[Tensor] | Tensor]) -> Features:

@@ -23,6 +23,8 @@ LOG = logging.getLogger("ice_lightning")
 def shipped(cfg: DictConfig, fingerprint: str) -> Path | None:
     """The package's own file of the subspace that the settings of a discovery lead to, where it has enough of it.
 
+    A cap on the rank keeps the strongest directions, which are the same under any cap that leaves them.
+
     Args:
         cfg: all settings.
         fingerprint: SHA-256 of the generator.
@@ -35,9 +37,11 @@ def shipped(cfg: DictConfig, fingerprint: str) -> Path | None:
         return None
     subspace = load_subspace(file)
     theirs, ours = settings(OmegaConf.create(subspace.provenance["config"])), settings(cfg)
-    same = all(theirs.get(name) == ours.get(name) for name in theirs | ours)  # what isn't said is null
-    kept = subspace.directions.shape[1]  # of the eight strongest, so that fewer are all there are
+    names = (theirs | ours).keys() - {"criterion.rank"}
+    same = all(theirs.get(name) == ours.get(name) for name in names)  # what isn't said is null
+    kept, rank = subspace.directions.shape[1], cfg.criterion.rank  # of the eight strongest: fewer are all there are
     enough = cfg.explain.directions <= kept or kept < 8
+    enough &= rank is None or rank >= min(kept, cfg.explain.directions)
     return file if same and enough and subspace.provenance["generator_sha256"] == fingerprint else None
 
 
