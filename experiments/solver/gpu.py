@@ -162,7 +162,7 @@ def simpler(scale: Scale) -> dict[str, Any]:
     settings = (*PIXELS[:-2], *IMAGE)
     row = scale.search(scale.sides[0], 1, *settings)
     module, u, end = row["module"], row["U"], row["end"]
-    features = module.features(0, u)
+    features = module.features(0, u, list(range(len(module.terms))))
     J, V = features.jacobian(module.batch), torch.randn(module.problem.n, 8, generator=torch.Generator().manual_seed(0))
     V, products, began = torch.linalg.qr(V.to(scale.device))[0], 0, time.perf_counter()
     residual = torch.inf

@@ -82,7 +82,8 @@ def evaluate(query: Query, J: Jacobian, used: list[int], n: int, seed: int) -> A
     draw = torch.Generator().manual_seed(seed)
     rows = [factor(each, J, place, n, draw) for each in query.rows]
     num_products = sum(len(R) for R in rows)
-    products, grams = [], []
+    products: list[Tensor] = []
+    grams: list[Tensor] = []
     for each in query.products:
         energies = [{place[i]: w for i, w in enumerate(weights) if w} for weights in each.energies]
         if not each.V.shape[1] or not (each.grams or any(energies)):
