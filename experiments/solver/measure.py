@@ -49,11 +49,19 @@ def command(*settings: str, threads: int | None = None, folder: Path | None = No
     return [sys.executable, *start, *settings, *([f"hydra.run.dir={folder}"] if folder else [])]
 
 
-def discovered(name: str, *settings: str, threads: int | None = None) -> tuple[Path, dict[str, Any]]:
-    """Folder and metrics of a discovery in a process of its own, with the seconds of the whole process."""
-    folder = RUNS / name
+def discovered(
+    name: str, *settings: str, threads: int | None = None, package: Path | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """Folder and metrics of a discovery in a process of its own, with the seconds of the whole process.
+
+    With `package` it is that of another checkout, where a link ice_lightning/conf leads to its conf.
+    """
+    folder = (RUNS / name).resolve()
     began = time.perf_counter()
-    subprocess.run(command(*settings, threads=threads, folder=folder), check=True, capture_output=True)
+    env = os.environ | ({"PYTHONPATH": str(package)} if package else {})
+    subprocess.run(
+        command(*settings, threads=threads, folder=folder), check=True, capture_output=True, env=env, cwd=package
+    )
     metrics = json.loads((folder / "metrics.json").read_text())
     return folder, metrics | {"whole": time.perf_counter() - began}
 
@@ -382,7 +390,41 @@ def device(sides: tuple[int, ...] = (256, 1024), name: str = "cuda") -> dict[str
     return found
 
 
-PARTS = {
+PRESETS = sorted(path.stem for path in (HERE.parents[1] / "conf" / "criterion").glob("*.yaml"))
+PAIRED = {"skin_color": 3, "mouth_shape": 1}
+"""So many rounds with the package as it was before, which takes its turn."""
+
+
+def presets(before: Path | None = None) -> dict[str, Any]:
+    """Every preset with its defaults: products and seconds a person, and of the whole process; a row each is kept.
+
+    Args:
+        before: another checkout, of which `PAIRED` are measured as well.
+    """
+    file = RUNS / "presets.json"
+    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+
+    def row(name: str, package: Path | None) -> dict[str, float]:
+        metrics = discovered(f"preset_{name}", f"criterion={name}", "logger=none", package=package)[1]
+        return {"products": metrics["products_per_person"], "a person": metrics["seconds"]["products"] / 32,
+                "in all": metrics["whole"], "rank": metrics["rank"], "peak MB": metrics["peak_memory_mb"],
+                "stopped early": metrics["stopped_early"]}  # fmt: skip
+
+    for name in [*PAIRED, *(each for each in PRESETS if each not in PAIRED)]:
+        if name not in found:
+            rounds = []
+            for _ in range(PAIRED.get(name, 1)):
+                one = {"before": row(name, before)} if before and name in PAIRED else {}
+                rounds.append(one | {"now": row(name, None)})
+                print(name, rounds[-1], flush=True)
+            found[name] = rounds
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(found))
+    return found
+
+
+PARTS: dict[str, Callable[..., dict[str, Any]]] = {
+    "presets": presets,
     "against": against,
     "wide": wide,
     "random": random,
@@ -398,6 +440,7 @@ def main() -> None:
     """Measure what is named, everything by default, into results.json."""
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which parts; all by default")
+    parser.add_argument("--before", type=Path, help="a checkout of another commit, whose searches take turns")
     parser.add_argument("--product", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     keep_freed_memory()
@@ -407,7 +450,8 @@ def main() -> None:
     file = HERE / "results.json"
     for name in args.parts or PARTS:
         results = json.loads(file.read_text()) if file.exists() else {}
-        results[name] = {"machine": machine()} | PARTS[name]()
+        more = {"before": args.before.resolve()} if name == "presets" and args.before else {}
+        results[name] = {"machine": machine()} | PARTS[name](**more)
         file.write_text(json.dumps(results, indent=2) + "\n")
 
 
