@@ -29,7 +29,7 @@ class BlockKrylov:
         tolerance: largest residual of a kept direction, relative to its eigenvalue.
         passes: at most so many over the people.
         chunk: products at a time; None for what suits the device (parallel.choose_parallelism).
-        memory: what products at a time may take, such as 4GB.
+        memory: what products at a time may take, such as 4GB; on a CPU, what people's graphs between passes may.
     """
 
     rows: int = 64

@@ -25,7 +25,7 @@ SMALL_TERM = 48
 WANTED = -1
 """The number of activated terms, where they are taken together."""
 
-VERSION = 3
+VERSION = 4
 """Of what searches ask for and of their states: a checkpoint of another one is of no use to go on from."""
 
 Weights = tuple[float, ...]

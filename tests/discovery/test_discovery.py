@@ -5,6 +5,7 @@ from ice_lightning.checks import Unreadable
 from ice_lightning.discovery.discover import check_readable
 from ice_lightning.discovery.module import Discovery, seed_of
 from ice_lightning.solvers.exact import FullJacobian
+from ice_lightning.solvers.krylov import BlockKrylov
 from ice_lightning.tasks.build import build_criterion
 
 
@@ -25,6 +26,23 @@ def test_features_that_are_not_finite_are_named(module, generator, monkeypatch):
     monkeypatch.setattr(type(module.terms[0]), "forward", lambda self, image, analysis: image.mean((2, 3)) / 0 * 0)
     module.add({0: u})
     assert module.people_skipped == {f"finite {module.terms[0].label}": 1}
+
+
+def test_graphs_are_kept_where_there_is_room_which_changes_nothing(compose, generator, faces):
+    criterion = build_criterion(compose("criterion=skin_color").criterion, faces, 128)
+    u = generator.convert(generator.sample(2), "z", "s")
+    kept, products = [], []
+    for memory in ("1MB", "4GB"):
+        module = Discovery(generator, faces, criterion, BlockKrylov(memory=memory), 2, "s", "128px-")
+        for _ in range(3):
+            module.add(dict(enumerate(u.split(1))))
+            replies = module.replies()
+            module.state, module.passes = module.solver.step(module.problem, module.state, replies), module.passes + 1
+            module.clear()
+        kept.append(set(module.kept))
+        products.append(replies[0].products[0])
+    assert kept == [set(), {0, 1}]
+    torch.testing.assert_close(*products, rtol=1e-3, atol=1e-3 * float(products[0].abs().max()))
 
 
 def test_random_rows_have_nothing_to_do_with_latents(generator):

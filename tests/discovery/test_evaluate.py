@@ -21,6 +21,7 @@ QUERIES = {
         (FactorQuery((0.0, 0.0, 0.0)),),
         (ProductQuery(V, ((0.0, 0.0, 0.0),)), ProductQuery(V[:, :0], ((1.0, 0.0, 0.0),))),
     ),
+    "Gram matrices of no vector": Query(products=(ProductQuery(V[:, :0], grams=True),)),
     "Gram matrices": Query(products=(ProductQuery(Q, grams=True),)),
     "products beside Gram matrices": Query(products=(ProductQuery(Q, ((1.0, 0.0, 2.0), (0.0, 0.0, 0.0)), grams=True),)),
 }
@@ -49,6 +50,7 @@ def test_an_answer_is_what_dense_rows_say(name):
         ("whole Jacobians", N),
         ("products that share a vector", 3 + 2 * 3),  # one forward for both
         ("nothing of some", 0),
+        ("Gram matrices of no vector", 0),
         ("Gram matrices", 2),
         ("products beside Gram matrices", 2 + 2),
     ],

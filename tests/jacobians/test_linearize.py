@@ -4,7 +4,7 @@ from torch import nn
 
 from ice_lightning.checks import IceError
 from ice_lightning.jacobians.linearize import Jacobian, graph_bytes
-from ice_lightning.parallel import Batch, as_bytes, choose_parallelism, map_threads
+from ice_lightning.parallel import Batch, as_bytes, choose_parallelism, graphs_kept, map_threads
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -97,6 +97,32 @@ def test_parts_are_told_apart_at_any_number_at_once(size):
         torch.testing.assert_close(part, each @ V)
     torch.testing.assert_close(linear.adjoint_of({0: Y[0], 2: Y[2]}), J[0].T @ Y[0] + J[2].T @ Y[2])
     torch.testing.assert_close(linear.adjoint_of({1: Y[1]}), torch.zeros(6, 7, dtype=torch.float64))
+
+
+def test_some_parts_share_the_graphs_of_all():
+    draw = torch.Generator().manual_seed(0)
+    A, B = (torch.randn(6, n, generator=draw, dtype=torch.float64) for n in (3, 5))
+    u, V = (torch.randn(n, 6, generator=draw, dtype=torch.float64) for n in (1, 4))
+    calls = []
+
+    def f(u):
+        calls.append(1)
+        return [torch.tanh(u @ A), u.new_ones(len(u), 2), (u @ B).square()]
+
+    J = Jacobian(f, u)
+    whole = J.split(J.matmat(V.T))
+    for some in ([2], [0, 2], [1, 2]):
+        part = J.of(some)
+        torch.testing.assert_close(part.split(part.matmat(V.T)), [whole[i] for i in some])
+        inner = part.of([len(some) - 1])
+        torch.testing.assert_close(inner.matmat(V.T), whole[some[-1]])
+    assert len(calls) == 1
+
+
+def test_graphs_are_kept_on_a_cpu_as_memory_allows():
+    assert graphs_kept(CPU, 100, 10) == 4
+    assert graphs_kept(CPU, 10, 10) == 0
+    assert graphs_kept(GPU, 1e9, 10) == 0
 
 
 def test_threads_keep_the_order_and_the_number_of_threads():

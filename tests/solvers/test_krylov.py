@@ -5,6 +5,7 @@ import torch
 from reference import answer
 
 from ice_lightning.checks import IceError
+from ice_lightning.solvers import soft
 from ice_lightning.solvers.exact import FullJacobian
 from ice_lightning.solvers.inner_product import InnerProduct
 from ice_lightning.solvers.krylov import BlockKrylov
@@ -51,6 +52,26 @@ def test_products_find_what_whole_jacobians_find(people, projection):
     torch.testing.assert_close(found.result.values, whole.result.values, rtol=1e-2, atol=0)
     ours, theirs = ([(R @ each.coefficients).norm() for R in each.factors] for each in (found, whole))
     torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), rtol=2e-2, atol=0)
+
+
+def test_a_soft_search_ends_with_one_product_forward_for_each_direction(people):
+    wide = problem()._replace(n=10**6)
+    found, steps = answer(BlockKrylov(), wide, people, groups=4)
+    assert steps[-1][1][0].num_products == len(found.result.values)
+
+
+def test_a_soft_search_knows_the_largest_eigenvalues(people):
+    found, _ = answer(BlockKrylov(), problem()._replace(n=10**6), people)
+    for i in (1, 2, 3):
+        energy = sum(person[i].T @ person[i] for person in people) / PEOPLE
+        largest = float(torch.linalg.eigvalsh(energy)[-1])
+        assert float(torch.linalg.matrix_norm(found.factors[i], 2) ** 2) == pytest.approx(largest, rel=1e-2)
+
+
+def test_a_smaller_ratio_has_more_random_rows():
+    many = problem(sizes=(3, 100, 100, 100))  # ratios of 1e-2, 1e-3 and 1e-1
+    assert soft.dealt(many, 60) == [17, 39, 4]
+    assert soft.dealt(many, 4) == [4, 4, 4]
 
 
 def test_a_smaller_tolerance_gives_a_smaller_angle(people):
