@@ -88,7 +88,7 @@ def whole(preset: str, file: Path) -> dict[str, Any]:
         found = [each for each in map_threads(rows, list(range(PEOPLE)), torch.get_num_threads()) if each]
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.save({"problem": tuple(module.problem._replace(people=len(found))), "people": found}, file)
-    return torch.load(file)
+    return torch.load(file, weights_only=True)
 
 
 def exact(problem: Problem, people: list[list[torch.Tensor]]) -> torch.Tensor:

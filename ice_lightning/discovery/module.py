@@ -216,7 +216,8 @@ class Discovery(pl.LightningModule):
             graph, memory = graph_bytes(features, self.coordinates.start(u)), as_bytes(self.solver.memory)
             share = choose_parallelism(u.device, self.solver.chunk, memory, graph)
             self.batch, self.threads = Batch(share.products), share.people
-            self.room = graphs_kept(u.device, memory, graph)
+            several_passes = isinstance(self.solver, BlockKrylov)
+            self.room = graphs_kept(u.device, memory, graph) if several_passes else 0
         return self.threads
 
     def check_repeatable(self, u: Tensor) -> None:
