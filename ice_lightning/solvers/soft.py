@@ -67,7 +67,7 @@ EXACT = 0.1
 """To this share of the tolerance largest eigenvalues are known, since what a term charges is relative to its own."""
 
 CHASED = 0.9
-"""Down to this share of the tolerance, since the residual that is said has what largest eigenvalues may be off by, too."""
+"""Down to this share of the tolerance, since what largest eigenvalues may be off by is in the residual as well."""
 
 KEPT = 0.9
 """Down to this share of the threshold they have to converge."""
