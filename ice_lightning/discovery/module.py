@@ -129,6 +129,7 @@ class Discovery(pl.LightningModule):
         self.accumulators = [Accumulator() for _ in range(GROUPS)]
         self.batch: Batch | None = None
         self.threads, self.room = 1, 0
+        self.keeping: set[int] = set()
         self.kept: dict[int, Jacobian] = {}
         self.people_used = 0
         self.people_skipped: Counter[str] = Counter()
@@ -179,7 +180,9 @@ class Discovery(pl.LightningModule):
         if not seen:
             return
         with self.stage("products", seen[0][0]):
-            answers = map_threads(self.answer, seen, self.choose_threads(*seen[0]))
+            threads = self.choose_threads(*seen[0])
+            self.keeping.update([p for p, _ in seen if p not in self.keeping][: self.room - len(self.keeping)])
+            answers = map_threads(self.answer, seen, threads)
             for (person, _), answer in zip(seen, answers, strict=True):
                 self.accumulators[person % GROUPS].add(answer)
                 if energy := wanted_energy(self.state.query, answer, self.problem):
@@ -194,8 +197,8 @@ class Discovery(pl.LightningModule):
         return PersonFeatures(self.coordinates, [self.terms[i] for i in used], analysis, u)  # type: ignore[misc]
 
     def jacobian(self, person: int, u: Tensor, used: list[int]) -> Jacobian:
-        """Of the terms in `used`; that of all terms is kept where there is room, so that no other pass draws them."""
-        if person not in self.kept and len(self.kept) >= self.room:
+        """Of the terms in `used`; of people in `keeping` that of all terms is kept, and no other pass draws them."""
+        if person not in self.keeping:
             return self.features(person, u, used).jacobian(self.batch)
         if person not in self.kept:
             self.kept[person] = self.features(person, u, list(range(len(self.terms)))).jacobian(self.batch)

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-FIRST_VECTORS = 2
-"""So many vectors begin the search for a largest eigenvalue."""
+FIRST_VECTORS = 3
+"""So many vectors begin the search for a largest eigenvalue. Where sixty eigenvalues of nine tenths lie below one, two
+were 11 % off in 6 of 40 made terms and said nothing, three in none."""
 
 
 class Tip(NamedTuple):

@@ -27,6 +27,7 @@ from ice_lightning.discovery.module import Discovery
 from ice_lightning.files import LAST
 from ice_lightning.modules.stylegan2 import Generator
 from ice_lightning.run import main, run
+from ice_lightning.solvers.problem import VERSION
 from ice_lightning.tasks.build import build_criterion
 from ice_lightning.tasks.errors import sentence
 
@@ -156,7 +157,7 @@ def test_an_interrupted_run_goes_on_to_the_same_directions(compose, small, tmp_p
     checkpoint = torch.load(tmp_path / "twice" / LAST, weights_only=False)
     del checkpoint["search"]
     torch.save(checkpoint, older)
-    with pytest.raises(IceError, match=r"of this search \(version 3\), got version 1, .*: drop ckpt_path"):
+    with pytest.raises(IceError, match=rf"of this search \(version {VERSION}\), got version 1, .*: drop ckpt_path"):
         run(compose(*settings, f"run_dir={tmp_path}/twice", f"ckpt_path={older}"))
     again = run(compose(*settings, f"run_dir={tmp_path}/twice", "ckpt_path=last"))
     assert torch.equal(again.subspace.directions, once.subspace.directions)
