@@ -11,18 +11,23 @@ run again; none is begun when the minutes are over, and the same command goes on
 from __future__ import annotations
 
 import argparse
+import copy
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from measure import HERE, PIXELS, SKIN, drive, seconds_of_rows
+from torch import Tensor
+from torch.func import jvp, vmap
 
 from ice_lightning import discover, explain, load_generator
 from ice_lightning.discovery.module import Discovery
@@ -199,6 +204,87 @@ def explanations(scale: Scale) -> dict[str, Any]:
     return found
 
 
+def timed(work: Callable[[], object], products: int, device: str) -> float:
+    """Milliseconds a product: the median of three calls after a first one."""
+    seconds = []
+    for _ in range(4):
+        began = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+    return median(seconds[1:]) / products * 1e3
+
+
+def recorded(product: Callable[[], Tensor]) -> Callable[[], None]:
+    """What launches all that one product launches at once: a CUDA graph of it."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        product()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        product()
+    return graph.replay
+
+
+Way = tuple[Callable[[], Callable[[], object]], int]
+"""What makes a callable that takes some products, and how many it takes."""
+
+
+def ways(G: Generator, people: Tensor, device: str) -> dict[str, Way]:
+    """Ways to take products of the image's Jacobian, most of them eight for each of eight people (8, n)."""
+    V = torch.randn(8, *people.shape, generator=torch.Generator().manual_seed(0)).to(device)
+    last = copy.deepcopy(G).to(memory_format=torch.channels_last)
+    each = [slice(i, i + 1) for i in range(8)]
+
+    def forward(u: Tensor, v: Tensor, net: Generator = G) -> Tensor:
+        return jvp(lambda s: net(s, "s"), (u,), (v,))[1]
+
+    def backward(draw: Callable[[Tensor], Tensor]) -> Callable[[], object]:
+        at = people.detach().requires_grad_()
+        with torch.enable_grad():
+            total = draw(at).sum()
+        return lambda: [torch.autograd.grad(total, at, retain_graph=True) for _ in V]
+
+    def draw(s: Tensor) -> Tensor:
+        return G(s, "s")
+
+    found: dict[str, Way] = {
+        "forward, one by one": (lambda: lambda: [forward(people[i], v[i]) for i in each for v in V], 64),
+        "forward, vectors together": (
+            lambda: lambda: [vmap(partial(forward, people[i]))(V[:, i]) for i in each], 64),
+        "forward, people together": (lambda: lambda: [forward(people, v) for v in V], 64),
+        "forward, all together": (lambda: lambda: vmap(partial(forward, people))(V), 64),
+        "forward, all together, channels last": (
+            lambda: lambda: vmap(partial(forward, people, net=last))(V), 64),
+        "backward, people together": (lambda: backward(draw), 64),
+        "backward, people together, channels last": (lambda: backward(lambda s: last(s, "s")), 64),
+        "backward, people together, compiled": (lambda: backward(torch.compile(draw)), 64),
+    }  # fmt: skip
+    if device == "cuda":
+        found["forward, a graph of one"] = lambda: recorded(lambda: forward(people[:1], V[0, :1])), 1
+    return found
+
+
+def full(scale: Scale) -> dict[str, Any]:
+    """Ways to fill a GPU: milliseconds a product of the image's Jacobian."""
+    found: dict[str, Any] = {}
+    generators = {"embedded": load_generator("embedded"), f"{scale.sides[0]} px": scale.generator(scale.sides[0])}
+    for name, generator in generators.items():
+        G, rows = generator.to(scale.device), dict[str, Any]()
+        people = G.convert(G.sample(8, 0).to(scale.device), "z", "s")
+        for way, (made, products) in ways(G, people, scale.device).items():
+            try:
+                rows[way] = timed(made(), products, scale.device)
+            except RuntimeError as error:  # a way that isn't possible is a result
+                rows[way] = str(error).splitlines()[0]
+            print(name, way, rows[way], flush=True)
+        found[name] = rows
+    return found
+
+
 def tests(scale: Scale) -> dict[str, Any]:
     """The tests that need a GPU."""
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests"], capture_output=True, text=True)
@@ -207,9 +293,9 @@ def tests(scale: Scale) -> dict[str, Any]:
 
 PARTS: dict[str, Callable[[Scale], dict[str, Any]]] = {
     "accuracy": accuracy, "published": published, "simpler": simpler, "explanations": explanations,
-    "searches": searches, "tests": tests,
+    "searches": searches, "full": full, "tests": tests,
 }  # fmt: skip
-"""The longest last but one: it is cut first where minutes run out."""
+"""The longest ones last: they are cut first where minutes run out."""
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from ice_lightning.counterfactuals.gradient import Gradient
 from ice_lightning.criterions import Criterion
 from ice_lightning.discovery.local import LocalDirections, LocalProblem
 from ice_lightning.explanation.clean import CleanCheck, Flips, where
-from ice_lightning.explanation.controls import COLUMNS, ControlSettings, reinitialised
+from ice_lightning.explanation.controls import ControlSettings, reinitialised
 from ice_lightning.explanation.holding import HeldFlips, Look, hold_flips
 from ice_lightning.explanation.outcomes import (
     Holding,
@@ -37,7 +37,7 @@ from ice_lightning.explanation.outcomes import (
 from ice_lightning.explanation.own import OwnSearch, bases_of, rows_of
 from ice_lightning.explanation.probe import check_explainable, scores
 from ice_lightning.explanation.rows import Rows
-from ice_lightning.explanation.search import search
+from ice_lightning.explanation.search import Start, search, start_of
 from ice_lightning.latents import PADDING
 from ice_lightning.metrics import verification
 from ice_lightning.modules.classifier import index_of, probabilities
@@ -218,7 +218,8 @@ class Explainer(pl.LightningModule):
         u, image = U[known], images[known]
         own = self.own_directions(u)
         basis = self.basis if own is None or not len(u) else bases_of(own, self.basis, self.metric).to(u)
-        moves, change = search(self.method, self.score, self.draw, u, basis, image)
+        start = start_of(self.score, u)
+        moves, change = search(self.method, self.score, self.draw, u, basis, image, start=start)
         named, step = outcomes_of(moves, change), basis.displace(torch.zeros_like(u), moves.t)
         end, holding = basis.displace(u, moves.t), None
         if self.held and own is not None:
@@ -233,10 +234,10 @@ class Explainer(pl.LightningModule):
             found, change = search(self.method, self.randomised_score, self.draw, u, basis, image)
             weights, flips["weights"] = outcomes_of(found, change), (basis.displace(u, found.t), found.flipped)
         if self.controls.unrestricted:
-            found, change = self.unrestricted(u, image, moves, step)
+            found, change = self.unrestricted(u, image, moves, step, start)
             unrestricted = outcomes_of(found, change)
             flips["unrestricted"] = self.everything.displace(u, found.t), found.flipped
-        random = self.against_random(numbers, U, images, known) if self.random else None
+        random = self.against_random(numbers, U, images, known, start) if self.random else None
         clean = None
         if self.check is not None:
             in_random = (
@@ -273,7 +274,7 @@ class Explainer(pl.LightningModule):
         return hold_flips(self.own.local, own, look, u, images, moves, ends, bound, self.own.batch)
 
     def unrestricted(
-        self, u: Tensor, images: Tensor, named: Counterfactuals, steps: Tensor
+        self, u: Tensor, images: Tensor, named: Counterfactuals, steps: Tensor, start: Start
     ) -> tuple[Counterfactuals, Tensor]:
         """Search in all coordinates at once, from the original and from the named flips, of which none is missed.
 
@@ -282,6 +283,7 @@ class Explainer(pl.LightningModule):
             images: of them.
             named: what the named search has found.
             steps: (N, n) from the people to where that is.
+            start: of all searches by the classifier.
         """
         # A method that tries each direction would try every coordinate.
         plain = self.method if isinstance(self.method, Gradient) else Gradient()
@@ -293,32 +295,30 @@ class Explainer(pl.LightningModule):
             bound = max(farthest, *moves.t.norm(dim=1).tolist())
             return replace(plain, bound=bound)(score, u, basis, moves)
 
-        return search(method, self.score, self.draw, u, self.everything, images, *known)
+        return search(method, self.score, self.draw, u, self.everything, images, *known, start=start)
 
-    def against_random(self, numbers: Sequence[int], U: Tensor, images: Tensor, known: Tensor) -> RandomOutcomes:
-        """Outcomes in every whole random subspace, of those people to whom they are applied; U (N, n)."""
+    def against_random(
+        self, numbers: Sequence[int], U: Tensor, images: Tensor, known: Tensor, start: Start
+    ) -> RandomOutcomes:
+        """Outcomes in every whole random subspace, of those of U (N, n) to whom it is applied; start: of known ones."""
         applied = known & torch.tensor([number < self.controls.people for number in numbers], device=known.device)
         places = applied.nonzero()[:, 0].tolist()
         if new := [i for i in places if numbers[i] not in self.random_done]:
-            found = [search(self.method, self.score, self.draw, U[new], basis, images[new]) for basis in self.random]
+            at = known.cumsum(0)[new] - 1  # places among the known
+            same = Start(*(column[at] for column in start))
+            look = partial(search, self.method, self.score, self.draw, U[new], images=images[new], start=same)
+            ends = [look(basis) for basis in self.random]
             outcomes = RandomOutcomes(
                 applied=applied[new],
-                flipped=torch.stack([moves.flipped for moves, _ in found], 1),
-                change=torch.stack([only_flips(change, moves.flipped) for moves, change in found], 1),
-                t=torch.stack([moves.t for moves, _ in found], 1),
+                flipped=torch.stack([moves.flipped for moves, _ in ends], 1),
+                change=torch.stack([only_flips(change, moves.flipped) for moves, change in ends], 1),
+                t=torch.stack([moves.t for moves, _ in ends], 1),
             ).map(Tensor.cpu)
             self.random_done |= by_person(torch.tensor([numbers[i] for i in new]), outcomes)
-        several, k = len(self.random), self.basis.dim
-        rows = RandomOutcomes(
-            applied=applied,
-            flipped=torch.zeros(len(U), several, dtype=torch.bool),
-            change=torch.full((len(U), several), torch.nan),
-            t=torch.full((len(U), several, k), torch.nan),
-        )
-        for i in places:
-            for name in COLUMNS:
-                getattr(rows, name)[i] = getattr(self.random_done[numbers[i]], name)[0]
-        return rows
+        none = torch.zeros(0, len(self.random), dtype=torch.bool)
+        nobody = RandomOutcomes(none[:, 0], none, none.float(), torch.zeros(0, len(self.random), self.basis.dim))
+        found = [self.random_done[numbers[i]] for i in places]
+        return joined([nobody, *found]).map(partial(scatter_rows, known=applied.cpu()))
 
     def random_flips(self, u: Tensor, found: RandomOutcomes) -> list[Flips]:
         """Where people u (N, n) flip in each random subspace (N, n), and who does (N,) bool."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +14,56 @@ from ice_lightning.counterfactuals.bases import Basis
 from ice_lightning.parallel import one_by_one
 
 
+class Start(NamedTuple):
+    """What every search of the same people by the same score begins with, whatever its basis.
+
+    Attributes:
+        score: (N,) of the originals.
+        slope: (N, n) its gradient in their latents.
+    """
+
+    score: Tensor
+    slope: Tensor
+
+
+def start_of(score: Score, U: Tensor) -> Start:
+    """Scores and gradients of people (N, n), one by one on a CPU.
+
+    Args:
+        score: latents -> score.
+        U: people.
+
+    Returns:
+        To be shared by searches.
+
+    Example:
+        >>> start_of(lambda u: u.square().sum(1), torch.tensor([[1.0, 2.0]])).slope.tolist()
+        [[2.0, 4.0]]
+    """
+
+    def look(u: Tensor) -> tuple[Tensor, Tensor]:
+        at = u.detach().requires_grad_()
+        with torch.enable_grad():
+            value = score(at)
+            return value.detach(), torch.autograd.grad(value.sum(), at)[0]
+
+    parts = one_by_one(look, U) if len(U) else [(U[:, 0], U)]
+    return Start(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+class _Known(torch.autograd.Function):
+    """A score at latents where it and its gradient are known."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, score: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return score.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return grads[0][:, None] * ctx.saved_tensors[0], None, None
+
+
 def search(
     method: Callable[..., Counterfactuals],
     score: Score,
@@ -21,6 +72,7 @@ def search(
     basis: Basis,
     images: Tensor,
     *more: Tensor,
+    start: Start | None = None,
 ) -> tuple[Counterfactuals, Tensor]:
     """What a method finds for people, one by one on a CPU.
 
@@ -32,6 +84,7 @@ def search(
         basis: where they may go.
         images: of the people.
         more: rows for each person that the method takes as well.
+        start: the score and its gradient at the people, where they are known.
 
     Returns:
         The moves, and by how much each changes the image (N,), root mean square over pixels.
@@ -39,7 +92,13 @@ def search(
 
     def searched(places: Tensor, u: Tensor, image: Tensor, *columns: Tensor) -> tuple[Counterfactuals, Tensor]:
         own = basis.of(places)
-        moves = method(score, u, own, *columns)
+
+        def known_at_first(v: Tensor) -> Tensor:
+            if start is None or v.shape != u.shape or not torch.equal(v, u):
+                return score(v)
+            return _Known.apply(v, start.score[places], start.slope[places])
+
+        moves = method(known_at_first, u, own, *columns)
         if not isinstance(moves, Counterfactuals):
             fix = "return ice_lightning.counterfactuals.base.Counterfactuals"
             raise problem("Counterfactuals from the method of search", f"a {type(moves).__name__}", fix)

@@ -309,9 +309,9 @@ def test_random_subspaces_are_searched_once_for_all_named_ones(compose, biased, 
     """A subspace of the same size, space and classifier reads their outcomes; other seeds and sizes search anew."""
     asked, search = [], explanation.search
 
-    def counting(method, score, draw, U, basis, *rest):
+    def counting(method, score, draw, U, basis, *rest, **more):
         asked.append((basis.dim, len(U)))
-        return search(method, score, draw, U, basis, *rest)
+        return search(method, score, draw, U, basis, *rest, **more)
 
     monkeypatch.setattr(explanation, "search", counting)
     S = load_subspace(subspace)
