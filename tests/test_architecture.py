@@ -19,7 +19,7 @@ discovery faces classifiers
 solvers checkpoints latents traversal counterfactuals
 population criterions jacobians inversion
 modules
-ops loggers spaces subspace synthetic launch parallel
+ops loggers spaces subspace synthetic portraits launch parallel
 progress
 metrics files labels checks wording renamed assets
 """

@@ -27,7 +27,7 @@ class Counterfactuals(NamedTuple):
         before: (N,) score of the original.
         after: (N,) score at t.
         flipped: (N,) bool: whether the decision changed, by at least the margin.
-        evaluations: (N,) how often each person's image was made.
+        evaluations: (N,) how often each person's image was made, a first look that searches share among them.
     """
 
     t: Tensor

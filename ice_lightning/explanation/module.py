@@ -234,7 +234,7 @@ class Explainer(pl.LightningModule):
             found, change = search(self.method, self.randomised_score, self.draw, u, basis, image)
             weights, flips["weights"] = outcomes_of(found, change), (basis.displace(u, found.t), found.flipped)
         if self.controls.unrestricted:
-            found, change = self.unrestricted(u, image, moves, step, start)
+            found, change = self.unrestricted(u, image, moves, step)
             unrestricted = outcomes_of(found, change)
             flips["unrestricted"] = self.everything.displace(u, found.t), found.flipped
         random = self.against_random(numbers, U, images, known, start) if self.random else None
@@ -274,7 +274,7 @@ class Explainer(pl.LightningModule):
         return hold_flips(self.own.local, own, look, u, images, moves, ends, bound, self.own.batch)
 
     def unrestricted(
-        self, u: Tensor, images: Tensor, named: Counterfactuals, steps: Tensor, start: Start
+        self, u: Tensor, images: Tensor, named: Counterfactuals, steps: Tensor
     ) -> tuple[Counterfactuals, Tensor]:
         """Search in all coordinates at once, from the original and from the named flips, of which none is missed.
 
@@ -283,7 +283,6 @@ class Explainer(pl.LightningModule):
             images: of them.
             named: what the named search has found.
             steps: (N, n) from the people to where that is.
-            start: of all searches by the classifier.
         """
         # A method that tries each direction would try every coordinate.
         plain = self.method if isinstance(self.method, Gradient) else Gradient()
@@ -295,7 +294,7 @@ class Explainer(pl.LightningModule):
             bound = max(farthest, *moves.t.norm(dim=1).tolist())
             return replace(plain, bound=bound)(score, u, basis, moves)
 
-        return search(method, self.score, self.draw, u, self.everything, images, *known, start=start)
+        return search(method, self.score, self.draw, u, self.everything, images, *known)
 
     def against_random(
         self, numbers: Sequence[int], U: Tensor, images: Tensor, known: Tensor, start: Start

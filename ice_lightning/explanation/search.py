@@ -7,10 +7,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ice_lightning.checks import problem
 from ice_lightning.counterfactuals.base import Counterfactuals, Score
 from ice_lightning.counterfactuals.bases import Basis
+from ice_lightning.counterfactuals.gradient import Gradient
+from ice_lightning.counterfactuals.line import Line
+from ice_lightning.counterfactuals.paper import Paper
 from ice_lightning.parallel import one_by_one
 
 
@@ -60,6 +64,7 @@ class _Known(torch.autograd.Function):
         return score.clone()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         return grads[0][:, None] * ctx.saved_tensors[0], None, None
 
@@ -84,17 +89,19 @@ def search(
         basis: where they may go.
         images: of the people.
         more: rows for each person that the method takes as well.
-        start: the score and its gradient at the people, where they are known.
+        start: the score and its gradient at the people, where they are known; they serve the methods of this package
+            alone, since another's may differentiate twice, or by torch.func.
 
     Returns:
         The moves, and by how much each changes the image (N,), root mean square over pixels.
     """
+    shared = isinstance(method, Gradient | Line | Paper)
 
     def searched(places: Tensor, u: Tensor, image: Tensor, *columns: Tensor) -> tuple[Counterfactuals, Tensor]:
         own = basis.of(places)
 
         def known_at_first(v: Tensor) -> Tensor:
-            if start is None or v.shape != u.shape or not torch.equal(v, u):
+            if start is None or not shared or v.shape != u.shape or not torch.equal(v, u):
                 return score(v)
             return _Known.apply(v, start.score[places], start.slope[places])
 

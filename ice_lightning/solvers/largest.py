@@ -9,7 +9,8 @@ from torch import Tensor
 
 FIRST_VECTORS = 3
 """So many vectors begin the search for a largest eigenvalue. Where sixty eigenvalues of nine tenths lie below one, two
-were 11 % off in 6 of 40 made terms and said nothing, three in none."""
+were 11 % off in 6 of 40 made terms of 160 coordinates and said nothing, three in none. With 1,408 coordinates three can
+still take the crowd for the top: by a tenth off in 3 of 6 searches, with nothing said."""
 
 
 class Tip(NamedTuple):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ice_lightning.counterfactuals.base import Counterfactuals
 from ice_lightning.counterfactuals.bases import Columns, EveryCoordinate
 from ice_lightning.counterfactuals.gradient import Gradient
 from ice_lightning.counterfactuals.line import Line
@@ -64,3 +65,24 @@ def test_nobody_has_a_start() -> None:
     start = start_of(lambda u: u.sum(1), torch.zeros(0, N))
     assert start.score.shape == (0,)
     assert start.slope.shape == (0, N)
+
+
+def test_a_method_of_ones_own_may_differentiate_as_it_likes(counted) -> None:  # type: ignore[no-untyped-def]
+    score, looks = counted
+
+    def curved(score, u, basis):  # type: ignore[no-untyped-def]
+        def along(t: Tensor) -> Tensor:
+            return score(basis.displace(u, t)).sum()
+
+        start = torch.zeros(len(u), basis.dim)
+        bend = torch.func.grad(lambda t: torch.func.grad(along)(t).sum())(start)
+        flipped = torch.zeros(len(u), dtype=torch.bool)
+        return Counterfactuals(bend, score(u), score(u), flipped, flipped.long())
+
+    Q = torch.linalg.qr(torch.randn(N, K, generator=torch.Generator().manual_seed(3)))[0]
+    U = people()[:-1]
+    alone, _ = search(curved, score, draw, U, Columns(Q, torch.eye(K)), draw(U))
+    shared, _ = search(curved, score, draw, U, Columns(Q, torch.eye(K)), draw(U), start=start_of(score, U))
+    assert alone.t.abs().min() > 0
+    assert torch.equal(alone.t, shared.t)
+    assert looks[0] > 0
