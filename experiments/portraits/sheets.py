@@ -15,7 +15,7 @@ from torch import Tensor
 from ice_lightning.portraits import FACTORS, Z_DIM, factor_index, factors_from_z, neutral, render
 
 HERE = Path(__file__).parent
-STEPS, ROWS, SIDE = 5, 14, 96
+STEPS, ROWS, SIDE = 5, 15, 96
 
 
 def people(columns: int = 8, size: int = 128, seed: int = 0) -> Tensor:
@@ -39,11 +39,14 @@ def strip(name: str) -> Tensor:
 def factors() -> Figure:
     """Every factor's range, from -1 to 1."""
     columns = -(-len(FACTORS) // ROWS)
-    figure = Figure(figsize=(5.2 * columns, 1.16 * ROWS), layout="constrained")
-    for axes, name in zip(figure.subplots(ROWS, columns).T.flat, FACTORS, strict=False):
-        axes.imshow(strip(name).permute(1, 2, 0))
-        axes.set_title(name.replace("_", " "), fontsize=11, loc="left", pad=2)
+    figure = Figure(figsize=(5.1 * columns, 1.22 * ROWS))
+    places = figure.subplots(ROWS, columns, gridspec_kw={"wspace": 0.03, "hspace": 0.22})
+    figure.subplots_adjust(0.01, 0.01, 0.99, 0.98)
+    for axes, name in zip(places.T.flat, [*FACTORS, *[""] * (columns * ROWS - len(FACTORS))], strict=True):
         axes.set_axis_off()
+        if name:
+            axes.imshow(strip(name).permute(1, 2, 0))
+            axes.set_title(name.replace("_", " "), fontsize=11, loc="left", pad=2)
     return figure
 
 
