@@ -19,13 +19,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
-from measure import HERE, PIXELS, SKIN, drive, seconds_of_rows
+from measure import HERE, PIXELS, SKIN, drive, seconds_of_rows, timed
 from torch import Tensor
 from torch.func import jvp, vmap
 
@@ -200,18 +199,6 @@ def explanations(scale: Scale) -> dict[str, Any]:
         found[name] = {"seconds": seconds, "people a second": scale.explained / seconds, "flips": E.summary.flips.rate}
         print(name, found[name], flush=True)
     return found
-
-
-def timed(work: Callable[[], object], products: int, device: str) -> float:
-    """Milliseconds a product: the median of three calls after a first one."""
-    seconds = []
-    for _ in range(4):
-        began = time.perf_counter()
-        work()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    return median(seconds[1:]) / products * 1e3
 
 
 def recorded(product: Callable[[], Tensor]) -> Callable[[], None]:

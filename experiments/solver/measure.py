@@ -343,20 +343,22 @@ def broken() -> dict[str, Any]:
     return {"angles": angles, "with_checkpoint": before, "lost_rank": ended}
 
 
+def timed(work: Callable[[], object], products: int, device: str) -> float:
+    """Milliseconds a product: the median of three calls after a first one, which builds what later ones find."""
+    seconds = []
+    for _ in range(4):
+        began = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+    return median(seconds[1:]) / products * 1e3
+
+
 def device(sides: tuple[int, ...] = (256, 1024), name: str = "cuda") -> dict[str, Any]:
     """Milliseconds a product by batch and precision on a GPU, errors against float32, and a published row's there."""
     if name == "cuda" and not torch.cuda.is_available():
         return {"skipped": "no CUDA device"}
-
-    def timed(work: Callable[[], object], count: int) -> float:
-        seconds = []
-        for _ in range(4):
-            began = time.perf_counter()
-            work()
-            if name == "cuda":
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - began)
-        return median(seconds[1:]) / count * 1e3  # the first builds what later ones find
 
     found: dict[str, Any] = {"device": torch.cuda.get_device_name() if name == "cuda" else name}
     for side in sides:
@@ -376,7 +378,7 @@ def device(sides: tuple[int, ...] = (256, 1024), name: str = "cuda") -> dict[str
             rows: dict[str, float] = {}
             for size in (1, 4, 16, 64):
                 push, some = Jacobian(f, s, batch=Batch(size)).matmat, V[:, :size]
-                rows[str(size)] = timed(lambda push=push, some=some: push(some), size)  # type: ignore[misc]
+                rows[str(size)] = timed(lambda push=push, some=some: push(some), size, name)  # type: ignore[misc]
             product = Jacobian(f, s, batch=Batch(1)).matmat(V[:, :1])
             exact = exact if len(exact) else product
             rows["error"] = float((product - exact).norm() / exact.norm())
@@ -386,7 +388,7 @@ def device(sides: tuple[int, ...] = (256, 1024), name: str = "cuda") -> dict[str
         v = s.detach().requires_grad_()
         value = G(v, "s").flatten()[7]
         backward = functools.partial(torch.autograd.grad, value, v, retain_graph=True)
-        found[f"{side} px, a published row without its forward pass"] = timed(backward, 1)
+        found[f"{side} px, a published row without its forward pass"] = timed(backward, 1, name)
     return found
 
 

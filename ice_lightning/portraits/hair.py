@@ -32,7 +32,7 @@ class Hair:
         self.normal = head.turn.forward(unit(self.shell.norm(self.p)[1]))
         self.width = self.shell.width
 
-    def colour(self, shade: Tensor | None = None) -> Tensor:
+    def colour(self) -> Tensor:
         """(N, 3, S, S): strands that fan out from the parting, lit, with the sheen of fibres (Kajiya and Kay 1989)."""
         scene, f = self.scene, self.scene.f
         x, y, _ = self.p

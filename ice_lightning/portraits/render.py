@@ -115,7 +115,7 @@ def draw(factors: Tensor, size: int) -> Portraits:
     whole = window(WHOLE, size)
     face = face_under(scene, whole, hairline)
     with canvas.window(*whole) as part:
-        paint_skin(part, face, mouth)
+        paint_skin(part, face)
     for box, paint in (
         (NOSE, partial(features.paint_nose, nose=nose)),
         (MOUTH, partial(features.paint_mouth, mouth=mouth)),

@@ -6,25 +6,23 @@ import torch
 from torch import Tensor
 
 from ice_lightning.portraits.canvas import Canvas, rgb
-from ice_lightning.portraits.parts import Mouth
 from ice_lightning.portraits.scene import Face, share
 
 
-def paint_skin(canvas: Canvas, face: Face, mouth: Mouth) -> None:
+def paint_skin(canvas: Canvas, face: Face) -> None:
     """The head's skin where it is seen.
 
     Args:
         canvas: that it is painted on.
         face: that it belongs to.
-        mouth: round which a beard grows, and folds run.
     """
     f, skin = face.f, face.colours.skin
     on_head = canvas.cover(face.surface.outline)
     tone = skin + on_blood(face) * (skin * rgb(skin, 1.06, 0.62, 0.58) - skin)
     tone = tone * (1 - freckles(canvas, face)[:, None] * (1 - rgb(skin, 0.66, 0.52, 0.45)))
-    tone = tone * (1 - 0.40 * share(f["wrinkles"]).square()[:, None] * folds(face, mouth)[:, None])
+    tone = tone * (1 - 0.40 * share(f["wrinkles"]).square()[:, None] * folds(face)[:, None])
     hair = face.colours.hair * 0.8
-    tone = tone + beard(face, mouth)[:, None] * (hair - tone)
+    tone = tone + beard(face)[:, None] * (hair - tone)
     canvas.paint(on_head, tone * face.shade, "skin")
     gloss = 0.04 + 0.20 * share(f["gloss"])
     canvas.shine(on_head * gloss, face.light.highlight(face.surface.normal, 18.0, face.lit))
@@ -55,7 +53,7 @@ def freckles(canvas: Canvas, face: Face) -> Tensor:
     return share(face.f["freckles"]).square() * (where * 1.5).clamp(max=1) * spot
 
 
-def folds(face: Face, mouth: Mouth) -> Tensor:
+def folds(face: Face) -> Tensor:
     """Where skin is folded with age, (N, S, S): forehead, corners of the eyes, below them, from nose to mouth."""
     x, y, stretch = face.x.abs(), face.y, face.head.stretch
     total = torch.zeros_like(x)
@@ -72,7 +70,7 @@ def folds(face: Face, mouth: Mouth) -> Tensor:
     return (total + 1.1 * torch.exp(-(smile_fold / 0.012).square() - along.square().square())).clamp(max=1)
 
 
-def beard(face: Face, mouth: Mouth) -> Tensor:
+def beard(face: Face) -> Tensor:
     """How densely a beard covers the skin, (N, S, S): stubble at first, then hair."""
     x, y, stretch = face.x.abs(), face.y, face.head.stretch
     edge = (0.24 - 0.62 * (x - 0.12).clamp_min(0) + 0.2 * (0.12 - x).clamp_min(0)) * stretch  # of the cheeks
